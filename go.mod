@@ -1,6 +1,6 @@
 module zeropass.dev/zeropass
 
-go 1.26.0
+go 1.26.4
 
 require (
 	charm.land/bubbles/v2 v2.2.1 // indirect
