@@ -616,7 +616,7 @@ var File_zeropass_record_v1_contact_proto protoreflect.FileDescriptor
 
 const file_zeropass_record_v1_contact_proto_rawDesc = "" +
 	"\n" +
-	" zeropass/record/v1/contact.proto\x12\x12zeropass.record.v1\x1a\x1ezeropass/record/v1/entry.proto\x1a\x1ezeropass/record/v1/parts.proto\x1a\x1ezeropass/record/v1/epoch.proto\"\xa1\x01\n" +
+	" zeropass/record/v1/contact.proto\x12\x12zeropass.record.v1\x1a\x1ezeropass/record/v1/entry.proto\x1a\x1ezeropass/record/v1/epoch.proto\"\xa1\x01\n" +
 	"\n" +
 	"Invitation\x12\x18\n" +
 	"\aaccount\x18\x01 \x01(\fR\aaccount\x122\n" +
@@ -715,7 +715,6 @@ func file_zeropass_record_v1_contact_proto_init() {
 		return
 	}
 	file_zeropass_record_v1_entry_proto_init()
-	file_zeropass_record_v1_parts_proto_init()
 	file_zeropass_record_v1_epoch_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{

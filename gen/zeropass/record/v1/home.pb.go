@@ -405,7 +405,7 @@ var File_zeropass_record_v1_home_proto protoreflect.FileDescriptor
 
 const file_zeropass_record_v1_home_proto_rawDesc = "" +
 	"\n" +
-	"\x1dzeropass/record/v1/home.proto\x12\x12zeropass.record.v1\x1a\x1ezeropass/record/v1/entry.proto\x1a\x1ezeropass/record/v1/parts.proto\"r\n" +
+	"\x1dzeropass/record/v1/home.proto\x12\x12zeropass.record.v1\x1a\x1ezeropass/record/v1/entry.proto\"r\n" +
 	"\bHomeKeys\x12\x19\n" +
 	"\bsign_key\x18\x01 \x01(\fR\asignKey\x12\x19\n" +
 	"\bseal_key\x18\x02 \x01(\fR\asealKey\x12\x16\n" +
@@ -481,7 +481,6 @@ func file_zeropass_record_v1_home_proto_init() {
 		return
 	}
 	file_zeropass_record_v1_entry_proto_init()
-	file_zeropass_record_v1_parts_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
