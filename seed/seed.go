@@ -1,0 +1,161 @@
+// Package seed makes, splits and restores the Private Master Seed of an epoch.
+//
+// [LocalHalf] and the server's half make a [Seed]; [Prepare] turns it into
+// everything that starts an epoch and erases it. [Recover] brings it back from
+// shares. [Seed.Keys] has the keys below it; [MasterPublicKey] is what devices
+// keep of them. A [Generation] is the pair of symmetric keys that devices share.
+//
+// # Scheme
+//
+//	local  = HKDF-SHA256(random ‖ mouse movements), 32 bytes (see LocalHalf)
+//	seed   = local ‖ server, 64 bytes
+//	master = SHA-512(seed) = private key ‖ chain code, 32 bytes each
+//
+// From the master key BIP32 derives, with an apostrophe for hardened steps:
+//
+//	m/0'                     root key, signs the device list and recoveries
+//	m/1'                     backup branch; its extended public key is the
+//	                         master public key
+//	m/1'/device/counter      slot key, devices and counters from 1
+//	m/1'/0/generation        opens the backup of a generation's metadata key
+//
+// A device derives the public key of any slot from the master public key alone.
+// It can open nothing with it. The hardened steps keep a leaked slot key, even
+// beside the master public key, within the branch of its epoch.
+//
+// The seed is split by SLIP-39, with the extendable flag, iteration exponent 0
+// and an empty passphrase, into groups any two of which give it back: group 0 is
+// the server (1 of 1), group 1 the devices (1 of 1), group 2 the contacts (k of n,
+// 2 ≤ k ≤ n ≤ 16, or 1 of 1), and group 3, where there is one, a printed sheet
+// (1 of 1). With the sheet goes a random approval key that nothing else implies.
+//
+// # Erasing
+//
+// Every function erases the seed, private keys and shares that it makes on its
+// way, also when it fails; [Prepare] erases the seed given to it. What is returned
+// has a method Erase for the caller. Copies that hash functions, curve arithmetic
+// and the Go runtime leave in memory are out of reach; callers who need that run
+// under runtime/secret.
+package seed
+
+import (
+	"crypto/hkdf"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+
+	"zeropass.dev/zeropass/signing"
+)
+
+// Sizes in bytes.
+const (
+	Size     = 64 // of a seed
+	HalfSize = 32 // of each half of it
+
+	randomSize = 64 // from the operating system for the local half
+)
+
+// Errors of this package. They come wrapped with what they are about; test with
+// errors.Is. None contains a byte of a secret.
+var (
+	// ErrStartOver: the seed has no master key, root key or backup branch.
+	// Discard both halves and make new ones. It happens once in 2^125 seeds.
+	ErrStartOver = errors.New("seed: this seed has no keys: start over with two new halves")
+
+	// ErrErased: the seed or its keys were erased, or never made.
+	ErrErased = errors.New("seed: erased")
+
+	// ErrInput: something given is missing, out of range or of the wrong size.
+	ErrInput = errors.New("seed: wrong input")
+
+	// ErrSlotKey: a public key is not the one at its place below the master
+	// public key.
+	ErrSlotKey = errors.New("seed: not the slot key of this place")
+
+	// ErrOpen: a ciphertext does not open with this key in this place.
+	ErrOpen = errors.New("seed: does not open: wrong key, another place, or damaged")
+
+	// ErrShare: a share is not the one that the epoch's record names.
+	ErrShare = errors.New("seed: not the share of this place in the epoch")
+)
+
+// LocalHalf makes the device's half of a seed, 32 bytes, from 64 bytes of rand,
+// the operating system's generator, and a pool of whatever the user's mouse
+// did, which may be empty:
+//
+//	HKDF-SHA256 (RFC 5869): secret = random ‖ pool, no salt,
+//	info = the context "seed-local" without parts, 32 bytes
+//
+// The pool is credited with no entropy. It stands behind random bytes of fixed
+// length under a hash, so that it can only add: without them, nobody who fills
+// the pool can foresee or steer the result. The caller erases pool and result.
+//
+// Its only errors are rand's.
+func LocalHalf(rand io.Reader, pool []byte) ([]byte, error) {
+	secret := make([]byte, randomSize+len(pool))
+	defer clear(secret)
+	if _, err := io.ReadFull(rand, secret[:randomSize]); err != nil {
+		return nil, fmt.Errorf("seed: random generator failed, no seed was made: %w", err)
+	}
+	copy(secret[randomSize:], pool)
+	info := signing.NewContext("seed-local").Encode()
+	half, err := hkdf.Key(sha256.New, secret, nil, string(info), HalfSize)
+	if err != nil {
+		return nil, fmt.Errorf("seed: local half: %w", err)
+	}
+	return half, nil
+}
+
+// Seed is a Private Master Seed, 64 bytes. Make it with [New] or [Recover] and
+// erase it as soon as it has been split. It is not safe for use beside Erase.
+type Seed struct {
+	// Behind a pointer, so that printing a struct that has a Seed in an
+	// unexported field, where fmt calls no methods, shows an address.
+	secret *[Size]byte // nil once erased
+}
+
+// New joins the device's and the server's half, 32 bytes each, which it copies.
+// Another length is an error that wraps [ErrInput].
+func New(local, server []byte) (*Seed, error) {
+	if len(local) != HalfSize || len(server) != HalfSize {
+		return nil, fmt.Errorf("%w: halves of %d and %d bytes, want %d each", ErrInput, len(local), len(server), HalfSize)
+	}
+	s := &Seed{secret: new([Size]byte)}
+	copy(s.secret[:HalfSize], local)
+	copy(s.secret[HalfSize:], server)
+	return s, nil
+}
+
+// Erase overwrites the seed with zeros. It is of no use afterwards.
+func (s *Seed) Erase() {
+	if s.secret != nil {
+		clear(s.secret[:])
+		s.secret = nil
+	}
+}
+
+func (s *Seed) erased() bool { return s == nil || s.secret == nil }
+
+// redacted stands wherever somebody prints, logs or marshals a secret of this
+// package. The methods have value receivers, so that they hold for pointers too.
+const redacted = "[secret]"
+
+// String returns "[secret]".
+func (s Seed) String() string { return redacted }
+
+// GoString returns "[secret]".
+func (s Seed) GoString() string { return redacted }
+
+// Format writes "[secret]" for every verb.
+func (s Seed) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
+
+// LogValue returns "[secret]".
+func (s Seed) LogValue() slog.Value { return slog.StringValue(redacted) }
+
+// MarshalText returns "[secret]".
+func (s Seed) MarshalText() ([]byte, error) { return []byte(redacted), nil }
+
+// MarshalJSON returns "[secret]" in quotes.
+func (s Seed) MarshalJSON() ([]byte, error) { return []byte(`"` + redacted + `"`), nil }
