@@ -21,7 +21,11 @@ func TestShareShowsNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	shown := []string{log.String(), string(asJSON), s.String(), s.GoString()}
+	asText, err := s.MarshalText()
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown := []string{log.String(), string(asJSON), string(asText), s.String(), s.GoString()}
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%x", "%q", "%d"} {
 		shown = append(shown, fmt.Sprintf(verb, s), fmt.Sprintf(verb, *s), fmt.Sprintf(verb, []*slip39.Share{s}))
 	}
