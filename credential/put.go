@@ -13,23 +13,34 @@ import (
 	"zeropass.dev/zeropass/hpke"
 )
 
-// maxPathNumber is the greatest device number and counter: non-hardened indices
-// of BIP32 have 31 bits.
-const maxPathNumber = math.MaxInt32
+// maxNumber is the greatest number that records count to: that of BIP32's indices
+// that are not hardened, which devices and counters are.
+const maxNumber = math.MaxInt32
 
-// Put is one version of a slot on its way into an epoch.
+// countable says whether all numbers are 1 to 2^31-1.
+func countable(numbers ...uint64) bool {
+	for _, n := range numbers {
+		if n == 0 || n > maxNumber {
+			return false
+		}
+	}
+	return true
+}
+
+// Put is one version of a slot on its way into an epoch. Its numbers are 1 to
+// 2^31-1.
 type Put struct {
 	Account [32]byte
 	Slot    [16]byte
-	Version uint64 // from 1
-	Epoch   uint64 // from 1
-	Device  uint64 // number of the device that makes the split, 1 to 2^31-1
-	Counter uint64 // of the slot key, 1 to 2^31-1, never used before
+	Version uint64
+	Epoch   uint64
+	Device  uint64 // number of the device that makes the split
+	Counter uint64 // of the slot key; no other Put ever has it
 
 	SlotKey       *hpke.PublicKey // m/1'/Device/Counter of Epoch
 	ServerSealKey *hpke.PublicKey
 
-	Generation     uint64 // of both keys, from 1
+	Generation     uint64 // of both keys
 	MetadataKey    *aead.Key
 	DeviceShareKey *aead.Key
 
@@ -39,10 +50,9 @@ type Put struct {
 
 func (p *Put) check() error {
 	switch {
-	case p.Version == 0 || p.Epoch == 0 || p.Generation == 0:
-		return fmt.Errorf("%w: versions, epochs and generations count from 1", ErrInput)
-	case p.Device == 0 || p.Device > maxPathNumber || p.Counter == 0 || p.Counter > maxPathNumber:
-		return fmt.Errorf("%w: device %d and counter %d, both are 1 to 2^31-1", ErrInput, p.Device, p.Counter)
+	case !countable(p.Version, p.Epoch, p.Device, p.Counter, p.Generation):
+		return fmt.Errorf("%w: version %d, epoch %d, device %d, counter %d, generation %d; each is 1 to 2^31-1",
+			ErrInput, p.Version, p.Epoch, p.Device, p.Counter, p.Generation)
 	case p.SlotKey == nil || p.ServerSealKey == nil || p.MetadataKey == nil || p.DeviceShareKey == nil:
 		return fmt.Errorf("%w: a key is missing", ErrInput)
 	case p.Metadata == nil || p.Secret == nil:

@@ -10,14 +10,14 @@ import (
 )
 
 // Waiting is one member's share while it has no contact: half with the owner's
-// devices, half with the server.
+// devices, half with the server. Its numbers are 1 to 2^31-1.
 type Waiting struct {
 	Account [32]byte
-	Epoch   uint64 // from 1
-	Member  uint64 // from 1
-	Device  uint64 // number of the device that prepares the epoch, from 1
+	Epoch   uint64
+	Member  uint64 // SLIP-39's member index + 1
+	Device  uint64 // number of the device that prepares the epoch
 
-	Generation     uint64 // of the device-share key, from 1
+	Generation     uint64 // of the device-share key
 	DeviceShareKey *aead.Key
 	ServerSealKey  *hpke.PublicKey
 
@@ -31,8 +31,9 @@ type Waiting struct {
 // It returns an error that wraps [ErrInput], or rand's.
 func NewWaiting(rand io.Reader, w Waiting) (*recordv1.SplitSecret, *recordv1.SealedServerShare, error) {
 	switch {
-	case w.Epoch == 0 || w.Member == 0 || w.Device == 0 || w.Generation == 0:
-		return nil, nil, fmt.Errorf("%w: epochs, members, devices and generations count from 1", ErrInput)
+	case !countable(w.Epoch, w.Member, w.Device, w.Generation):
+		return nil, nil, fmt.Errorf("%w: epoch %d, member %d, device %d, generation %d; each is 1 to 2^31-1",
+			ErrInput, w.Epoch, w.Member, w.Device, w.Generation)
 	case w.DeviceShareKey == nil || w.ServerSealKey == nil:
 		return nil, nil, fmt.Errorf("%w: a key is missing", ErrInput)
 	case len(w.Share) == 0:

@@ -22,7 +22,7 @@ type Preparation struct {
 
 	Quorum, Members int           // k of n: 2 ≤ k ≤ n ≤ 16, or 1 of 1
 	Sheet           bool          // with a printed sheet of its own
-	WaitingPeriod   time.Duration // whole seconds
+	WaitingPeriod   time.Duration // whole seconds, at least one
 
 	Devices       []Device // all active ones, the author included, in ascending order
 	ServerSealKey *hpke.PublicKey
@@ -109,7 +109,7 @@ func (p *Preparation) check() error {
 	if p.Epoch == 0 || p.ServerSealKey == nil || len(p.Generations) == 0 {
 		return fmt.Errorf("%w: epoch, server key and key generations are needed", ErrInput)
 	}
-	if p.WaitingPeriod < 0 || p.WaitingPeriod%time.Second != 0 {
+	if p.WaitingPeriod < time.Second || p.WaitingPeriod%time.Second != 0 {
 		return fmt.Errorf("%w: a waiting period of %v, want whole seconds", ErrInput, p.WaitingPeriod)
 	}
 	var last uint64

@@ -39,22 +39,16 @@
 package seed
 
 import (
-	"crypto/hkdf"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-
-	"zeropass.dev/zeropass/signing"
 )
 
 // Sizes in bytes.
 const (
 	Size     = 64 // of a seed
 	HalfSize = 32 // of each half of it
-
-	randomSize = 64 // from the operating system for the local half
 )
 
 // Errors of this package. They come wrapped with what they are about; test with
@@ -80,33 +74,6 @@ var (
 	// ErrShare: a share is not the one that the epoch's record names.
 	ErrShare = errors.New("seed: not the share of this place in the epoch")
 )
-
-// LocalHalf makes the device's half of a seed, 32 bytes, from 64 bytes of rand,
-// the operating system's generator, and a pool of whatever the user's mouse
-// did, which may be empty:
-//
-//	HKDF-SHA256 (RFC 5869): secret = random ‖ pool, no salt,
-//	info = the context "seed-local" without parts, 32 bytes
-//
-// The pool is credited with no entropy. It stands behind random bytes of fixed
-// length under a hash, so that it can only add: without them, nobody who fills
-// the pool can foresee or steer the result. The caller erases pool and result.
-//
-// Its only errors are rand's.
-func LocalHalf(rand io.Reader, pool []byte) ([]byte, error) {
-	secret := make([]byte, randomSize+len(pool))
-	defer clear(secret)
-	if _, err := io.ReadFull(rand, secret[:randomSize]); err != nil {
-		return nil, fmt.Errorf("seed: random generator failed, no seed was made: %w", err)
-	}
-	copy(secret[randomSize:], pool)
-	info := signing.NewContext("seed-local").Encode()
-	half, err := hkdf.Key(sha256.New, secret, nil, string(info), HalfSize)
-	if err != nil {
-		return nil, fmt.Errorf("seed: local half: %w", err)
-	}
-	return half, nil
-}
 
 // Seed is a Private Master Seed, 64 bytes. Make it with [New] or [Recover] and
 // erase it as soon as it has been split. It is not safe for use beside Erase.
