@@ -45,9 +45,9 @@ var ErrOpen = errors.New("aead: the ciphertext does not open: wrong key, wrong c
 // [DeriveKey]; the zero value is not usable. It is safe for concurrent use,
 // except for Erase.
 type Key struct {
-	// Behind a pointer, so that printing a struct that has a Key in an
-	// unexported field, where fmt calls no methods, shows an address.
-	secret *secret
+	// A function, because reflection does not look into it: fmt calls no methods
+	// in unexported fields, and its error form for a bad verb follows pointers.
+	secret func() *secret
 }
 
 type secret struct {
@@ -55,10 +55,15 @@ type secret struct {
 	erased bool
 }
 
+// hide returns the function that only this package calls.
+func hide(s *secret) func() *secret {
+	return func() *secret { return s }
+}
+
 // GenerateKey makes a key from 32 bytes of rand.
 func GenerateKey(rand io.Reader) (*Key, error) {
-	k := &Key{secret: new(secret)}
-	if _, err := io.ReadFull(rand, k.secret.bytes[:]); err != nil {
+	k := &Key{secret: hide(new(secret))}
+	if _, err := io.ReadFull(rand, k.secret().bytes[:]); err != nil {
 		k.Erase()
 		return nil, fmt.Errorf("aead: generate key: %w", err)
 	}
@@ -70,7 +75,7 @@ func NewKey(b []byte) (*Key, error) {
 	if len(b) != KeySize {
 		return nil, fmt.Errorf("aead: a key of %d bytes, want %d", len(b), KeySize)
 	}
-	return &Key{secret: &secret{bytes: [KeySize]byte(b)}}, nil
+	return &Key{secret: hide(&secret{bytes: [KeySize]byte(b)})}, nil
 }
 
 // DeriveKey derives a key from a secret of at least 16 bytes and full entropy:
@@ -91,14 +96,15 @@ func DeriveKey(secret []byte, c *signing.Context) (*Key, error) {
 // Bytes returns a copy of the key's 32 bytes. It panics if the key was erased.
 func (k *Key) Bytes() []byte {
 	k.check()
-	return slices.Clone(k.secret.bytes[:])
+	return slices.Clone(k.secret().bytes[:])
 }
 
 // Erase overwrites the key with zeros. Copies that the runtime or the cipher
 // made meanwhile are not reached by it.
 func (k *Key) Erase() {
-	clear(k.secret.bytes[:])
-	k.secret.erased = true
+	s := k.secret()
+	clear(s.bytes[:])
+	s.erased = true
 }
 
 // Seal encrypts the plaintext, bound to the context. It returns
@@ -133,7 +139,7 @@ func (k *Key) Open(c *signing.Context, sealed []byte) ([]byte, error) {
 // microsecond, and the expanded key does not outlive Erase by being kept.
 func (k *Key) gcm() cipher.AEAD {
 	k.check()
-	block, err := aes.NewCipher(k.secret.bytes[:])
+	block, err := aes.NewCipher(k.secret().bytes[:])
 	if err != nil {
 		panic("aead: " + err.Error()) // 32 bytes are a key of AES-256
 	}
@@ -146,7 +152,7 @@ func (k *Key) gcm() cipher.AEAD {
 
 // check panics on an erased key: zeros would encrypt as readily as any key.
 func (k *Key) check() {
-	if k.secret.erased {
+	if k.secret().erased {
 		panic("aead: use of an erased key")
 	}
 }

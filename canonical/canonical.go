@@ -66,7 +66,8 @@ func Marshal(m proto.Message) ([]byte, error) {
 	}
 	message := m.ProtoReflect()
 	w := writer{ascending: map[protoreflect.MessageDescriptor][]protoreflect.FieldDescriptor{}}
-	b, v := w.message([]byte{}, message, 1)
+	// Growing would leave copies of parts of a secret in memory.
+	b, v := w.message(make([]byte, 0, proto.Size(m)), message, 1)
 	if v != nil {
 		return nil, fmt.Errorf("canonical: marshal %w", v.in(message.Descriptor()))
 	}

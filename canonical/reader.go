@@ -99,14 +99,14 @@ func (c *checker) field(b []byte, fd protoreflect.FieldDescriptor, wireType prot
 	if wireType == protowire.VarintType {
 		value, n, v := varint(b)
 		if v == nil {
-			v = number(value, fd)
+			v = checkNumber(value, fd)
 		}
 		if v == nil && value == 0 && !fd.HasPresence() {
 			v = broken(ruleDefault)
 		}
 		return n, v
 	}
-	value, n, v := bytes(b)
+	value, n, v := sized(b)
 	if v == nil {
 		v = c.bytes(value, fd, depth)
 	}
@@ -143,7 +143,7 @@ func (c *checker) packed(b []byte, fd protoreflect.FieldDescriptor) *violation {
 	for i := 0; len(b) > 0; i++ {
 		value, n, v := varint(b)
 		if v == nil {
-			v = number(value, fd)
+			v = checkNumber(value, fd)
 		}
 		if v == nil {
 			v = c.element()
@@ -182,8 +182,8 @@ func wireTypeOf(fd protoreflect.FieldDescriptor) (t protowire.Type, packable, ok
 	return 0, false, false
 }
 
-// number checks that a varint is one that the field's type can be written as.
-func number(value uint64, fd protoreflect.FieldDescriptor) *violation {
+// checkNumber checks that a varint is one that the field's type can be written as.
+func checkNumber(value uint64, fd protoreflect.FieldDescriptor) *violation {
 	ok := true
 	switch fd.Kind() {
 	case protoreflect.BoolKind:
@@ -201,50 +201,4 @@ func number(value uint64, fd protoreflect.FieldDescriptor) *violation {
 		return broken(ruleUnknownEnum)
 	}
 	return nil
-}
-
-// tag reads a field's number and wire type and returns their length.
-func tag(b []byte) (protoreflect.FieldNumber, protowire.Type, int, *violation) {
-	value, n, v := varint(b)
-	if v != nil {
-		return 0, 0, 0, v
-	}
-	number, wireType := protowire.DecodeTag(value)
-	if !number.IsValid() {
-		return 0, 0, 0, broken(ruleNumber)
-	}
-	switch wireType {
-	case protowire.VarintType, protowire.Fixed32Type, protowire.Fixed64Type, protowire.BytesType:
-		return number, wireType, n, nil
-	case protowire.StartGroupType, protowire.EndGroupType:
-		return 0, 0, 0, broken(ruleGroup).number(number)
-	}
-	return 0, 0, 0, broken(ruleWireType).number(number)
-}
-
-// varint reads a varint and returns its length.
-func varint(b []byte) (uint64, int, *violation) {
-	value, n := protowire.ConsumeVarint(b)
-	if n < 0 {
-		if len(b) < 10 {
-			return 0, 0, broken(ruleTruncated)
-		}
-		return 0, 0, broken(ruleVarint)
-	}
-	if n != protowire.SizeVarint(value) {
-		return 0, 0, broken(ruleMinimal)
-	}
-	return value, n, nil
-}
-
-// bytes reads a length and as many bytes, and returns the length of both.
-func bytes(b []byte) ([]byte, int, *violation) {
-	size, n, v := varint(b)
-	if v != nil {
-		return nil, 0, v
-	}
-	if size > uint64(len(b)-n) {
-		return nil, 0, broken(ruleTruncated)
-	}
-	return b[n : n+int(size)], n + int(size), nil
 }

@@ -34,9 +34,9 @@ var (
 // [NewPrivateKey] or [DeriveKey]; the zero value is not usable. It is safe for
 // concurrent use, except for Erase.
 type PrivateKey struct {
-	// Behind a pointer, so that printing a struct that has a PrivateKey in an
-	// unexported field, where fmt calls no methods, shows an address.
-	secret *secret
+	// A function, because reflection does not look into it: fmt calls no methods
+	// in unexported fields, and its error form for a bad verb follows pointers.
+	secret func() *secret
 	public *PublicKey
 }
 
@@ -45,22 +45,23 @@ type secret struct {
 	erased bool
 }
 
+// hide returns the function that only this package calls.
+func hide(s *secret) func() *secret {
+	return func() *secret { return s }
+}
+
 // GenerateKey makes a private key from 32 bytes of rand. It reads again in the
 // case, of probability 2^-127, that they are not in 1..n-1.
 func GenerateKey(rand io.Reader) (*PrivateKey, error) {
-	var b [PrivateKeySize]byte
-	defer clear(b[:])
-	// A second round is a broken source of randomness for all practical
-	// purposes, and a stuck one must not hang the program.
-	for range 4 {
-		if _, err := io.ReadFull(rand, b[:]); err != nil {
-			return nil, fmt.Errorf("signing: generate key: %w", err)
-		}
-		if key, err := NewPrivateKey(b[:]); err == nil {
-			return key, nil
-		}
+	key, err := firstKey(func(byte) ([]byte, error) {
+		b := make([]byte, PrivateKeySize)
+		_, err := io.ReadFull(rand, b)
+		return b, err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("signing: generate key: %w", err)
 	}
-	return nil, errors.New("signing: generate key: the source of randomness is broken")
+	return key, nil
 }
 
 // NewPrivateKey takes 32 bytes that say, big-endian, a number in 1..n-1
@@ -74,7 +75,7 @@ func NewPrivateKey(b []byte) (*PrivateKey, error) {
 		return nil, fmt.Errorf("%w: the number is not in 1..n-1", ErrPrivateKey)
 	}
 	return &PrivateKey{
-		secret: &secret{bytes: [PrivateKeySize]byte(b)},
+		secret: hide(&secret{bytes: [PrivateKeySize]byte(b)}),
 		public: &PublicKey{point: key.PublicKey()},
 	}, nil
 }
@@ -87,11 +88,25 @@ func DeriveKey(secret []byte, c *Context) (*PrivateKey, error) {
 	if len(secret) < minSecretSize {
 		return nil, fmt.Errorf("signing: derive key: a secret of %d bytes, want at least %d", len(secret), minSecretSize)
 	}
+	key, err := firstKey(func(counter byte) ([]byte, error) {
+		info := append(c.Encode(), counter)
+		return hkdf.Key(sha256.New, secret, nil, string(info), PrivateKeySize)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("signing: derive key: %w", err)
+	}
+	return key, nil
+}
+
+// firstKey takes the first candidate that is a private key and erases all of
+// them. It gives up after 256, which only a broken source of candidates makes
+// it do.
+func firstKey(candidate func(counter byte) ([]byte, error)) (*PrivateKey, error) {
 	for counter := range 256 {
-		info := string(c.encoded) + string([]byte{byte(counter)})
-		b, err := hkdf.Key(sha256.New, secret, nil, info, PrivateKeySize)
+		b, err := candidate(byte(counter))
 		if err != nil {
-			return nil, fmt.Errorf("signing: derive key: %w", err)
+			clear(b)
+			return nil, err
 		}
 		key, err := NewPrivateKey(b)
 		clear(b)
@@ -99,7 +114,7 @@ func DeriveKey(secret []byte, c *Context) (*PrivateKey, error) {
 			return key, nil
 		}
 	}
-	return nil, errors.New("signing: derive key: no counter gives a key")
+	return nil, errors.New("256 candidates and no key among them: the source of randomness is broken")
 }
 
 // PublicKey returns the public key. It stays valid after Erase.
@@ -109,17 +124,18 @@ func (k *PrivateKey) PublicKey() *PublicKey {
 
 // Bytes returns a copy of the key's 32 bytes. It panics if the key was erased.
 func (k *PrivateKey) Bytes() []byte {
-	if k.secret.erased {
+	if k.secret().erased {
 		panic("signing: use of an erased private key")
 	}
-	return slices.Clone(k.secret.bytes[:])
+	return slices.Clone(k.secret().bytes[:])
 }
 
 // Erase overwrites the key with zeros. Copies that the runtime or the curve
 // arithmetic made meanwhile are not reached by it.
 func (k *PrivateKey) Erase() {
-	clear(k.secret.bytes[:])
-	k.secret.erased = true
+	s := k.secret()
+	clear(s.bytes[:])
+	s.erased = true
 }
 
 // PublicKey is a secp256k1 public key. Make it with [NewPublicKey] or
