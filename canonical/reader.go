@@ -182,7 +182,7 @@ func wireTypeOf(fd protoreflect.FieldDescriptor) (t protowire.Type, packable, ok
 	return 0, false, false
 }
 
-// checkNumber checks that a varint is one that the field's type can be written as.
+// checkNumber checks that a varint is one that the field's type is written as.
 func checkNumber(value uint64, fd protoreflect.FieldDescriptor) *violation {
 	ok := true
 	switch fd.Kind() {
