@@ -115,20 +115,38 @@ func (e *WrongShareError) Error() string {
 	return fmt.Sprintf("credential: the %s share is not the one that was made for this secret; ask for it again, or use the two other shares", e.Party)
 }
 
-// Shares is one split secret: three shares, and what is public about them.
-// Erase it after use.
+// Shares is one split secret: three shares, and what is public about them. It is
+// made by [Split]. Erase it after use.
 type Shares struct {
-	Device, Server, Backup []byte // y ‖ x
-
 	Tag    [32]byte
 	Hashes [3][32]byte // SHA-256 of the device's, the server's and the backup share
+
+	// A function, because reflection does not look into it: fmt calls no methods
+	// in unexported fields, and its error form for a bad verb follows pointers.
+	secret func() [][]byte
+}
+
+// Share returns a party's share, y ‖ x. It is not a copy: Erase zeroes it.
+func (s *Shares) Share(p Party) []byte {
+	if !p.valid() {
+		return nil
+	}
+	return s.secret()[p-1]
+}
+
+// Hash returns the SHA-256 of a party's share.
+func (s *Shares) Hash(p Party) []byte {
+	if !p.valid() {
+		return nil
+	}
+	return s.Hashes[p-1][:]
 }
 
 // Erase zeroes the shares.
 func (s *Shares) Erase() {
-	clear(s.Device)
-	clear(s.Server)
-	clear(s.Backup)
+	for _, share := range s.secret() {
+		clear(share)
+	}
 }
 
 // redacted stands wherever somebody prints, logs or marshals shares. The methods

@@ -127,8 +127,8 @@ func sealSecret(rand io.Reader, p Put, put *recordv1.SlotPut) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	split.BackupShareHash = shares.Hashes[Backup-1][:]
-	put.SealedBackupShare, err = hpke.Seal(rand, p.SlotKey, b.backup(p.Device, p.Counter).Encode(), nil, shares.Backup)
+	split.BackupShareHash = shares.Hash(Backup)
+	put.SealedBackupShare, err = hpke.Seal(rand, p.SlotKey, b.backup(p.Device, p.Counter).Encode(), nil, shares.Share(Backup))
 	if err != nil {
 		return nil, err
 	}
@@ -138,19 +138,19 @@ func sealSecret(rand io.Reader, p Put, put *recordv1.SlotPut) ([]byte, error) {
 
 // sealHalves seals the device's and the server's share.
 func sealHalves(rand io.Reader, b Binding, shares *Shares, generation uint64, deviceShareKey *aead.Key, serverSealKey *hpke.PublicKey) (*recordv1.SplitSecret, []byte, error) {
-	sealedDeviceShare, err := deviceShareKey.Seal(rand, b.device(generation, b.Sender), shares.Device)
+	sealedDeviceShare, err := deviceShareKey.Seal(rand, b.device(generation, b.Sender), shares.Share(Device))
 	if err != nil {
 		return nil, nil, err
 	}
-	sealedServerShare, err := hpke.Seal(rand, serverSealKey, b.server().Encode(), nil, shares.Server)
+	sealedServerShare, err := hpke.Seal(rand, serverSealKey, b.server().Encode(), nil, shares.Share(Server))
 	if err != nil {
 		return nil, nil, err
 	}
 	return &recordv1.SplitSecret{
 		SealedDeviceShare: sealedDeviceShare,
 		Tag:               shares.Tag[:],
-		DeviceShareHash:   shares.Hashes[Device-1][:],
-		ServerShareHash:   shares.Hashes[Server-1][:],
+		DeviceShareHash:   shares.Hash(Device),
+		ServerShareHash:   shares.Hash(Server),
 		Generation:        generation,
 	}, sealedServerShare, nil
 }

@@ -313,7 +313,7 @@ func TestOpenRefusesOtherEncodings(t *testing.T) {
 	b := SlotBinding(f.put.Account, put)
 	shares := mustSplit(t, rand.Reader, []byte{0x0a, 0x00}, b) // empty notes, spelled out
 	put.Secret = public(shares)
-	if got, err := OpenSecret(f.put.Account, put, shares.Device, shares.Server); got != nil || !errors.Is(err, canonical.ErrNotCanonical) {
+	if got, err := OpenSecret(f.put.Account, put, shares.Share(Device), shares.Share(Server)); got != nil || !errors.Is(err, canonical.ErrNotCanonical) {
 		t.Errorf("secret: %v, %v", got, err)
 	}
 }

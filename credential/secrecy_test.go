@@ -15,9 +15,15 @@ func TestSharesAreSilent(t *testing.T) {
 	must(t, text, err)
 	js, err := json.Marshal(struct{ A, B any }{s, *s})
 	must(t, js, err)
+	hidden := struct{ s Shares }{*s} // fmt calls no methods of unexported fields
 	var log bytes.Buffer
 	slog.New(slog.NewTextHandler(&log, nil)).Info("split", "shares", s, "copy", *s)
+	hiddenShown := "[secret]"
+	for _, verb := range []string{"%v", "%+v", "%#v", "%d", "%x", "%s", "%z"} { // the last is none
+		hiddenShown += fmt.Sprintf(verb, hidden)
+	}
 	for _, shown := range []string{
+		hiddenShown,
 		s.String(), s.GoString(), string(text), string(js), log.String(),
 		fmt.Sprintf("%v %+v %#v %s %x %q %d", s, s, s, s, s, s, s),
 		fmt.Sprintf("%v %+v %#v %s %x %q %d", *s, *s, *s, *s, *s, *s, *s),
@@ -26,7 +32,7 @@ func TestSharesAreSilent(t *testing.T) {
 		if !strings.Contains(shown, "[secret]") {
 			t.Errorf("%q", shown)
 		}
-		for _, share := range [][]byte{s.Device, s.Server, s.Backup} {
+		for _, share := range [][]byte{s.Share(Device), s.Share(Server), s.Share(Backup)} {
 			if strings.Contains(shown, fmt.Sprintf("%x", share[:4])) || strings.Contains(shown, fmt.Sprint(share[:4])[1:9]) {
 				t.Errorf("a share in %q", shown)
 			}
@@ -37,7 +43,7 @@ func TestSharesAreSilent(t *testing.T) {
 func TestSharesErase(t *testing.T) {
 	s := mustSplit(t, fixed(1), []byte("record"), testBinding)
 	s.Erase()
-	for _, share := range [][]byte{s.Device, s.Server, s.Backup} {
+	for _, share := range [][]byte{s.Share(Device), s.Share(Server), s.Share(Backup)} {
 		if len(share) == 0 || bytes.ContainsFunc(share, func(r rune) bool { return r != 0 }) {
 			t.Errorf("%x", share)
 		}

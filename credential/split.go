@@ -34,7 +34,7 @@ func Split(rand io.Reader, record []byte, b Binding) (*Shares, error) {
 	if err != nil {
 		return nil, fmt.Errorf("credential: nothing was split: %w", err)
 	}
-	s := &Shares{Device: shares[0], Server: shares[1], Backup: shares[2]}
+	s := &Shares{secret: func() [][]byte { return shares }}
 	copy(s.Tag[:], tag(secret, b))
 	for i, share := range shares {
 		s.Hashes[i] = sha256.Sum256(share)

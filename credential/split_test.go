@@ -87,7 +87,7 @@ func TestSplitByHand(t *testing.T) {
 	if !bytes.Equal(s.Tag[:], wantTag) {
 		t.Errorf("tag %x, want %x", s.Tag, wantTag)
 	}
-	for i, got := range [][]byte{s.Device, s.Server, s.Backup} {
+	for i, got := range [][]byte{s.Share(Device), s.Share(Server), s.Share(Backup)} {
 		x := byte(i + 1)
 		want := make([]byte, 0, len(secret)+1)
 		for _, b := range secret {
@@ -116,7 +116,7 @@ func TestPropertyAnyTwoSharesRecover(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		all := [][]byte{s.Device, s.Server, s.Backup}
+		all := [][]byte{s.Share(Device), s.Share(Server), s.Share(Backup)}
 		given := rapid.Permutation(all).Draw(t, "order")[:rapid.IntRange(2, 3).Draw(t, "count")]
 		got, err := Combine(testBinding, public(s), given...)
 		if err != nil || !bytes.Equal(got, record) {
@@ -153,7 +153,7 @@ func TestPropertyEveryWrongShareIsNamed(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		all := [][]byte{s.Device, s.Server, s.Backup}
+		all := [][]byte{s.Share(Device), s.Share(Server), s.Share(Backup)}
 		order := rapid.Permutation([]Party{Device, Server, Backup}).Draw(t, "order")[:rapid.IntRange(2, 3).Draw(t, "count")]
 		var given [][]byte
 		var want []Party
@@ -185,14 +185,14 @@ func TestPropertyEveryWrongShareIsNamed(t *testing.T) {
 
 func TestWrongShareErrorIsFound(t *testing.T) {
 	s := mustSplit(t, fixed(1), []byte("record"), testBinding)
-	bad := bytes.Clone(s.Server)
+	bad := bytes.Clone(s.Share(Server))
 	bad[0] ^= 1
-	_, err := Combine(testBinding, public(s), s.Device, bad)
+	_, err := Combine(testBinding, public(s), s.Share(Device), bad)
 	var wrong *WrongShareError
 	if !errors.As(err, &wrong) || wrong.Party != Server {
 		t.Fatalf("%v", err)
 	}
-	if got, err := Combine(testBinding, public(s), s.Device, s.Backup); err != nil || string(got) != "record" {
+	if got, err := Combine(testBinding, public(s), s.Share(Device), s.Share(Backup)); err != nil || string(got) != "record" {
 		t.Fatalf("without the wrong share: %q, %v", got, err)
 	}
 }
@@ -212,7 +212,7 @@ func TestCombineRefusesOtherPlaces(t *testing.T) {
 	} {
 		b := testBinding
 		c.change(&b)
-		if got, err := Combine(b, public(s), s.Device, s.Server); got != nil || !errors.Is(err, ErrTag) {
+		if got, err := Combine(b, public(s), s.Share(Device), s.Share(Server)); got != nil || !errors.Is(err, ErrTag) {
 			t.Errorf("another %s: %x, %v", c.name, got, err)
 		}
 	}
@@ -235,14 +235,14 @@ func TestCombineRefuses(t *testing.T) {
 		want   error
 	}{
 		{"no share", public(s), nil, ErrShares},
-		{"one share", public(s), [][]byte{s.Device}, ErrShares},
-		{"four shares", public(s), [][]byte{s.Device, s.Server, s.Backup, s.Device}, ErrShares},
-		{"one share twice", public(s), [][]byte{s.Device, s.Device}, ErrShares},
-		{"an empty share", public(s), [][]byte{s.Device, {}}, ErrShares},
-		{"a share of party 0", public(s), [][]byte{s.Device, append(bytes.Clone(s.Server[:len(s.Server)-1]), 0)}, ErrShares},
-		{"a share of party 4", public(s), [][]byte{s.Device, append(bytes.Clone(s.Server[:len(s.Server)-1]), 4)}, ErrShares},
-		{"no tag", noTag, [][]byte{s.Device, s.Server}, ErrTag},
-		{"another tag", otherTag, [][]byte{s.Device, s.Server}, ErrTag},
+		{"one share", public(s), [][]byte{s.Share(Device)}, ErrShares},
+		{"four shares", public(s), [][]byte{s.Share(Device), s.Share(Server), s.Share(Backup), s.Share(Device)}, ErrShares},
+		{"one share twice", public(s), [][]byte{s.Share(Device), s.Share(Device)}, ErrShares},
+		{"an empty share", public(s), [][]byte{s.Share(Device), {}}, ErrShares},
+		{"a share of party 0", public(s), [][]byte{s.Share(Device), append(bytes.Clone(s.Share(Server)[:len(s.Share(Server))-1]), 0)}, ErrShares},
+		{"a share of party 4", public(s), [][]byte{s.Share(Device), append(bytes.Clone(s.Share(Server)[:len(s.Share(Server))-1]), 4)}, ErrShares},
+		{"no tag", noTag, [][]byte{s.Share(Device), s.Share(Server)}, ErrTag},
+		{"another tag", otherTag, [][]byte{s.Share(Device), s.Share(Server)}, ErrTag},
 		{"shares too short for a key", ofTiny, tiny, ErrTag},
 	} {
 		if got, err := Combine(testBinding, c.split, c.shares...); got != nil || !errors.Is(err, c.want) {
@@ -251,11 +251,11 @@ func TestCombineRefuses(t *testing.T) {
 	}
 
 	// A share of another split of the same record is wrong, whoever gives it.
-	if _, err := Combine(testBinding, public(s), s.Device, other.Server); !slices.Equal(wrongParties(err), []Party{Server}) {
+	if _, err := Combine(testBinding, public(s), s.Share(Device), other.Share(Server)); !slices.Equal(wrongParties(err), []Party{Server}) {
 		t.Errorf("a share of another split: %v", err)
 	}
 	// Without a record there is nothing that a share could be right for.
-	if _, err := Combine(testBinding, nil, s.Device, s.Server); !slices.Equal(wrongParties(err), []Party{Device, Server}) {
+	if _, err := Combine(testBinding, nil, s.Share(Device), s.Share(Server)); !slices.Equal(wrongParties(err), []Party{Device, Server}) {
 		t.Errorf("no record: %v", err)
 	}
 }
@@ -280,13 +280,13 @@ func TestThirdShareRefuses(t *testing.T) {
 		a, b []byte
 		x    Party
 	}{
-		{"the party of one given", s.Device, s.Server, Device},
-		{"no party", s.Device, s.Server, 0},
-		{"party 4", s.Device, s.Server, 4},
-		{"one share twice", s.Device, s.Device, Backup},
-		{"lengths that differ", s.Device, s.Server[1:], Backup},
-		{"nothing", nil, s.Server, Backup},
-		{"a share of party 9", append(bytes.Clone(s.Device), 9), append(bytes.Clone(s.Server), 2), Backup},
+		{"the party of one given", s.Share(Device), s.Share(Server), Device},
+		{"no party", s.Share(Device), s.Share(Server), 0},
+		{"party 4", s.Share(Device), s.Share(Server), 4},
+		{"one share twice", s.Share(Device), s.Share(Device), Backup},
+		{"lengths that differ", s.Share(Device), s.Share(Server)[1:], Backup},
+		{"nothing", nil, s.Share(Server), Backup},
+		{"a share of party 9", append(bytes.Clone(s.Share(Device)), 9), append(bytes.Clone(s.Share(Server)), 2), Backup},
 	} {
 		if got, err := ThirdShare(c.a, c.b, c.x); got != nil || !errors.Is(err, ErrShares) {
 			t.Errorf("%s: %x, %v", c.name, got, err)
@@ -302,7 +302,7 @@ func TestOneShareIsIndependentOfTheRecord(t *testing.T) {
 		for c := range 256 {
 			random := append(bytes.Repeat([]byte{0x17}, 32), bytes.Repeat([]byte{byte(c)}, 96)...)
 			s := mustSplit(t, bytes.NewReader(random), record, testBinding)
-			for i, share := range [][]byte{s.Device, s.Server, s.Backup} {
+			for i, share := range [][]byte{s.Share(Device), s.Share(Server), s.Share(Backup)} {
 				for j, b := range share[:len(share)-1] {
 					if seen[i][j][b] {
 						t.Fatalf("share %d, byte %d takes the value %#02x twice", i+1, j, b)
@@ -330,11 +330,15 @@ func TestTagAndHashesDependOnKey(t *testing.T) {
 			t.Errorf("one hash of the %s share for two keys", Party(i+1))
 		}
 	}
+	if one.Share(0) != nil || one.Share(4) != nil || one.Hash(0) != nil || one.Hash(4) != nil {
+		t.Error("a party that there is not has a share")
+	}
+
 	// Record lengths of one size step show in nothing public.
 	short := mustSplit(t, fixed(1), []byte("1234"), testBinding)
 	long := mustSplit(t, fixed(1), bytes.Repeat([]byte{'x'}, 63), testBinding)
-	if len(short.Device) != len(long.Device) || len(short.Device) != 32+64+1 {
-		t.Errorf("shares of %d and %d bytes", len(short.Device), len(long.Device))
+	if len(short.Share(Device)) != len(long.Share(Device)) || len(short.Share(Device)) != 32+64+1 {
+		t.Errorf("shares of %d and %d bytes", len(short.Share(Device)), len(long.Share(Device)))
 	}
 }
 
@@ -367,8 +371,8 @@ func TestSplitReportsRand(t *testing.T) {
 
 func FuzzCombine(f *testing.F) {
 	s := mustSplit(f, fixed(1), []byte("record"), testBinding)
-	f.Add(s.Device, s.Server, s.Tag[:])
-	f.Add(s.Backup, s.Server, s.Tag[:])
+	f.Add(s.Share(Device), s.Share(Server), s.Tag[:])
+	f.Add(s.Share(Backup), s.Share(Server), s.Tag[:])
 	f.Add([]byte{1}, []byte{2}, []byte{})
 	f.Add([]byte{1, 1}, []byte{2}, []byte{})
 	// Hashes are computed here, so that the fuzzer comes past them.
