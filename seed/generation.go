@@ -8,6 +8,7 @@ import (
 	"zeropass.dev/zeropass/credential"
 	recordv1 "zeropass.dev/zeropass/gen/zeropass/record/v1"
 	"zeropass.dev/zeropass/hpke"
+	"zeropass.dev/zeropass/ledger"
 	"zeropass.dev/zeropass/signing"
 )
 
@@ -16,14 +17,6 @@ const (
 	kindMetadataKey    = "metadata-key"
 	kindDeviceShareKey = "device-share-key"
 )
-
-// Device is a device of the account by its number and public keys.
-type Device struct {
-	Number     uint64 // from 1
-	SignKey    *signing.PublicKey
-	SealKey    *hpke.PublicKey
-	ConfirmKey *signing.PublicKey
-}
 
 // Generation is a key generation: the two symmetric keys that all active devices
 // of an account share until one of them is revoked. Erase it after use. Its keys
@@ -69,10 +62,11 @@ func (g *Generation) Erase() {
 // Seal seals the generation's keys to devices, and its metadata key to
 // m/1'/0/number of epochs, for EpochPrepared, DeviceRevoked and Recovered. author
 // is the number of the device that will append the record. The device-share key
-// is sealed to devices alone, and left out if nobody has it.
+// is sealed to devices alone, and left out if nobody has it. Of the devices only
+// Number and SealKey are read.
 //
 // Its errors are rand's, and ones that wrap [ErrInput].
-func (g *Generation) Seal(rand io.Reader, account [32]byte, author uint64, devices []Device, epochs ...EpochKey) (*recordv1.KeyGeneration, error) {
+func (g *Generation) Seal(rand io.Reader, account [32]byte, author uint64, devices []*ledger.Device, epochs ...EpochKey) (*recordv1.KeyGeneration, error) {
 	sealed := &recordv1.KeyGeneration{Number: g.Number}
 	for _, device := range devices {
 		keys, err := g.SealTo(rand, account, author, device)
@@ -96,9 +90,12 @@ func (g *Generation) Seal(rand io.Reader, account [32]byte, author uint64, devic
 
 // SealTo seals the generation's keys to one device, for DeviceAdded and
 // Recovered. Its errors are those of [Generation.Seal].
-func (g *Generation) SealTo(rand io.Reader, account [32]byte, author uint64, to Device) (*recordv1.GenerationKeys, error) {
-	if g.Number == 0 || g.Metadata == nil || to.Number == 0 || to.SealKey == nil {
-		return nil, fmt.Errorf("%w: key generation %d for device %d is incomplete", ErrInput, g.Number, to.Number)
+func (g *Generation) SealTo(rand io.Reader, account [32]byte, author uint64, to *ledger.Device) (*recordv1.GenerationKeys, error) {
+	if g.Number == 0 || g.Metadata == nil {
+		return nil, fmt.Errorf("%w: key generation %d is incomplete", ErrInput, g.Number)
+	}
+	if to.Number == 0 || to.SealKey == nil {
+		return nil, fmt.Errorf("%w: device %d has no seal key", ErrInput, to.Number)
 	}
 	sealed := &recordv1.GenerationKeys{Number: g.Number}
 	var err error

@@ -26,7 +26,7 @@ const accountDevice = 0
 // Keys are the private keys of an epoch. Erase them after use.
 type Keys struct {
 	root   *signing.PrivateKey
-	branch *bip32.PrivateKey // m/1'
+	branch func() *bip32.PrivateKey // m/1', hidden as in Seed
 }
 
 // Keys derives the keys of the epoch. It returns [ErrErased], or an error that
@@ -35,7 +35,7 @@ func (s *Seed) Keys() (*Keys, error) {
 	if s.erased() {
 		return nil, ErrErased
 	}
-	hash := sha512.Sum512(s.secret[:])
+	hash := sha512.Sum512(s.secret().bytes[:])
 	defer clear(hash[:])
 	return newKeys(hash[:])
 }
@@ -63,7 +63,7 @@ func newKeys(master []byte) (*Keys, error) {
 		signer.Erase()
 		return nil, fmt.Errorf("%w: %w", ErrStartOver, err)
 	}
-	return &Keys{root: signer, branch: branch}, nil
+	return &Keys{root: signer, branch: func() *bip32.PrivateKey { return branch }}, nil
 }
 
 // Root returns the root key m/0'. It is erased together with k.
@@ -71,7 +71,7 @@ func (k *Keys) Root() *signing.PrivateKey { return k.root }
 
 // Master returns the epoch's master public key.
 func (k *Keys) Master() *MasterPublicKey {
-	return &MasterPublicKey{branch: k.branch.Public()}
+	return &MasterPublicKey{branch: k.branch().Public()}
 }
 
 // SlotKey returns the private key m/1'/device/counter, which opens one backup
@@ -86,7 +86,7 @@ func (k *Keys) SlotKey(device, counter uint64) (*hpke.PrivateKey, error) {
 	if err != nil {
 		return nil, err
 	}
-	child, err := k.branch.Derive(path...)
+	child, err := k.branch().Derive(path...)
 	if err != nil {
 		return nil, fmt.Errorf("seed: slot key %d of device %d: %w", counter, device, err)
 	}
@@ -99,7 +99,7 @@ func (k *Keys) SlotKey(device, counter uint64) (*hpke.PrivateKey, error) {
 // Erase erases all private keys, the one that Root returned included.
 func (k *Keys) Erase() {
 	k.root.Erase()
-	k.branch.Erase()
+	k.branch().Erase()
 }
 
 // slotPath returns the path below m/1'.

@@ -8,6 +8,7 @@ import (
 	"zeropass.dev/zeropass/credential"
 	recordv1 "zeropass.dev/zeropass/gen/zeropass/record/v1"
 	"zeropass.dev/zeropass/hpke"
+	"zeropass.dev/zeropass/ledger"
 	"zeropass.dev/zeropass/signing"
 	"zeropass.dev/zeropass/slip39"
 )
@@ -24,7 +25,7 @@ type Preparation struct {
 	Sheet           bool          // with a printed sheet of its own
 	WaitingPeriod   time.Duration // whole seconds, at least one
 
-	Devices       []Device // all active ones, the author included, in ascending order
+	Devices       []*ledger.Device // all active ones, the author included, in ascending order
 	ServerSealKey *hpke.PublicKey
 
 	// Generations are the key generations in use, in ascending order. The last
@@ -95,7 +96,7 @@ func Prepare(rand io.Reader, p Preparation) (*recordv1.EpochPrepared, []*recordv
 			return nil, nil, nil, err
 		}
 	}
-	b.record.DeviceListSignature = keys.Root().Sign(DeviceListContext(p.Account, p.Epoch, p.Devices))
+	b.record.DeviceListSignature = keys.Root().Sign(ledger.DeviceListContext(p.Account, p.Epoch, p.Devices))
 	sheet, err := b.sheet()
 	if err != nil {
 		return nil, nil, nil, err
@@ -129,7 +130,7 @@ func (p *Preparation) checkDevices() error {
 	var last uint64
 	author := false
 	for _, d := range p.Devices {
-		if d.Number <= last || d.SignKey == nil || d.SealKey == nil || d.ConfirmKey == nil {
+		if d.Number <= last || d.Keys == nil || d.SealKey == nil {
 			return fmt.Errorf("%w: device %d is incomplete or out of order", ErrInput, d.Number)
 		}
 		last = d.Number
@@ -255,14 +256,4 @@ func (b *builder) sheet() (*Sheet, error) {
 	sheet := &Sheet{Share: b.split.Sheet, Key: key}
 	b.split.Sheet = nil
 	return sheet, nil
-}
-
-// DeviceListContext is what the root key signs when an epoch starts: the account,
-// the epoch and the active devices with their keys, in ascending order.
-func DeviceListContext(account [32]byte, epoch uint64, devices []Device) *signing.Context {
-	c := signing.NewContext("device-list").Bytes(account[:]).Uint(epoch).Count(len(devices))
-	for _, d := range devices {
-		c.Uint(d.Number).Bytes(d.SignKey.Bytes()).Bytes(d.SealKey.Bytes()).Bytes(d.ConfirmKey.Bytes())
-	}
-	return c
 }

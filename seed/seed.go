@@ -78,9 +78,14 @@ var (
 // Seed is a Private Master Seed, 64 bytes. Make it with [New] or [Recover] and
 // erase it as soon as it has been split. It is not safe for use beside Erase.
 type Seed struct {
-	// Behind a pointer, so that printing a struct that has a Seed in an
-	// unexported field, where fmt calls no methods, shows an address.
-	secret *[Size]byte // nil once erased
+	// A function, because reflection does not look into it: fmt calls no methods
+	// in unexported fields, and its error form for a bad verb follows pointers.
+	secret func() *secret
+}
+
+type secret struct {
+	bytes  [Size]byte
+	erased bool
 }
 
 // New joins the device's and the server's half, 32 bytes each, which it copies.
@@ -89,21 +94,23 @@ func New(local, server []byte) (*Seed, error) {
 	if len(local) != HalfSize || len(server) != HalfSize {
 		return nil, fmt.Errorf("%w: halves of %d and %d bytes, want %d each", ErrInput, len(local), len(server), HalfSize)
 	}
-	s := &Seed{secret: new([Size]byte)}
-	copy(s.secret[:HalfSize], local)
-	copy(s.secret[HalfSize:], server)
-	return s, nil
+	var s secret
+	copy(s.bytes[:HalfSize], local)
+	copy(s.bytes[HalfSize:], server)
+	return &Seed{secret: func() *secret { return &s }}, nil
 }
 
 // Erase overwrites the seed with zeros. It is of no use afterwards.
 func (s *Seed) Erase() {
-	if s.secret != nil {
-		clear(s.secret[:])
-		s.secret = nil
+	if s.erased() {
+		return
 	}
+	hidden := s.secret()
+	clear(hidden.bytes[:])
+	hidden.erased = true
 }
 
-func (s *Seed) erased() bool { return s == nil || s.secret == nil }
+func (s *Seed) erased() bool { return s == nil || s.secret == nil || s.secret().erased }
 
 // redacted stands wherever somebody prints, logs or marshals a secret of this
 // package. The methods have value receivers, so that they hold for pointers too.

@@ -10,16 +10,18 @@ import (
 	"zeropass.dev/zeropass/credential"
 	recordv1 "zeropass.dev/zeropass/gen/zeropass/record/v1"
 	"zeropass.dev/zeropass/hpke"
+	"zeropass.dev/zeropass/ledger"
 	"zeropass.dev/zeropass/signing"
 	"zeropass.dev/zeropass/slip39"
 )
 
 const kindSeedShare = "seed-share"
 
-// SealDeviceShare seals group 1's share to a device, for EpochPrepared,
-// DeviceAdded and Recovered. author is the device that will append the record.
-// Its errors are rand's, slip39.ErrErased, and one that wraps [ErrInput].
-func SealDeviceShare(rand io.Reader, account [32]byte, epoch, author uint64, to Device, share *slip39.Share) ([]byte, error) {
+// SealDeviceShare seals group 1's share to a device, of which only Number and
+// SealKey are read, for EpochPrepared, DeviceAdded and Recovered. author is the
+// device that will append the record. Its errors are rand's, slip39.ErrErased, and
+// one that wraps [ErrInput].
+func SealDeviceShare(rand io.Reader, account [32]byte, epoch, author uint64, to *ledger.Device, share *slip39.Share) ([]byte, error) {
 	if to.Number == 0 || to.SealKey == nil {
 		return nil, fmt.Errorf("%w: device %d has no seal key", ErrInput, to.Number)
 	}

@@ -55,7 +55,7 @@ func (s *Seed) Split(rand io.Reader, quorum, members int, sheet bool) (*Split, e
 	if err != nil {
 		return nil, fmt.Errorf("seed: split: %w", err)
 	}
-	shares, err := slip39.Split(rand, s.secret[:], nil, slip39.Params{
+	shares, err := slip39.Split(rand, s.secret().bytes[:], nil, slip39.Params{
 		Identifier:     identifier,
 		Extendable:     true,
 		GroupThreshold: groupThreshold,
