@@ -263,7 +263,7 @@ func (x Message_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Message_Kind.Descriptor instead.
 func (Message_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{26, 0}
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{28, 0}
 }
 
 // RequestHeader is what a request's signature covers.
@@ -895,7 +895,8 @@ func (x *IdentifyAnswer) GetSignature() []byte {
 type CreateAccountRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	Entry         []byte                 `protobuf:"bytes,2,opt,name=entry,proto3" json:"entry,omitempty"` // exact bytes of the SignedEntry with Genesis
+	Entry         []byte                 `protobuf:"bytes,2,opt,name=entry,proto3" json:"entry,omitempty"`             // exact bytes of the SignedEntry with Genesis
+	Attestation   []byte                 `protobuf:"bytes,3,opt,name=attestation,proto3" json:"attestation,omitempty"` // as in AppendRequest, when a restored server lacks the account
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -944,9 +945,16 @@ func (x *CreateAccountRequest) GetEntry() []byte {
 	return nil
 }
 
+func (x *CreateAccountRequest) GetAttestation() []byte {
+	if x != nil {
+		return x.Attestation
+	}
+	return nil
+}
+
 type CreateAccountAnswer struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Attestation   []byte                 `protobuf:"bytes,1,opt,name=attestation,proto3" json:"attestation,omitempty"` // the server's SignedAttestation of the head
+	Attestation   []byte                 `protobuf:"bytes,1,opt,name=attestation,proto3" json:"attestation,omitempty"` // of the server's head, its nonce the first 16 bytes of the request's hash
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1087,10 +1095,15 @@ func (x *SeedHalfAnswer) GetSources() []string {
 // Append adds entries, compare-and-swap on the head, and stores the server
 // shares that they name. Entries that stand at their place already are skipped,
 // so sending again is safe; shares alone mend what a restored server lacks.
+//
+// After such a restore entries are older than two minutes: the attestation is
+// one that this server itself signed, of one of these entries, and excuses that
+// one and those before it.
 type AppendRequest struct {
 	state         protoimpl.MessageState  `protogen:"open.v1"`
 	Entries       [][]byte                `protobuf:"bytes,1,rep,name=entries,proto3" json:"entries,omitempty"` // exact bytes of SignedEntries, in order
 	Shares        []*v1.SealedServerShare `protobuf:"bytes,2,rep,name=shares,proto3" json:"shares,omitempty"`
+	Attestation   []byte                  `protobuf:"bytes,3,opt,name=attestation,proto3" json:"attestation,omitempty"` // exact bytes of a SignedAttestation by the server, or absent
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1139,10 +1152,17 @@ func (x *AppendRequest) GetShares() []*v1.SealedServerShare {
 	return nil
 }
 
+func (x *AppendRequest) GetAttestation() []byte {
+	if x != nil {
+		return x.Attestation
+	}
+	return nil
+}
+
 type AppendAnswer struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Attestation   []byte                 `protobuf:"bytes,1,opt,name=attestation,proto3" json:"attestation,omitempty"`
-	Receipts      [][]byte               `protobuf:"bytes,2,rep,name=receipts,proto3" json:"receipts,omitempty"` // exact bytes of ShareReceipts by the server, for epochs whose seed share it stores
+	Attestation   []byte                 `protobuf:"bytes,1,opt,name=attestation,proto3" json:"attestation,omitempty"` // of the server's head, its nonce the first 16 bytes of the request's hash
+	Receipts      [][]byte               `protobuf:"bytes,2,rep,name=receipts,proto3" json:"receipts,omitempty"`       // exact bytes of ShareReceipts by the server, for epochs that lack one and whose seed share it stores
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1191,6 +1211,104 @@ func (x *AppendAnswer) GetReceipts() [][]byte {
 	return nil
 }
 
+// PaperHalf gives the server's half of a member that is bound to paper to the
+// device that bound it, until the receipt stands.
+type PaperHalfRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Epoch         uint64                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Member        uint64                 `protobuf:"varint,2,opt,name=member,proto3" json:"member,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PaperHalfRequest) Reset() {
+	*x = PaperHalfRequest{}
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PaperHalfRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PaperHalfRequest) ProtoMessage() {}
+
+func (x *PaperHalfRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PaperHalfRequest.ProtoReflect.Descriptor instead.
+func (*PaperHalfRequest) Descriptor() ([]byte, []int) {
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *PaperHalfRequest) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *PaperHalfRequest) GetMember() uint64 {
+	if x != nil {
+		return x.Member
+	}
+	return 0
+}
+
+type PaperHalfAnswer struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Sealed        []byte                 `protobuf:"bytes,1,opt,name=sealed,proto3" json:"sealed,omitempty"` // y ‖ x to the device's seal key, as a contact's half is sealed, the contact being the owner's account
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PaperHalfAnswer) Reset() {
+	*x = PaperHalfAnswer{}
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PaperHalfAnswer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PaperHalfAnswer) ProtoMessage() {}
+
+func (x *PaperHalfAnswer) ProtoReflect() protoreflect.Message {
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PaperHalfAnswer.ProtoReflect.Descriptor instead.
+func (*PaperHalfAnswer) Descriptor() ([]byte, []int) {
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *PaperHalfAnswer) GetSealed() []byte {
+	if x != nil {
+		return x.Sealed
+	}
+	return nil
+}
+
 type EntriesRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	After         uint64                 `protobuf:"varint,1,opt,name=after,proto3" json:"after,omitempty"` // sequence number
@@ -1201,7 +1319,7 @@ type EntriesRequest struct {
 
 func (x *EntriesRequest) Reset() {
 	*x = EntriesRequest{}
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[15]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1213,7 +1331,7 @@ func (x *EntriesRequest) String() string {
 func (*EntriesRequest) ProtoMessage() {}
 
 func (x *EntriesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[15]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1226,7 +1344,7 @@ func (x *EntriesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EntriesRequest.ProtoReflect.Descriptor instead.
 func (*EntriesRequest) Descriptor() ([]byte, []int) {
-	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{15}
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *EntriesRequest) GetAfter() uint64 {
@@ -1255,7 +1373,7 @@ type EntriesAnswer struct {
 
 func (x *EntriesAnswer) Reset() {
 	*x = EntriesAnswer{}
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[16]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1267,7 +1385,7 @@ func (x *EntriesAnswer) String() string {
 func (*EntriesAnswer) ProtoMessage() {}
 
 func (x *EntriesAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[16]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1280,7 +1398,7 @@ func (x *EntriesAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EntriesAnswer.ProtoReflect.Descriptor instead.
 func (*EntriesAnswer) Descriptor() ([]byte, []int) {
-	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{16}
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *EntriesAnswer) GetEntries() [][]byte {
@@ -1322,7 +1440,7 @@ type AttestRequest struct {
 
 func (x *AttestRequest) Reset() {
 	*x = AttestRequest{}
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[17]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1334,7 +1452,7 @@ func (x *AttestRequest) String() string {
 func (*AttestRequest) ProtoMessage() {}
 
 func (x *AttestRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[17]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1347,7 +1465,7 @@ func (x *AttestRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttestRequest.ProtoReflect.Descriptor instead.
 func (*AttestRequest) Descriptor() ([]byte, []int) {
-	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{17}
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *AttestRequest) GetAttestation() []byte {
@@ -1374,7 +1492,7 @@ type AttestAnswer struct {
 
 func (x *AttestAnswer) Reset() {
 	*x = AttestAnswer{}
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[18]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1386,7 +1504,7 @@ func (x *AttestAnswer) String() string {
 func (*AttestAnswer) ProtoMessage() {}
 
 func (x *AttestAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[18]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1399,7 +1517,7 @@ func (x *AttestAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttestAnswer.ProtoReflect.Descriptor instead.
 func (*AttestAnswer) Descriptor() ([]byte, []int) {
-	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{18}
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *AttestAnswer) GetAttestation() []byte {
@@ -1427,7 +1545,7 @@ type SlotVersion struct {
 
 func (x *SlotVersion) Reset() {
 	*x = SlotVersion{}
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[19]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1439,7 +1557,7 @@ func (x *SlotVersion) String() string {
 func (*SlotVersion) ProtoMessage() {}
 
 func (x *SlotVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[19]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1452,7 +1570,7 @@ func (x *SlotVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SlotVersion.ProtoReflect.Descriptor instead.
 func (*SlotVersion) Descriptor() ([]byte, []int) {
-	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{19}
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *SlotVersion) GetSlot() []byte {
@@ -1479,14 +1597,14 @@ func (x *SlotVersion) GetEpoch() uint64 {
 type RevealRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Slots         []*SlotVersion         `protobuf:"bytes,1,rep,name=slots,proto3" json:"slots,omitempty"`
-	Purpose       string                 `protobuf:"bytes,2,opt,name=purpose,proto3" json:"purpose,omitempty"` // "get", "export"
+	Purpose       string                 `protobuf:"bytes,2,opt,name=purpose,proto3" json:"purpose,omitempty"` // "get" for one slot; "export" or "rotation" for many
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RevealRequest) Reset() {
 	*x = RevealRequest{}
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[20]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1498,7 +1616,7 @@ func (x *RevealRequest) String() string {
 func (*RevealRequest) ProtoMessage() {}
 
 func (x *RevealRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[20]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1511,7 +1629,7 @@ func (x *RevealRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevealRequest.ProtoReflect.Descriptor instead.
 func (*RevealRequest) Descriptor() ([]byte, []int) {
-	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{20}
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *RevealRequest) GetSlots() []*SlotVersion {
@@ -1537,7 +1655,7 @@ type RevealAnswer struct {
 
 func (x *RevealAnswer) Reset() {
 	*x = RevealAnswer{}
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[21]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1549,7 +1667,7 @@ func (x *RevealAnswer) String() string {
 func (*RevealAnswer) ProtoMessage() {}
 
 func (x *RevealAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[21]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1562,7 +1680,7 @@ func (x *RevealAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevealAnswer.ProtoReflect.Descriptor instead.
 func (*RevealAnswer) Descriptor() ([]byte, []int) {
-	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{21}
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *RevealAnswer) GetSealed() []byte {
@@ -1581,7 +1699,7 @@ type RevealedShares struct {
 
 func (x *RevealedShares) Reset() {
 	*x = RevealedShares{}
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[22]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1593,7 +1711,7 @@ func (x *RevealedShares) String() string {
 func (*RevealedShares) ProtoMessage() {}
 
 func (x *RevealedShares) ProtoReflect() protoreflect.Message {
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[22]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1606,7 +1724,7 @@ func (x *RevealedShares) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevealedShares.ProtoReflect.Descriptor instead.
 func (*RevealedShares) Descriptor() ([]byte, []int) {
-	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{22}
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *RevealedShares) GetShares() []*RevealedShare {
@@ -1626,7 +1744,7 @@ type RevealedShare struct {
 
 func (x *RevealedShare) Reset() {
 	*x = RevealedShare{}
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[23]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1638,7 +1756,7 @@ func (x *RevealedShare) String() string {
 func (*RevealedShare) ProtoMessage() {}
 
 func (x *RevealedShare) ProtoReflect() protoreflect.Message {
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[23]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1651,7 +1769,7 @@ func (x *RevealedShare) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevealedShare.ProtoReflect.Descriptor instead.
 func (*RevealedShare) Descriptor() ([]byte, []int) {
-	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{23}
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *RevealedShare) GetSlot() *SlotVersion {
@@ -1678,7 +1796,7 @@ type ActivityLogRequest struct {
 
 func (x *ActivityLogRequest) Reset() {
 	*x = ActivityLogRequest{}
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[24]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1690,7 +1808,7 @@ func (x *ActivityLogRequest) String() string {
 func (*ActivityLogRequest) ProtoMessage() {}
 
 func (x *ActivityLogRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[24]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1703,7 +1821,7 @@ func (x *ActivityLogRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ActivityLogRequest.ProtoReflect.Descriptor instead.
 func (*ActivityLogRequest) Descriptor() ([]byte, []int) {
-	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{24}
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ActivityLogRequest) GetAfter() uint64 {
@@ -1732,7 +1850,7 @@ type ActivityLogAnswer struct {
 
 func (x *ActivityLogAnswer) Reset() {
 	*x = ActivityLogAnswer{}
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[25]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1744,7 +1862,7 @@ func (x *ActivityLogAnswer) String() string {
 func (*ActivityLogAnswer) ProtoMessage() {}
 
 func (x *ActivityLogAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[25]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1757,7 +1875,7 @@ func (x *ActivityLogAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ActivityLogAnswer.ProtoReflect.Descriptor instead.
 func (*ActivityLogAnswer) Descriptor() ([]byte, []int) {
-	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{25}
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ActivityLogAnswer) GetEntries() [][]byte {
@@ -1805,7 +1923,7 @@ type Message struct {
 
 func (x *Message) Reset() {
 	*x = Message{}
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[26]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1817,7 +1935,7 @@ func (x *Message) String() string {
 func (*Message) ProtoMessage() {}
 
 func (x *Message) ProtoReflect() protoreflect.Message {
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[26]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1830,7 +1948,7 @@ func (x *Message) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Message.ProtoReflect.Descriptor instead.
 func (*Message) Descriptor() ([]byte, []int) {
-	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{26}
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Message) GetId() uint64 {
@@ -1882,6 +2000,8 @@ func (x *Message) GetFromName() string {
 	return ""
 }
 
+// SendMessage relays a message. An owner's head and a contact's attestation
+// take the place of an earlier one that still waits.
 type SendMessageRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Message       *Message               `protobuf:"bytes,1,opt,name=message,proto3" json:"message,omitempty"` // to, kind and body
@@ -1891,7 +2011,7 @@ type SendMessageRequest struct {
 
 func (x *SendMessageRequest) Reset() {
 	*x = SendMessageRequest{}
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[27]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1903,7 +2023,7 @@ func (x *SendMessageRequest) String() string {
 func (*SendMessageRequest) ProtoMessage() {}
 
 func (x *SendMessageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[27]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1916,7 +2036,7 @@ func (x *SendMessageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SendMessageRequest.ProtoReflect.Descriptor instead.
 func (*SendMessageRequest) Descriptor() ([]byte, []int) {
-	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{27}
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *SendMessageRequest) GetMessage() *Message {
@@ -1935,7 +2055,7 @@ type SendMessageAnswer struct {
 
 func (x *SendMessageAnswer) Reset() {
 	*x = SendMessageAnswer{}
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[28]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1947,7 +2067,7 @@ func (x *SendMessageAnswer) String() string {
 func (*SendMessageAnswer) ProtoMessage() {}
 
 func (x *SendMessageAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[28]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1960,7 +2080,7 @@ func (x *SendMessageAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SendMessageAnswer.ProtoReflect.Descriptor instead.
 func (*SendMessageAnswer) Descriptor() ([]byte, []int) {
-	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{28}
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *SendMessageAnswer) GetId() uint64 {
@@ -1979,7 +2099,7 @@ type InboxRequest struct {
 
 func (x *InboxRequest) Reset() {
 	*x = InboxRequest{}
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[29]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1991,7 +2111,7 @@ func (x *InboxRequest) String() string {
 func (*InboxRequest) ProtoMessage() {}
 
 func (x *InboxRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[29]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2004,7 +2124,7 @@ func (x *InboxRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InboxRequest.ProtoReflect.Descriptor instead.
 func (*InboxRequest) Descriptor() ([]byte, []int) {
-	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{29}
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *InboxRequest) GetAfter() uint64 {
@@ -2024,7 +2144,7 @@ type InboxAnswer struct {
 
 func (x *InboxAnswer) Reset() {
 	*x = InboxAnswer{}
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[30]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2036,7 +2156,7 @@ func (x *InboxAnswer) String() string {
 func (*InboxAnswer) ProtoMessage() {}
 
 func (x *InboxAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[30]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2049,7 +2169,7 @@ func (x *InboxAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InboxAnswer.ProtoReflect.Descriptor instead.
 func (*InboxAnswer) Descriptor() ([]byte, []int) {
-	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{30}
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *InboxAnswer) GetMessages() []*Message {
@@ -2066,6 +2186,8 @@ func (x *InboxAnswer) GetMore() bool {
 	return false
 }
 
+// Acknowledge takes messages out of the asking device's inbox. They are gone
+// when all active devices of the account have acknowledged them.
 type AcknowledgeRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Ids           []uint64               `protobuf:"varint,1,rep,packed,name=ids,proto3" json:"ids,omitempty"`
@@ -2075,7 +2197,7 @@ type AcknowledgeRequest struct {
 
 func (x *AcknowledgeRequest) Reset() {
 	*x = AcknowledgeRequest{}
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[31]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2087,7 +2209,7 @@ func (x *AcknowledgeRequest) String() string {
 func (*AcknowledgeRequest) ProtoMessage() {}
 
 func (x *AcknowledgeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[31]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2100,7 +2222,7 @@ func (x *AcknowledgeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcknowledgeRequest.ProtoReflect.Descriptor instead.
 func (*AcknowledgeRequest) Descriptor() ([]byte, []int) {
-	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{31}
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *AcknowledgeRequest) GetIds() []uint64 {
@@ -2118,7 +2240,7 @@ type AcknowledgeAnswer struct {
 
 func (x *AcknowledgeAnswer) Reset() {
 	*x = AcknowledgeAnswer{}
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[32]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2130,7 +2252,7 @@ func (x *AcknowledgeAnswer) String() string {
 func (*AcknowledgeAnswer) ProtoMessage() {}
 
 func (x *AcknowledgeAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[32]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2143,10 +2265,12 @@ func (x *AcknowledgeAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcknowledgeAnswer.ProtoReflect.Descriptor instead.
 func (*AcknowledgeAnswer) Descriptor() ([]byte, []int) {
-	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{32}
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{34}
 }
 
-// StartRecovery is signed by the new device, which is in no ledger yet.
+// StartRecovery is signed by the new device, which is in no ledger yet. The
+// header names no account when the name is asked, and later the account that is
+// to be recovered, without a device number.
 type StartRecoveryRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`       // asks which account has this name; the request comes in a second call
@@ -2157,7 +2281,7 @@ type StartRecoveryRequest struct {
 
 func (x *StartRecoveryRequest) Reset() {
 	*x = StartRecoveryRequest{}
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[33]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2169,7 +2293,7 @@ func (x *StartRecoveryRequest) String() string {
 func (*StartRecoveryRequest) ProtoMessage() {}
 
 func (x *StartRecoveryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[33]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2182,7 +2306,7 @@ func (x *StartRecoveryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartRecoveryRequest.ProtoReflect.Descriptor instead.
 func (*StartRecoveryRequest) Descriptor() ([]byte, []int) {
-	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{33}
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *StartRecoveryRequest) GetName() string {
@@ -2210,7 +2334,7 @@ type StartRecoveryAnswer struct {
 
 func (x *StartRecoveryAnswer) Reset() {
 	*x = StartRecoveryAnswer{}
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[34]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2222,7 +2346,7 @@ func (x *StartRecoveryAnswer) String() string {
 func (*StartRecoveryAnswer) ProtoMessage() {}
 
 func (x *StartRecoveryAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[34]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2235,7 +2359,7 @@ func (x *StartRecoveryAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartRecoveryAnswer.ProtoReflect.Descriptor instead.
 func (*StartRecoveryAnswer) Descriptor() ([]byte, []int) {
-	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{34}
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *StartRecoveryAnswer) GetAccount() []byte {
@@ -2270,16 +2394,17 @@ type Recovery struct {
 	Vetoes        [][]byte               `protobuf:"bytes,7,rep,name=vetoes,proto3" json:"vetoes,omitempty"`             // exact bytes of the SignedEntries with the vetoes
 	Approved      []uint64               `protobuf:"varint,8,rep,packed,name=approved,proto3" json:"approved,omitempty"` // members whose approvals count
 	SheetApproved bool                   `protobuf:"varint,9,opt,name=sheet_approved,json=sheetApproved,proto3" json:"sheet_approved,omitempty"`
-	Over          bool                   `protobuf:"varint,10,opt,name=over,proto3" json:"over,omitempty"`   // a Recovered entry stands in the ledger
-	Epoch         uint64                 `protobuf:"varint,11,opt,name=epoch,proto3" json:"epoch,omitempty"` // in use
-	Owner         bool                   `protobuf:"varint,12,opt,name=owner,proto3" json:"owner,omitempty"` // the asker is a device of the account, else a contact
+	Over          bool                   `protobuf:"varint,10,opt,name=over,proto3" json:"over,omitempty"`         // a Recovered entry stands in the ledger
+	Epoch         uint64                 `protobuf:"varint,11,opt,name=epoch,proto3" json:"epoch,omitempty"`       // in use
+	Owner         bool                   `protobuf:"varint,12,opt,name=owner,proto3" json:"owner,omitempty"`       // the asker is a device of the account, else a contact or the new device
+	Released      bool                   `protobuf:"varint,13,opt,name=released,proto3" json:"released,omitempty"` // the seed share has been given to the new device
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Recovery) Reset() {
 	*x = Recovery{}
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[35]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2291,7 +2416,7 @@ func (x *Recovery) String() string {
 func (*Recovery) ProtoMessage() {}
 
 func (x *Recovery) ProtoReflect() protoreflect.Message {
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[35]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2304,7 +2429,7 @@ func (x *Recovery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Recovery.ProtoReflect.Descriptor instead.
 func (*Recovery) Descriptor() ([]byte, []int) {
-	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{35}
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Recovery) GetRequest() []byte {
@@ -2391,6 +2516,13 @@ func (x *Recovery) GetOwner() bool {
 	return false
 }
 
+func (x *Recovery) GetReleased() bool {
+	if x != nil {
+		return x.Released
+	}
+	return false
+}
+
 type RecoveryStatusRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Request       []byte                 `protobuf:"bytes,1,opt,name=request,proto3" json:"request,omitempty"` // 32 bytes
@@ -2400,7 +2532,7 @@ type RecoveryStatusRequest struct {
 
 func (x *RecoveryStatusRequest) Reset() {
 	*x = RecoveryStatusRequest{}
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[36]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2412,7 +2544,7 @@ func (x *RecoveryStatusRequest) String() string {
 func (*RecoveryStatusRequest) ProtoMessage() {}
 
 func (x *RecoveryStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[36]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2425,7 +2557,7 @@ func (x *RecoveryStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecoveryStatusRequest.ProtoReflect.Descriptor instead.
 func (*RecoveryStatusRequest) Descriptor() ([]byte, []int) {
-	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{36}
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *RecoveryStatusRequest) GetRequest() []byte {
@@ -2444,7 +2576,7 @@ type RecoveryStatusAnswer struct {
 
 func (x *RecoveryStatusAnswer) Reset() {
 	*x = RecoveryStatusAnswer{}
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[37]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2456,7 +2588,7 @@ func (x *RecoveryStatusAnswer) String() string {
 func (*RecoveryStatusAnswer) ProtoMessage() {}
 
 func (x *RecoveryStatusAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[37]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2469,7 +2601,7 @@ func (x *RecoveryStatusAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecoveryStatusAnswer.ProtoReflect.Descriptor instead.
 func (*RecoveryStatusAnswer) Descriptor() ([]byte, []int) {
-	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{37}
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *RecoveryStatusAnswer) GetRecovery() *Recovery {
@@ -2487,7 +2619,7 @@ type RecoveriesRequest struct {
 
 func (x *RecoveriesRequest) Reset() {
 	*x = RecoveriesRequest{}
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[38]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2499,7 +2631,7 @@ func (x *RecoveriesRequest) String() string {
 func (*RecoveriesRequest) ProtoMessage() {}
 
 func (x *RecoveriesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[38]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2512,7 +2644,7 @@ func (x *RecoveriesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecoveriesRequest.ProtoReflect.Descriptor instead.
 func (*RecoveriesRequest) Descriptor() ([]byte, []int) {
-	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{38}
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{40}
 }
 
 type RecoveriesAnswer struct {
@@ -2524,7 +2656,7 @@ type RecoveriesAnswer struct {
 
 func (x *RecoveriesAnswer) Reset() {
 	*x = RecoveriesAnswer{}
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[39]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2536,7 +2668,7 @@ func (x *RecoveriesAnswer) String() string {
 func (*RecoveriesAnswer) ProtoMessage() {}
 
 func (x *RecoveriesAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[39]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2549,7 +2681,7 @@ func (x *RecoveriesAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecoveriesAnswer.ProtoReflect.Descriptor instead.
 func (*RecoveriesAnswer) Descriptor() ([]byte, []int) {
-	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{39}
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *RecoveriesAnswer) GetRecoveries() []*Recovery {
@@ -2569,7 +2701,7 @@ type ApproveRequest struct {
 
 func (x *ApproveRequest) Reset() {
 	*x = ApproveRequest{}
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[40]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2581,7 +2713,7 @@ func (x *ApproveRequest) String() string {
 func (*ApproveRequest) ProtoMessage() {}
 
 func (x *ApproveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[40]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2594,7 +2726,7 @@ func (x *ApproveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApproveRequest.ProtoReflect.Descriptor instead.
 func (*ApproveRequest) Descriptor() ([]byte, []int) {
-	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{40}
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ApproveRequest) GetApproval() []byte {
@@ -2620,7 +2752,7 @@ type ApproveAnswer struct {
 
 func (x *ApproveAnswer) Reset() {
 	*x = ApproveAnswer{}
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[41]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2632,7 +2764,7 @@ func (x *ApproveAnswer) String() string {
 func (*ApproveAnswer) ProtoMessage() {}
 
 func (x *ApproveAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[41]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2645,7 +2777,7 @@ func (x *ApproveAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApproveAnswer.ProtoReflect.Descriptor instead.
 func (*ApproveAnswer) Descriptor() ([]byte, []int) {
-	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{41}
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *ApproveAnswer) GetRecovery() *Recovery {
@@ -2655,18 +2787,19 @@ func (x *ApproveAnswer) GetRecovery() *Recovery {
 	return nil
 }
 
-// Release gives everything to the new device, in pages.
+// Release gives everything to the new device, in pages. It can be asked again,
+// from any page, while the account's epoch is the same.
 type ReleaseRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Request       []byte                 `protobuf:"bytes,1,opt,name=request,proto3" json:"request,omitempty"` // 32 bytes
-	After         uint64                 `protobuf:"varint,2,opt,name=after,proto3" json:"after,omitempty"`    // of the previous answer's next
+	After         uint64                 `protobuf:"varint,2,opt,name=after,proto3" json:"after,omitempty"`    // the previous answer's last; what the account gains later comes after it
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ReleaseRequest) Reset() {
 	*x = ReleaseRequest{}
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[42]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2678,7 +2811,7 @@ func (x *ReleaseRequest) String() string {
 func (*ReleaseRequest) ProtoMessage() {}
 
 func (x *ReleaseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[42]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2691,7 +2824,7 @@ func (x *ReleaseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseRequest.ProtoReflect.Descriptor instead.
 func (*ReleaseRequest) Descriptor() ([]byte, []int) {
-	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{42}
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *ReleaseRequest) GetRequest() []byte {
@@ -2710,8 +2843,9 @@ func (x *ReleaseRequest) GetAfter() uint64 {
 
 type ReleaseAnswer struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Sealed        []byte                 `protobuf:"bytes,1,opt,name=sealed,proto3" json:"sealed,omitempty"`       // ReleasedShares, to the new device's seal key
-	Next          uint64                 `protobuf:"varint,2,opt,name=next,proto3" json:"next,omitempty"`          // absent in the last page
+	Sealed        []byte                 `protobuf:"bytes,1,opt,name=sealed,proto3" json:"sealed,omitempty"` // ReleasedShares, to the new device's seal key
+	Last          uint64                 `protobuf:"varint,2,opt,name=last,proto3" json:"last,omitempty"`    // number of the last share in this page
+	More          bool                   `protobuf:"varint,4,opt,name=more,proto3" json:"more,omitempty"`
 	Approvals     []*ApprovedShare       `protobuf:"bytes,3,rep,name=approvals,proto3" json:"approvals,omitempty"` // in the first page
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2719,7 +2853,7 @@ type ReleaseAnswer struct {
 
 func (x *ReleaseAnswer) Reset() {
 	*x = ReleaseAnswer{}
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[43]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2731,7 +2865,7 @@ func (x *ReleaseAnswer) String() string {
 func (*ReleaseAnswer) ProtoMessage() {}
 
 func (x *ReleaseAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[43]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2744,7 +2878,7 @@ func (x *ReleaseAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseAnswer.ProtoReflect.Descriptor instead.
 func (*ReleaseAnswer) Descriptor() ([]byte, []int) {
-	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{43}
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *ReleaseAnswer) GetSealed() []byte {
@@ -2754,11 +2888,18 @@ func (x *ReleaseAnswer) GetSealed() []byte {
 	return nil
 }
 
-func (x *ReleaseAnswer) GetNext() uint64 {
+func (x *ReleaseAnswer) GetLast() uint64 {
 	if x != nil {
-		return x.Next
+		return x.Last
 	}
 	return 0
+}
+
+func (x *ReleaseAnswer) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
 }
 
 func (x *ReleaseAnswer) GetApprovals() []*ApprovedShare {
@@ -2778,7 +2919,7 @@ type ApprovedShare struct {
 
 func (x *ApprovedShare) Reset() {
 	*x = ApprovedShare{}
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[44]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2790,7 +2931,7 @@ func (x *ApprovedShare) String() string {
 func (*ApprovedShare) ProtoMessage() {}
 
 func (x *ApprovedShare) ProtoReflect() protoreflect.Message {
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[44]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2803,7 +2944,7 @@ func (x *ApprovedShare) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApprovedShare.ProtoReflect.Descriptor instead.
 func (*ApprovedShare) Descriptor() ([]byte, []int) {
-	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{44}
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *ApprovedShare) GetApproval() []byte {
@@ -2830,7 +2971,7 @@ type ReleasedShares struct {
 
 func (x *ReleasedShares) Reset() {
 	*x = ReleasedShares{}
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[45]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2842,7 +2983,7 @@ func (x *ReleasedShares) String() string {
 func (*ReleasedShares) ProtoMessage() {}
 
 func (x *ReleasedShares) ProtoReflect() protoreflect.Message {
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[45]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2855,7 +2996,7 @@ func (x *ReleasedShares) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleasedShares.ProtoReflect.Descriptor instead.
 func (*ReleasedShares) Descriptor() ([]byte, []int) {
-	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{45}
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *ReleasedShares) GetSeedShare() []byte {
@@ -2927,23 +3068,30 @@ const file_zeropass_api_v1_messages_proto_rawDesc = "" +
 	"\bsign_key\x18\x01 \x01(\fR\asignKey\x12\x19\n" +
 	"\bseal_key\x18\x02 \x01(\fR\asealKey\x12\x12\n" +
 	"\x04time\x18\x03 \x01(\x04R\x04time\x12\x1c\n" +
-	"\tsignature\x18\x04 \x01(\fR\tsignature\"@\n" +
+	"\tsignature\x18\x04 \x01(\fR\tsignature\"b\n" +
 	"\x14CreateAccountRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
-	"\x05entry\x18\x02 \x01(\fR\x05entry\"7\n" +
+	"\x05entry\x18\x02 \x01(\fR\x05entry\x12 \n" +
+	"\vattestation\x18\x03 \x01(\fR\vattestation\"7\n" +
 	"\x13CreateAccountAnswer\x12 \n" +
 	"\vattestation\x18\x01 \x01(\fR\vattestation\"'\n" +
 	"\x0fSeedHalfRequest\x12\x14\n" +
 	"\x05nonce\x18\x01 \x01(\fR\x05nonce\"B\n" +
 	"\x0eSeedHalfAnswer\x12\x16\n" +
 	"\x06sealed\x18\x01 \x01(\fR\x06sealed\x12\x18\n" +
-	"\asources\x18\x02 \x03(\tR\asources\"h\n" +
+	"\asources\x18\x02 \x03(\tR\asources\"\x8a\x01\n" +
 	"\rAppendRequest\x12\x18\n" +
 	"\aentries\x18\x01 \x03(\fR\aentries\x12=\n" +
-	"\x06shares\x18\x02 \x03(\v2%.zeropass.record.v1.SealedServerShareR\x06shares\"L\n" +
+	"\x06shares\x18\x02 \x03(\v2%.zeropass.record.v1.SealedServerShareR\x06shares\x12 \n" +
+	"\vattestation\x18\x03 \x01(\fR\vattestation\"L\n" +
 	"\fAppendAnswer\x12 \n" +
 	"\vattestation\x18\x01 \x01(\fR\vattestation\x12\x1a\n" +
-	"\breceipts\x18\x02 \x03(\fR\breceipts\"<\n" +
+	"\breceipts\x18\x02 \x03(\fR\breceipts\"@\n" +
+	"\x10PaperHalfRequest\x12\x14\n" +
+	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x16\n" +
+	"\x06member\x18\x02 \x01(\x04R\x06member\")\n" +
+	"\x0fPaperHalfAnswer\x12\x16\n" +
+	"\x06sealed\x18\x01 \x01(\fR\x06sealed\"<\n" +
 	"\x0eEntriesRequest\x12\x14\n" +
 	"\x05after\x18\x01 \x01(\x04R\x05after\x12\x14\n" +
 	"\x05nonce\x18\x02 \x01(\fR\x05nonce\"\xa0\x01\n" +
@@ -3014,7 +3162,7 @@ const file_zeropass_api_v1_messages_proto_rawDesc = "" +
 	"\x13StartRecoveryAnswer\x12\x18\n" +
 	"\aaccount\x18\x01 \x01(\fR\aaccount\x12\x18\n" +
 	"\arequest\x18\x02 \x01(\fR\arequest\x125\n" +
-	"\brecovery\x18\x03 \x01(\v2\x19.zeropass.api.v1.RecoveryR\brecovery\"\xb7\x02\n" +
+	"\brecovery\x18\x03 \x01(\v2\x19.zeropass.api.v1.RecoveryR\brecovery\"\xd3\x02\n" +
 	"\bRecovery\x12\x18\n" +
 	"\arequest\x18\x01 \x01(\fR\arequest\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
@@ -3028,7 +3176,8 @@ const file_zeropass_api_v1_messages_proto_rawDesc = "" +
 	"\x04over\x18\n" +
 	" \x01(\bR\x04over\x12\x14\n" +
 	"\x05epoch\x18\v \x01(\x04R\x05epoch\x12\x14\n" +
-	"\x05owner\x18\f \x01(\bR\x05owner\"1\n" +
+	"\x05owner\x18\f \x01(\bR\x05owner\x12\x1a\n" +
+	"\breleased\x18\r \x01(\bR\breleased\"1\n" +
 	"\x15RecoveryStatusRequest\x12\x18\n" +
 	"\arequest\x18\x01 \x01(\fR\arequest\"M\n" +
 	"\x14RecoveryStatusAnswer\x125\n" +
@@ -3045,10 +3194,11 @@ const file_zeropass_api_v1_messages_proto_rawDesc = "" +
 	"\brecovery\x18\x01 \x01(\v2\x19.zeropass.api.v1.RecoveryR\brecovery\"@\n" +
 	"\x0eReleaseRequest\x12\x18\n" +
 	"\arequest\x18\x01 \x01(\fR\arequest\x12\x14\n" +
-	"\x05after\x18\x02 \x01(\x04R\x05after\"y\n" +
+	"\x05after\x18\x02 \x01(\x04R\x05after\"\x8d\x01\n" +
 	"\rReleaseAnswer\x12\x16\n" +
 	"\x06sealed\x18\x01 \x01(\fR\x06sealed\x12\x12\n" +
-	"\x04next\x18\x02 \x01(\x04R\x04next\x12<\n" +
+	"\x04last\x18\x02 \x01(\x04R\x04last\x12\x12\n" +
+	"\x04more\x18\x04 \x01(\bR\x04more\x12<\n" +
 	"\tapprovals\x18\x03 \x03(\v2\x1e.zeropass.api.v1.ApprovedShareR\tapprovals\"N\n" +
 	"\rApprovedShare\x12\x1a\n" +
 	"\bapproval\x18\x01 \x01(\fR\bapproval\x12!\n" +
@@ -3104,7 +3254,7 @@ func file_zeropass_api_v1_messages_proto_rawDescGZIP() []byte {
 }
 
 var file_zeropass_api_v1_messages_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_zeropass_api_v1_messages_proto_msgTypes = make([]protoimpl.MessageInfo, 46)
+var file_zeropass_api_v1_messages_proto_msgTypes = make([]protoimpl.MessageInfo, 48)
 var file_zeropass_api_v1_messages_proto_goTypes = []any{
 	(Reason)(0),                   // 0: zeropass.api.v1.Reason
 	(Confirmation_Key)(0),         // 1: zeropass.api.v1.Confirmation.Key
@@ -3124,58 +3274,60 @@ var file_zeropass_api_v1_messages_proto_goTypes = []any{
 	(*SeedHalfAnswer)(nil),        // 15: zeropass.api.v1.SeedHalfAnswer
 	(*AppendRequest)(nil),         // 16: zeropass.api.v1.AppendRequest
 	(*AppendAnswer)(nil),          // 17: zeropass.api.v1.AppendAnswer
-	(*EntriesRequest)(nil),        // 18: zeropass.api.v1.EntriesRequest
-	(*EntriesAnswer)(nil),         // 19: zeropass.api.v1.EntriesAnswer
-	(*AttestRequest)(nil),         // 20: zeropass.api.v1.AttestRequest
-	(*AttestAnswer)(nil),          // 21: zeropass.api.v1.AttestAnswer
-	(*SlotVersion)(nil),           // 22: zeropass.api.v1.SlotVersion
-	(*RevealRequest)(nil),         // 23: zeropass.api.v1.RevealRequest
-	(*RevealAnswer)(nil),          // 24: zeropass.api.v1.RevealAnswer
-	(*RevealedShares)(nil),        // 25: zeropass.api.v1.RevealedShares
-	(*RevealedShare)(nil),         // 26: zeropass.api.v1.RevealedShare
-	(*ActivityLogRequest)(nil),    // 27: zeropass.api.v1.ActivityLogRequest
-	(*ActivityLogAnswer)(nil),     // 28: zeropass.api.v1.ActivityLogAnswer
-	(*Message)(nil),               // 29: zeropass.api.v1.Message
-	(*SendMessageRequest)(nil),    // 30: zeropass.api.v1.SendMessageRequest
-	(*SendMessageAnswer)(nil),     // 31: zeropass.api.v1.SendMessageAnswer
-	(*InboxRequest)(nil),          // 32: zeropass.api.v1.InboxRequest
-	(*InboxAnswer)(nil),           // 33: zeropass.api.v1.InboxAnswer
-	(*AcknowledgeRequest)(nil),    // 34: zeropass.api.v1.AcknowledgeRequest
-	(*AcknowledgeAnswer)(nil),     // 35: zeropass.api.v1.AcknowledgeAnswer
-	(*StartRecoveryRequest)(nil),  // 36: zeropass.api.v1.StartRecoveryRequest
-	(*StartRecoveryAnswer)(nil),   // 37: zeropass.api.v1.StartRecoveryAnswer
-	(*Recovery)(nil),              // 38: zeropass.api.v1.Recovery
-	(*RecoveryStatusRequest)(nil), // 39: zeropass.api.v1.RecoveryStatusRequest
-	(*RecoveryStatusAnswer)(nil),  // 40: zeropass.api.v1.RecoveryStatusAnswer
-	(*RecoveriesRequest)(nil),     // 41: zeropass.api.v1.RecoveriesRequest
-	(*RecoveriesAnswer)(nil),      // 42: zeropass.api.v1.RecoveriesAnswer
-	(*ApproveRequest)(nil),        // 43: zeropass.api.v1.ApproveRequest
-	(*ApproveAnswer)(nil),         // 44: zeropass.api.v1.ApproveAnswer
-	(*ReleaseRequest)(nil),        // 45: zeropass.api.v1.ReleaseRequest
-	(*ReleaseAnswer)(nil),         // 46: zeropass.api.v1.ReleaseAnswer
-	(*ApprovedShare)(nil),         // 47: zeropass.api.v1.ApprovedShare
-	(*ReleasedShares)(nil),        // 48: zeropass.api.v1.ReleasedShares
-	(*v1.SealedServerShare)(nil),  // 49: zeropass.record.v1.SealedServerShare
+	(*PaperHalfRequest)(nil),      // 18: zeropass.api.v1.PaperHalfRequest
+	(*PaperHalfAnswer)(nil),       // 19: zeropass.api.v1.PaperHalfAnswer
+	(*EntriesRequest)(nil),        // 20: zeropass.api.v1.EntriesRequest
+	(*EntriesAnswer)(nil),         // 21: zeropass.api.v1.EntriesAnswer
+	(*AttestRequest)(nil),         // 22: zeropass.api.v1.AttestRequest
+	(*AttestAnswer)(nil),          // 23: zeropass.api.v1.AttestAnswer
+	(*SlotVersion)(nil),           // 24: zeropass.api.v1.SlotVersion
+	(*RevealRequest)(nil),         // 25: zeropass.api.v1.RevealRequest
+	(*RevealAnswer)(nil),          // 26: zeropass.api.v1.RevealAnswer
+	(*RevealedShares)(nil),        // 27: zeropass.api.v1.RevealedShares
+	(*RevealedShare)(nil),         // 28: zeropass.api.v1.RevealedShare
+	(*ActivityLogRequest)(nil),    // 29: zeropass.api.v1.ActivityLogRequest
+	(*ActivityLogAnswer)(nil),     // 30: zeropass.api.v1.ActivityLogAnswer
+	(*Message)(nil),               // 31: zeropass.api.v1.Message
+	(*SendMessageRequest)(nil),    // 32: zeropass.api.v1.SendMessageRequest
+	(*SendMessageAnswer)(nil),     // 33: zeropass.api.v1.SendMessageAnswer
+	(*InboxRequest)(nil),          // 34: zeropass.api.v1.InboxRequest
+	(*InboxAnswer)(nil),           // 35: zeropass.api.v1.InboxAnswer
+	(*AcknowledgeRequest)(nil),    // 36: zeropass.api.v1.AcknowledgeRequest
+	(*AcknowledgeAnswer)(nil),     // 37: zeropass.api.v1.AcknowledgeAnswer
+	(*StartRecoveryRequest)(nil),  // 38: zeropass.api.v1.StartRecoveryRequest
+	(*StartRecoveryAnswer)(nil),   // 39: zeropass.api.v1.StartRecoveryAnswer
+	(*Recovery)(nil),              // 40: zeropass.api.v1.Recovery
+	(*RecoveryStatusRequest)(nil), // 41: zeropass.api.v1.RecoveryStatusRequest
+	(*RecoveryStatusAnswer)(nil),  // 42: zeropass.api.v1.RecoveryStatusAnswer
+	(*RecoveriesRequest)(nil),     // 43: zeropass.api.v1.RecoveriesRequest
+	(*RecoveriesAnswer)(nil),      // 44: zeropass.api.v1.RecoveriesAnswer
+	(*ApproveRequest)(nil),        // 45: zeropass.api.v1.ApproveRequest
+	(*ApproveAnswer)(nil),         // 46: zeropass.api.v1.ApproveAnswer
+	(*ReleaseRequest)(nil),        // 47: zeropass.api.v1.ReleaseRequest
+	(*ReleaseAnswer)(nil),         // 48: zeropass.api.v1.ReleaseAnswer
+	(*ApprovedShare)(nil),         // 49: zeropass.api.v1.ApprovedShare
+	(*ReleasedShares)(nil),        // 50: zeropass.api.v1.ReleasedShares
+	(*v1.SealedServerShare)(nil),  // 51: zeropass.record.v1.SealedServerShare
 }
 var file_zeropass_api_v1_messages_proto_depIdxs = []int32{
 	5,  // 0: zeropass.api.v1.SignedRequest.confirmations:type_name -> zeropass.api.v1.Confirmation
 	1,  // 1: zeropass.api.v1.Confirmation.key:type_name -> zeropass.api.v1.Confirmation.Key
 	0,  // 2: zeropass.api.v1.AnswerHeader.reason:type_name -> zeropass.api.v1.Reason
 	0,  // 3: zeropass.api.v1.Refusal.reason:type_name -> zeropass.api.v1.Reason
-	49, // 4: zeropass.api.v1.AppendRequest.shares:type_name -> zeropass.record.v1.SealedServerShare
-	49, // 5: zeropass.api.v1.EntriesAnswer.missing:type_name -> zeropass.record.v1.SealedServerShare
-	22, // 6: zeropass.api.v1.RevealRequest.slots:type_name -> zeropass.api.v1.SlotVersion
-	26, // 7: zeropass.api.v1.RevealedShares.shares:type_name -> zeropass.api.v1.RevealedShare
-	22, // 8: zeropass.api.v1.RevealedShare.slot:type_name -> zeropass.api.v1.SlotVersion
+	51, // 4: zeropass.api.v1.AppendRequest.shares:type_name -> zeropass.record.v1.SealedServerShare
+	51, // 5: zeropass.api.v1.EntriesAnswer.missing:type_name -> zeropass.record.v1.SealedServerShare
+	24, // 6: zeropass.api.v1.RevealRequest.slots:type_name -> zeropass.api.v1.SlotVersion
+	28, // 7: zeropass.api.v1.RevealedShares.shares:type_name -> zeropass.api.v1.RevealedShare
+	24, // 8: zeropass.api.v1.RevealedShare.slot:type_name -> zeropass.api.v1.SlotVersion
 	2,  // 9: zeropass.api.v1.Message.kind:type_name -> zeropass.api.v1.Message.Kind
-	29, // 10: zeropass.api.v1.SendMessageRequest.message:type_name -> zeropass.api.v1.Message
-	29, // 11: zeropass.api.v1.InboxAnswer.messages:type_name -> zeropass.api.v1.Message
-	38, // 12: zeropass.api.v1.StartRecoveryAnswer.recovery:type_name -> zeropass.api.v1.Recovery
-	38, // 13: zeropass.api.v1.RecoveryStatusAnswer.recovery:type_name -> zeropass.api.v1.Recovery
-	38, // 14: zeropass.api.v1.RecoveriesAnswer.recoveries:type_name -> zeropass.api.v1.Recovery
-	38, // 15: zeropass.api.v1.ApproveAnswer.recovery:type_name -> zeropass.api.v1.Recovery
-	47, // 16: zeropass.api.v1.ReleaseAnswer.approvals:type_name -> zeropass.api.v1.ApprovedShare
-	26, // 17: zeropass.api.v1.ReleasedShares.shares:type_name -> zeropass.api.v1.RevealedShare
+	31, // 10: zeropass.api.v1.SendMessageRequest.message:type_name -> zeropass.api.v1.Message
+	31, // 11: zeropass.api.v1.InboxAnswer.messages:type_name -> zeropass.api.v1.Message
+	40, // 12: zeropass.api.v1.StartRecoveryAnswer.recovery:type_name -> zeropass.api.v1.Recovery
+	40, // 13: zeropass.api.v1.RecoveryStatusAnswer.recovery:type_name -> zeropass.api.v1.Recovery
+	40, // 14: zeropass.api.v1.RecoveriesAnswer.recoveries:type_name -> zeropass.api.v1.Recovery
+	40, // 15: zeropass.api.v1.ApproveAnswer.recovery:type_name -> zeropass.api.v1.Recovery
+	49, // 16: zeropass.api.v1.ReleaseAnswer.approvals:type_name -> zeropass.api.v1.ApprovedShare
+	28, // 17: zeropass.api.v1.ReleasedShares.shares:type_name -> zeropass.api.v1.RevealedShare
 	18, // [18:18] is the sub-list for method output_type
 	18, // [18:18] is the sub-list for method input_type
 	18, // [18:18] is the sub-list for extension type_name
@@ -3194,7 +3346,7 @@ func file_zeropass_api_v1_messages_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_zeropass_api_v1_messages_proto_rawDesc), len(file_zeropass_api_v1_messages_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   46,
+			NumMessages:   48,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -45,6 +45,8 @@ const (
 	ServerServiceSeedHalfProcedure = "/zeropass.api.v1.ServerService/SeedHalf"
 	// ServerServiceAppendProcedure is the fully-qualified name of the ServerService's Append RPC.
 	ServerServiceAppendProcedure = "/zeropass.api.v1.ServerService/Append"
+	// ServerServicePaperHalfProcedure is the fully-qualified name of the ServerService's PaperHalf RPC.
+	ServerServicePaperHalfProcedure = "/zeropass.api.v1.ServerService/PaperHalf"
 	// ServerServiceEntriesProcedure is the fully-qualified name of the ServerService's Entries RPC.
 	ServerServiceEntriesProcedure = "/zeropass.api.v1.ServerService/Entries"
 	// ServerServiceAttestProcedure is the fully-qualified name of the ServerService's Attest RPC.
@@ -84,6 +86,7 @@ type ServerServiceClient interface {
 	CreateAccount(context.Context, *connect.Request[v1.SignedRequest]) (*connect.Response[v1.SignedAnswer], error)
 	SeedHalf(context.Context, *connect.Request[v1.SignedRequest]) (*connect.Response[v1.SignedAnswer], error)
 	Append(context.Context, *connect.Request[v1.SignedRequest]) (*connect.Response[v1.SignedAnswer], error)
+	PaperHalf(context.Context, *connect.Request[v1.SignedRequest]) (*connect.Response[v1.SignedAnswer], error)
 	Entries(context.Context, *connect.Request[v1.SignedRequest]) (*connect.Response[v1.SignedAnswer], error)
 	Attest(context.Context, *connect.Request[v1.SignedRequest]) (*connect.Response[v1.SignedAnswer], error)
 	Reveal(context.Context, *connect.Request[v1.SignedRequest]) (*connect.Response[v1.SignedAnswer], error)
@@ -131,6 +134,12 @@ func NewServerServiceClient(httpClient connect.HTTPClient, baseURL string, opts 
 			httpClient,
 			baseURL+ServerServiceAppendProcedure,
 			connect.WithSchema(serverServiceMethods.ByName("Append")),
+			connect.WithClientOptions(opts...),
+		),
+		paperHalf: connect.NewClient[v1.SignedRequest, v1.SignedAnswer](
+			httpClient,
+			baseURL+ServerServicePaperHalfProcedure,
+			connect.WithSchema(serverServiceMethods.ByName("PaperHalf")),
 			connect.WithClientOptions(opts...),
 		),
 		entries: connect.NewClient[v1.SignedRequest, v1.SignedAnswer](
@@ -214,6 +223,7 @@ type serverServiceClient struct {
 	createAccount  *connect.Client[v1.SignedRequest, v1.SignedAnswer]
 	seedHalf       *connect.Client[v1.SignedRequest, v1.SignedAnswer]
 	append         *connect.Client[v1.SignedRequest, v1.SignedAnswer]
+	paperHalf      *connect.Client[v1.SignedRequest, v1.SignedAnswer]
 	entries        *connect.Client[v1.SignedRequest, v1.SignedAnswer]
 	attest         *connect.Client[v1.SignedRequest, v1.SignedAnswer]
 	reveal         *connect.Client[v1.SignedRequest, v1.SignedAnswer]
@@ -246,6 +256,11 @@ func (c *serverServiceClient) SeedHalf(ctx context.Context, req *connect.Request
 // Append calls zeropass.api.v1.ServerService.Append.
 func (c *serverServiceClient) Append(ctx context.Context, req *connect.Request[v1.SignedRequest]) (*connect.Response[v1.SignedAnswer], error) {
 	return c.append.CallUnary(ctx, req)
+}
+
+// PaperHalf calls zeropass.api.v1.ServerService.PaperHalf.
+func (c *serverServiceClient) PaperHalf(ctx context.Context, req *connect.Request[v1.SignedRequest]) (*connect.Response[v1.SignedAnswer], error) {
+	return c.paperHalf.CallUnary(ctx, req)
 }
 
 // Entries calls zeropass.api.v1.ServerService.Entries.
@@ -315,6 +330,7 @@ type ServerServiceHandler interface {
 	CreateAccount(context.Context, *connect.Request[v1.SignedRequest]) (*connect.Response[v1.SignedAnswer], error)
 	SeedHalf(context.Context, *connect.Request[v1.SignedRequest]) (*connect.Response[v1.SignedAnswer], error)
 	Append(context.Context, *connect.Request[v1.SignedRequest]) (*connect.Response[v1.SignedAnswer], error)
+	PaperHalf(context.Context, *connect.Request[v1.SignedRequest]) (*connect.Response[v1.SignedAnswer], error)
 	Entries(context.Context, *connect.Request[v1.SignedRequest]) (*connect.Response[v1.SignedAnswer], error)
 	Attest(context.Context, *connect.Request[v1.SignedRequest]) (*connect.Response[v1.SignedAnswer], error)
 	Reveal(context.Context, *connect.Request[v1.SignedRequest]) (*connect.Response[v1.SignedAnswer], error)
@@ -358,6 +374,12 @@ func NewServerServiceHandler(svc ServerServiceHandler, opts ...connect.HandlerOp
 		ServerServiceAppendProcedure,
 		svc.Append,
 		connect.WithSchema(serverServiceMethods.ByName("Append")),
+		connect.WithHandlerOptions(opts...),
+	)
+	serverServicePaperHalfHandler := connect.NewUnaryHandler(
+		ServerServicePaperHalfProcedure,
+		svc.PaperHalf,
+		connect.WithSchema(serverServiceMethods.ByName("PaperHalf")),
 		connect.WithHandlerOptions(opts...),
 	)
 	serverServiceEntriesHandler := connect.NewUnaryHandler(
@@ -442,6 +464,8 @@ func NewServerServiceHandler(svc ServerServiceHandler, opts ...connect.HandlerOp
 			serverServiceSeedHalfHandler.ServeHTTP(w, r)
 		case ServerServiceAppendProcedure:
 			serverServiceAppendHandler.ServeHTTP(w, r)
+		case ServerServicePaperHalfProcedure:
+			serverServicePaperHalfHandler.ServeHTTP(w, r)
 		case ServerServiceEntriesProcedure:
 			serverServiceEntriesHandler.ServeHTTP(w, r)
 		case ServerServiceAttestProcedure:
@@ -489,6 +513,10 @@ func (UnimplementedServerServiceHandler) SeedHalf(context.Context, *connect.Requ
 
 func (UnimplementedServerServiceHandler) Append(context.Context, *connect.Request[v1.SignedRequest]) (*connect.Response[v1.SignedAnswer], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("zeropass.api.v1.ServerService.Append is not implemented"))
+}
+
+func (UnimplementedServerServiceHandler) PaperHalf(context.Context, *connect.Request[v1.SignedRequest]) (*connect.Response[v1.SignedAnswer], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("zeropass.api.v1.ServerService.PaperHalf is not implemented"))
 }
 
 func (UnimplementedServerServiceHandler) Entries(context.Context, *connect.Request[v1.SignedRequest]) (*connect.Response[v1.SignedAnswer], error) {
