@@ -1,0 +1,193 @@
+// Package client is a device's way to its server: it signs requests, sends them,
+// and believes nothing that is not signed by the server's key that the device
+// has pinned.
+//
+// [Identify] asks a server that is not known yet who it is. Everything after
+// that goes through a [Client], one method for each procedure.
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/proto"
+
+	apiv1 "zeropass.dev/zeropass/gen/zeropass/api/v1"
+	"zeropass.dev/zeropass/gen/zeropass/api/v1/apiv1connect"
+	recordv1 "zeropass.dev/zeropass/gen/zeropass/record/v1"
+	"zeropass.dev/zeropass/internal/api"
+	"zeropass.dev/zeropass/signing"
+)
+
+// How a call can fail without the server's word. A server's signed refusal is an
+// *api.Refusal.
+var (
+	// ErrUnreachable: no answer came. Whether the server did what it was asked is
+	// not known.
+	ErrUnreachable = api.ErrUnreachable
+	// ErrDishonest: what came is not the pinned server's answer to this request:
+	// garbage, another request's answer, or a wrong signature.
+	ErrDishonest = api.ErrDishonest
+	// ErrURL: the address of a server is none, or would carry requests in the
+	// clear over a network.
+	ErrURL = errors.New("not the address of a server")
+)
+
+// timeout is how long one call may take. Large appends and pages need some of
+// it; nothing waits for a person.
+const timeout = 2 * time.Minute
+
+// Client calls one server. It is safe for concurrent use.
+type Client struct {
+	url    string
+	server *signing.PublicKey
+	rpc    apiv1connect.ServerServiceClient
+	rand   io.Reader
+	now    func() time.Time
+}
+
+// New returns a client of the server that has this sign key. It does not call
+// it. The HTTP client may be nil. It returns an error that wraps [ErrURL].
+func New(h *http.Client, address string, server *signing.PublicKey, rand io.Reader, now func() time.Time) (*Client, error) {
+	if err := CheckURL(address); err != nil {
+		return nil, err
+	}
+	return &Client{url: address, server: server, rpc: newRPC(h, address), rand: rand, now: now}, nil
+}
+
+func newRPC(h *http.Client, address string) apiv1connect.ServerServiceClient {
+	if h == nil {
+		h = &http.Client{}
+	}
+	// A redirect would take a request to where nobody was pinned.
+	own := *h
+	own.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return apiv1connect.NewServerServiceClient(&own, address, connect.WithReadMaxBytes(api.MaxMessage))
+}
+
+// CheckURL returns an error that wraps [ErrURL] unless the address is https, or
+// http on this machine: answers are signed, but names and messages would be
+// readable to everybody on the way.
+func CheckURL(address string) error {
+	u, err := url.Parse(address)
+	if err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		return fmt.Errorf("%w: %q; it looks like https://zeropass.example", ErrURL, address)
+	}
+	switch u.Scheme {
+	case "https":
+		return nil
+	case "http":
+		if host := u.Hostname(); host == "localhost" || net.ParseIP(host).IsLoopback() {
+			return nil
+		}
+		return fmt.Errorf("%w: %q: http is for this machine alone; use https", ErrURL, address)
+	}
+	return fmt.Errorf("%w: %q; it starts with https://", ErrURL, address)
+}
+
+// Identify asks a server for its keys, for a device to pin. They prove that the
+// answer is fresh and the keys are the server's own; that it is the right server
+// is for the address, and TLS, to say.
+func Identify(ctx context.Context, h *http.Client, address string, rand io.Reader) (*recordv1.Server, error) {
+	if err := CheckURL(address); err != nil {
+		return nil, err
+	}
+	nonce := make([]byte, api.NonceSize)
+	if _, err := io.ReadFull(rand, nonce); err != nil {
+		return nil, fmt.Errorf("client: nonce: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	answer, err := newRPC(h, address).Identify(ctx, connect.NewRequest(&apiv1.IdentifyRequest{Nonce: nonce}))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", address, failed(nil, [32]byte{}, err))
+	}
+	sign, seal, err := api.VerifyIdentity(nonce, answer.Msg)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", address, err)
+	}
+	return &recordv1.Server{Url: strings.TrimRight(address, "/"), SignKey: sign.Bytes(), SealKey: seal.Bytes()}, nil
+}
+
+// Server returns the pinned sign key.
+func (c *Client) Server() *signing.PublicKey { return c.server }
+
+// URL returns where the server is called.
+func (c *Client) URL() string { return c.url }
+
+// method is one procedure of the generated client.
+type method func(context.Context, *connect.Request[apiv1.SignedRequest]) (*connect.Response[apiv1.SignedAnswer], error)
+
+// call signs the body, sends it, and reads the signed answer. confirm may add
+// second factors. It returns the request's hash as well.
+func call[A any, PA interface {
+	*A
+	proto.Message
+}](ctx context.Context, c *Client, m method, procedure string, who api.Identity, body proto.Message, confirm func(*apiv1.SignedRequest)) (PA, [32]byte, error) {
+	request, hash, err := api.NewRequest(procedure, c.server, who, body, c.now(), c.rand)
+	if err != nil {
+		return nil, hash, err
+	}
+	if confirm != nil {
+		confirm(request)
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	response, err := m(ctx, connect.NewRequest(request))
+	if err != nil {
+		return nil, hash, c.about(failed(c.server, hash, err))
+	}
+	answer := PA(new(A))
+	if err := api.OpenAnswer(c.server, hash, response.Msg, answer); err != nil {
+		return nil, hash, c.about(err)
+	}
+	return answer, hash, nil
+}
+
+// about names the server in errors that are not its own words.
+func (c *Client) about(err error) error {
+	if errors.Is(err, ErrUnreachable) || errors.Is(err, ErrDishonest) {
+		return fmt.Errorf("%s: %w", c.url, err)
+	}
+	return err
+}
+
+// failed tells a server that cannot be reached from one that answers something
+// else than the protocol. server is nil where it is not known yet.
+func failed(server *signing.PublicKey, request [32]byte, err error) error {
+	if server != nil {
+		told := api.FromConnect(server, request, err)
+		if !errors.Is(told, ErrUnreachable) {
+			return told
+		}
+	}
+	if errors.Is(err, context.Canceled) {
+		return context.Canceled
+	}
+	switch connect.CodeOf(err) {
+	case connect.CodeUnavailable, connect.CodeDeadlineExceeded:
+		return fmt.Errorf("%w: %s", ErrUnreachable, reason(err))
+	}
+	return fmt.Errorf("%w: what answers there does not speak ZeroPass's protocol: %s", ErrDishonest, reason(err))
+}
+
+// reason is the innermost network error, which says it shortest.
+func reason(err error) string {
+	var op *net.OpError
+	if errors.As(err, &op) {
+		return op.Error()
+	}
+	var failure *connect.Error
+	if errors.As(err, &failure) {
+		return failure.Message()
+	}
+	return err.Error()
+}
