@@ -201,10 +201,17 @@ func readItem(v any, folders, described *groups) (Item, *fault) {
 // file is as secret as everything in it. [ReadBitwarden] gives the same items
 // again.
 //
-// Bitwarden has no place for a held share, for a user name or addresses outside
-// of a login, or for an SSH key without all its parts: these, and items that are
-// not well-formed, are an [*Error], and then nothing is written.
+// What Bitwarden has no place for is written in another form, which reads back as
+// that form: a held share, and an SSH key without one of its parts, as a secure
+// note; a user name and addresses outside of a login as custom fields.
+//
+// Items that are not well-formed are an [*Error], and then nothing is written.
 func WriteBitwarden(w io.Writer, items []Item) error {
+	fitting := make([]Item, len(items))
+	for i, item := range items {
+		fitting[i] = fit(item)
+	}
+	items = fitting
 	folders, described := newGroups(), newGroups()
 	all := make([]kind, len(items))
 	for i, item := range items {
@@ -247,7 +254,7 @@ func collectItem(item Item, folders, described *groups) *fault {
 	return collect(rest, folders, described)
 }
 
-// kindOf returns the item's kind, if Bitwarden has a place for all of it.
+// kindOf returns the kind of an item that fits.
 func kindOf(item Item) (kind, *fault) {
 	m, s := item.Metadata, item.Secret
 	if m == nil || s == nil {
@@ -256,12 +263,6 @@ func kindOf(item Item) (kind, *fault) {
 	if slices.Contains(m.Uris, nil) || slices.Contains(s.Fields, nil) || slices.Contains(s.PasswordHistory, nil) {
 		return kind{}, wrong("has an element that is nil")
 	}
-	if m.Kind == recordv1.SlotMetadata_KIND_HELD_SHARE {
-		return kind{}, &fault{
-			problem: "is a share held for somebody else, which has no place in Bitwarden",
-			hint:    "Leave it out, and keep it with this account or on paper; nothing was exported",
-		}
-	}
 	at := slices.IndexFunc(kinds, func(k kind) bool { return k.kind == m.Kind })
 	if at < 0 {
 		return kind{}, wrong("is of no known kind")
@@ -269,12 +270,6 @@ func kindOf(item Item) (kind, *fault) {
 	k := kinds[at]
 	if which := secretKind(s); which == nil || which != secretKind(newItem(k).Secret) {
 		return kind{}, wrong("has metadata and a secret of different kinds")
-	}
-	if k.kind != recordv1.SlotMetadata_KIND_LOGIN && (m.UserName != "" || len(m.Uris) > 0) {
-		return kind{}, &fault{
-			problem: "has a user name or an address, for which Bitwarden has a place only in a login",
-			hint:    "Move them to its notes or leave the item out; nothing was exported",
-		}
 	}
 	return k, nil
 }

@@ -2,12 +2,16 @@ package interchange
 
 import (
 	"bytes"
+	"encoding/hex"
+	"maps"
+	"math/rand"
 	"strings"
 	"testing"
 
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	recordv1 "zeropass.dev/zeropass/gen/zeropass/record/v1"
+	"zeropass.dev/zeropass/slip39"
 )
 
 // fill sets every field of a message and of the messages in it to a value that
@@ -167,21 +171,12 @@ func TestBadItems(t *testing.T) {
 		change(item.Metadata, item.Secret)
 		return item
 	}
-	ssh := newItem(kinds[4])
-	ssh.Secret.GetSshKey().PrivateKey = canary
-	note := newItem(kinds[1])
-	note.Metadata.Uris = []*recordv1.Uri{{Uri: canary}}
-	held := Item{Metadata: &recordv1.SlotMetadata{Kind: recordv1.SlotMetadata_KIND_HELD_SHARE}, Secret: &recordv1.Secret{}}
-
 	tests := []struct {
 		name string
 		item Item
 		want Error
 	}{
 		{"nothing", Item{}, Error{Problem: "has no metadata or no secret"}},
-		{"held share", held, Error{Problem: "is a share held for somebody else, which has no place in Bitwarden"}},
-		{"note with an address", note, Error{Problem: "has a user name or an address, for which Bitwarden has a place only in a login"}},
-		{"SSH key without public key", ssh, Error{Field: "sshKey.publicKey", Problem: "is empty, which Bitwarden does not take"}},
 		{"no kind", login(func(m *recordv1.SlotMetadata, _ *recordv1.Secret) { m.Kind = 0 }), Error{Item: "mine", Problem: "is of no known kind"}},
 		{"no secret kind", login(func(_ *recordv1.SlotMetadata, s *recordv1.Secret) { s.Kind = nil }), Error{Item: "mine", Problem: "has metadata and a secret of different kinds"}},
 		{"nil in the secret kind", login(func(_ *recordv1.SlotMetadata, s *recordv1.Secret) { s.Kind = &recordv1.Secret_Login{} }), Error{Item: "mine", Problem: "has metadata and a secret of different kinds"}},
@@ -216,5 +211,69 @@ func TestBadItems(t *testing.T) {
 				t.Error("something was written")
 			}
 		})
+	}
+}
+
+// What Bitwarden has no place for must not be lost, and must not stop an export.
+func TestWriteWhatBitwardenLacks(t *testing.T) {
+	shares, err := slip39.Split(rand.New(rand.NewSource(1)), bytes.Repeat([]byte{7}, 64), nil, slip39.Params{
+		Extendable: true, GroupThreshold: 1, Groups: []slip39.Group{{Threshold: 1, Count: 1}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	share, err := shares[0][0].MarshalBinary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	held := Item{
+		Metadata: &recordv1.SlotMetadata{Kind: recordv1.SlotMetadata_KIND_HELD_SHARE, Title: "share of Ada"},
+		Secret: &recordv1.Secret{Kind: &recordv1.Secret_HeldShare{HeldShare: &recordv1.HeldShare{
+			Owner: "Ada", Share: share, Envelope: []byte("envelope"),
+		}}},
+	}
+	card := newItem(kinds[2])
+	card.Metadata.Title, card.Metadata.UserName = "card", "me"
+	card.Metadata.Uris = []*recordv1.Uri{{Uri: "https://bank.example"}}
+	ssh := newItem(kinds[4])
+	ssh.Metadata.Title, ssh.Secret.GetSshKey().PrivateKey = "key", canary
+
+	var file bytes.Buffer
+	if err := WriteBitwarden(&file, []Item{held, card, ssh}); err != nil {
+		t.Fatal(err)
+	}
+	read, err := ReadBitwarden(&file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fields := func(item Item) map[string]string {
+		m := make(map[string]string)
+		for _, f := range item.Secret.Fields {
+			m[f.Name] = f.Value
+		}
+		return m
+	}
+	want := []struct {
+		kind   recordv1.SlotMetadata_Kind
+		title  string
+		fields map[string]string
+	}{
+		{recordv1.SlotMetadata_KIND_NOTE, "share of Ada", map[string]string{
+			"held for": "Ada", "words": shares[0][0].Mnemonic(),
+			"share (hexadecimal)": hex.EncodeToString(share), "envelope (hexadecimal)": hex.EncodeToString([]byte("envelope")),
+		}},
+		{recordv1.SlotMetadata_KIND_CARD, "card", map[string]string{"user name": "me", "address": "https://bank.example"}},
+		{recordv1.SlotMetadata_KIND_NOTE, "key", map[string]string{"private key": canary}},
+	}
+	for i, w := range want {
+		if m := read[i].Metadata; m.Kind != w.kind || m.Title != w.title {
+			t.Errorf("item %d is %v %q, want %v %q", i+1, m.Kind, m.Title, w.kind, w.title)
+		}
+		if got := fields(read[i]); !maps.Equal(got, w.fields) {
+			t.Errorf("item %d has fields %v, want %v", i+1, got, w.fields)
+		}
+	}
+	if card.Metadata.UserName != "me" || held.Secret.GetHeldShare() == nil {
+		t.Error("WriteBitwarden changed an item that it was given")
 	}
 }

@@ -174,6 +174,7 @@ type ShareEnvelope struct {
 	Tag            []byte                 `protobuf:"bytes,15,opt,name=tag,proto3" json:"tag,omitempty"`                                               // 32 bytes, of the member's SplitSecret
 	DeviceHalfHash []byte                 `protobuf:"bytes,16,opt,name=device_half_hash,json=deviceHalfHash,proto3" json:"device_half_hash,omitempty"` // 32 bytes
 	ServerHalfHash []byte                 `protobuf:"bytes,17,opt,name=server_half_hash,json=serverHalfHash,proto3" json:"server_half_hash,omitempty"` // 32 bytes
+	Author         uint64                 `protobuf:"varint,18,opt,name=author,proto3" json:"author,omitempty"`                                        // number of the device that prepared the epoch; the tag is bound to it
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -325,6 +326,13 @@ func (x *ShareEnvelope) GetServerHalfHash() []byte {
 		return x.ServerHalfHash
 	}
 	return nil
+}
+
+func (x *ShareEnvelope) GetAuthor() uint64 {
+	if x != nil {
+		return x.Author
+	}
+	return 0
 }
 
 type OwnerDevice struct {
@@ -626,7 +634,7 @@ const file_zeropass_record_v1_contact_proto_rawDesc = "" +
 	"\bsign_key\x18\x05 \x01(\fR\asignKey\"]\n" +
 	"\x10InvitationAnswer\x125\n" +
 	"\acontact\x18\x01 \x01(\v2\x1b.zeropass.record.v1.ContactR\acontact\x12\x12\n" +
-	"\x04name\x18\x02 \x01(\tR\x04name\"\xe4\x04\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\"\xfc\x04\n" +
 	"\rShareEnvelope\x12\x18\n" +
 	"\aaccount\x18\x01 \x01(\fR\aaccount\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x16\n" +
@@ -647,7 +655,8 @@ const file_zeropass_record_v1_contact_proto_rawDesc = "" +
 	"\x06halves\x18\x0e \x03(\v2\x1e.zeropass.record.v1.SealedHalfR\x06halves\x12\x10\n" +
 	"\x03tag\x18\x0f \x01(\fR\x03tag\x12(\n" +
 	"\x10device_half_hash\x18\x10 \x01(\fR\x0edeviceHalfHash\x12(\n" +
-	"\x10server_half_hash\x18\x11 \x01(\fR\x0eserverHalfHash\"@\n" +
+	"\x10server_half_hash\x18\x11 \x01(\fR\x0eserverHalfHash\x12\x16\n" +
+	"\x06author\x18\x12 \x01(\x04R\x06author\"@\n" +
 	"\vOwnerDevice\x12\x16\n" +
 	"\x06device\x18\x01 \x01(\x04R\x06device\x12\x19\n" +
 	"\bsign_key\x18\x02 \x01(\fR\asignKey\"?\n" +
