@@ -177,7 +177,14 @@ func (s *State) makeMaps() {
 	s.recoveries = map[Hash]Recovery{}
 }
 
+// serverKeyChanged voids the server's receipts for what is not committed: they
+// are no proof that the new keys' holder has the shares.
 func (s *State) serverKeyChanged(tx *transaction, r *recordv1.ServerKeyChanged) error {
+	for _, number := range s.writtenEpochs() {
+		if !s.epochs[number].Committed {
+			s.changeEpoch(number, func(e *Epoch) { e.ServerReceipt = false })
+		}
+	}
 	return s.setServer(tx, r.Server)
 }
 
@@ -190,7 +197,7 @@ func (s *State) setServer(tx *transaction, server *recordv1.Server) error {
 		return err
 	}
 	assign(s, &s.server, server)
-	assign(s, &s.serverKey, key)
+	assign(s, &s.serverKeys, append(s.serverKeys, key))
 	assign(s, &s.serverSince, tx.sequence)
 	return nil
 }

@@ -80,6 +80,52 @@ func (a *Attestation) Verify(key *signing.PublicKey) error {
 	return nil
 }
 
+// CheckAttestation returns nil if the attestation is of this account and signed
+// with the key that this ledger has for its holder, and a [*RuleError] if not.
+// The holder may be any device that the account ever had, the present server or
+// an earlier one, and a member or the sheet of the attestation's epoch. Whether
+// a revoked device's word still counts, and whether the ledger has the head, is
+// for the caller to ask.
+func (s *State) CheckAttestation(a *Attestation) error {
+	if a.Account() != s.account {
+		return refuse(RuleAttestation, "it is of another account")
+	}
+	keys := s.holderKeys(a)
+	if len(keys) == 0 {
+		return refuse(RuleAttestation, "the ledger does not know the holder")
+	}
+	for _, key := range keys {
+		if a.Verify(key) == nil {
+			return nil
+		}
+	}
+	return refuse(RuleAttestation, "not signed with the holder's key")
+}
+
+// holderKeys returns the keys with which an attestation's holder may sign.
+func (s *State) holderKeys(a *Attestation) []*signing.PublicKey {
+	holder := a.Holder()
+	switch holder.Kind {
+	case recordv1.Holder_KIND_DEVICE:
+		if d, ok := s.devices[holder.Number]; ok {
+			return []*signing.PublicKey{d.SignKey}
+		}
+	case recordv1.Holder_KIND_SERVER:
+		return s.serverKeys
+	case recordv1.Holder_KIND_MEMBER:
+		if e, ok := s.epochs[a.Epoch()]; ok {
+			if m, ok := e.Member(holder.Number); ok {
+				return []*signing.PublicKey{m.ShareKey}
+			}
+		}
+	case recordv1.Holder_KIND_SHEET:
+		if e, ok := s.epochs[a.Epoch()]; ok && e.SheetKey != nil {
+			return []*signing.PublicKey{e.SheetKey}
+		}
+	}
+	return nil
+}
+
 func attestationContext(body []byte) *signing.Context {
 	return signing.NewContext("attestation").Bytes(body)
 }

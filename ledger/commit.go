@@ -42,10 +42,8 @@ func (s *State) CheckCommit(epoch uint64, now time.Time) error {
 	if have := e.Receipts(); have < e.Quorum() {
 		return refuse(RuleReceipts, "%d of the %d members needed have given theirs for epoch %d", have, e.Quorum(), epoch)
 	}
-	for id, slot := range s.slots {
-		if !slot.Deleted && slot.Put(epoch) == nil {
-			return refuse(RuleUnsplit, "slot %v, epoch %d", id, epoch)
-		}
+	if id, missing := s.unsplit(epoch); missing > 0 {
+		return refuse(RuleUnsplit, "%d slots, %v first, epoch %d", missing, id, epoch)
 	}
 	if s.committed {
 		if until := s.weakeningUntil(e, now); now.Before(until) {
@@ -53,6 +51,20 @@ func (s *State) CheckCommit(epoch uint64, now time.Time) error {
 		}
 	}
 	return nil
+}
+
+// unsplit returns how many live slots are not split in the epoch, and the first.
+func (s *State) unsplit(epoch uint64) (first SlotID, n int) {
+	for id, slot := range s.slots {
+		if slot.Deleted || slot.Put(epoch) != nil {
+			continue
+		}
+		if n == 0 || id.compare(first) < 0 {
+			first = id
+		}
+		n++
+	}
+	return first, n
 }
 
 // CommitFrom returns from when the rule about weakening lets the epoch be

@@ -19,7 +19,7 @@ type Epoch struct {
 	ServerReceipt bool
 	SheetReceipt  bool
 	Committed     bool
-	RevokedSince  bool // a device was revoked before it was committed: it never will be
+	RevokedSince  bool // a device that has its device share was revoked: it is to be replaced
 	Prepared      Event
 	CommittedAt   Event // zero until then
 }
@@ -122,13 +122,11 @@ func (s *State) changeEpoch(number uint64, change func(*Epoch)) {
 	put(s, s.epochs, number, &changed)
 }
 
-// markRevocation keeps the epochs that are not committed from ever being: the
-// revoked device has their device share.
+// markRevocation notes in the epochs in use and prepared that a revoked device
+// has their device share. What is not committed never will be.
 func (s *State) markRevocation() {
 	for _, number := range s.writtenEpochs() {
-		if number != 0 && !s.epochs[number].Committed {
-			s.changeEpoch(number, func(e *Epoch) { e.RevokedSince = true })
-		}
+		s.changeEpoch(number, func(e *Epoch) { e.RevokedSince = true })
 	}
 }
 
@@ -325,7 +323,7 @@ func (s *State) CheckReceipt(r *recordv1.ShareReceipt) error {
 	var given bool
 	switch r.Holder.Kind {
 	case recordv1.Holder_KIND_SERVER:
-		key, proof, given = s.serverKey, e.Record.ServerShareHash, e.ServerReceipt
+		key, proof, given = s.ServerKey(), e.Record.ServerShareHash, e.ServerReceipt
 	case recordv1.Holder_KIND_SHEET:
 		if e.SheetKey == nil {
 			return refuse(RuleReceipt, "epoch %d has no sheet", r.Epoch)

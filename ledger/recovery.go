@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -42,7 +43,7 @@ func (s *State) Recoveries() []Recovery {
 	for _, r := range s.recoveries {
 		all = append(all, r)
 	}
-	slices.SortFunc(all, func(a, b Recovery) int { return int(a.Sequence) - int(b.Sequence) })
+	slices.SortFunc(all, func(a, b Recovery) int { return cmp.Compare(a.Sequence, b.Sequence) })
 	return all
 }
 
@@ -68,7 +69,7 @@ func (s *State) CheckRequest(r *RecoveryRequest) error {
 	if r.Account() != s.account {
 		return refuse(RuleRequest, "it is for another account")
 	}
-	if !bytes.Equal(r.message.Server, s.server.SignKey) {
+	if !bytes.Equal(r.message.Server, s.server.GetSignKey()) {
 		return refuse(RuleRequest, "it is for another server")
 	}
 	if _, ok := s.recoveries[r.id]; ok {
@@ -139,15 +140,13 @@ func (e *Epoch) approver(a *Approval, now time.Time) (*signing.PublicKey, error)
 	return m.ShareKey, nil
 }
 
-// ProvedHead says whether the approval names a head that a device of this ledger
-// and the account's server signed. It is false for an approval that names no
-// head, and for a head signed by a device that this ledger does not know.
+// ProvedHead returns the head that the approval names, and whether a device of
+// this ledger and a server that the account ever had signed it. It is false for
+// an approval that names no head, and for a head signed by a device that this
+// ledger does not know. Whether the ledger has the head is [State.Contains]'s to
+// say.
 func (s *State) ProvedHead(a *Approval) (Head, bool) {
-	if a.device == nil {
-		return Head{}, false
-	}
-	d, ok := s.devices[a.device.Holder().Number]
-	if !ok || a.device.Verify(d.SignKey) != nil || a.server.Verify(s.serverKey) != nil {
+	if a.device == nil || s.CheckAttestation(a.device) != nil || s.CheckAttestation(a.server) != nil {
 		return Head{}, false
 	}
 	return a.device.Head(), true

@@ -245,8 +245,8 @@ func (s *State) checkAllDevices(tx *transaction, added *recordv1.DeviceAdded) er
 	if !has[endorser{recordv1.Endorsement_ROLE_NEW_DEVICE, added.Device}] {
 		return refuse(RuleNewDevice, "device %d", added.Device)
 	}
-	for _, d := range s.devices {
-		if d.Status == Active && d.Number != tx.author && !has[endorser{recordv1.Endorsement_ROLE_DEVICE, d.Number}] {
+	for _, d := range s.ActiveDevices() {
+		if d.Number != tx.author && !has[endorser{recordv1.Endorsement_ROLE_DEVICE, d.Number}] {
 			return refuse(RuleAllDevices, "device %d is missing", d.Number)
 		}
 	}

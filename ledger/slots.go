@@ -93,6 +93,16 @@ func (s *State) DeviceShare(id SlotID, epoch uint64) (sealed []byte, generation,
 	return p.Secret.SealedDeviceShare, p.Secret.Generation, p.Device, true
 }
 
+// OpenedBy returns the live slots whose device share in the epoch in use a device
+// can open, in the order of their ids. For a revoked device these are the ones
+// that it still opens together with the server, until the epoch is replaced.
+func (s *State) OpenedBy(device uint64) []*Slot {
+	return slices.DeleteFunc(s.LiveSlots(), func(slot *Slot) bool {
+		_, generation, _, ok := s.DeviceShare(slot.ID, s.inUse)
+		return !ok || s.deviceKeys[generationDevice{generation, device}].deviceShare == nil
+	})
+}
+
 func (s *State) slotPut(tx *transaction, r *recordv1.SlotPut) error {
 	if _, err := s.open(r.Epoch); err != nil {
 		return err

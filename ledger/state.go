@@ -23,8 +23,8 @@ type State struct {
 	time    uint64 // of the newest entry, milliseconds
 
 	server      *recordv1.Server
-	serverKey   *signing.PublicKey
-	serverSince uint64 // sequence of the entry that named it
+	serverKeys  []*signing.PublicKey // sign keys of all servers, the present one's last
+	serverSince uint64               // sequence of the entry that named it
 	policy      policy
 	policySince uint64
 
@@ -117,6 +117,7 @@ func (s *State) settle() {
 func (s *State) Clone() *State {
 	c := *s
 	c.hashes = slices.Clip(s.hashes)
+	c.serverKeys = slices.Clip(s.serverKeys)
 	c.devices = maps.Clone(s.devices)
 	c.keys = maps.Clone(s.keys)
 	c.epochs = maps.Clone(s.epochs)
@@ -163,6 +164,14 @@ func (s *State) Contains(h Head) bool {
 
 // Server returns the account's server.
 func (s *State) Server() *recordv1.Server { return s.server }
+
+// ServerKey returns the server's sign key, nil before Genesis.
+func (s *State) ServerKey() *signing.PublicKey {
+	if len(s.serverKeys) == 0 {
+		return nil
+	}
+	return s.serverKeys[len(s.serverKeys)-1]
+}
 
 // Policy returns the policy in force at a time that is not earlier than the
 // newest entry's.
