@@ -225,9 +225,10 @@ func createFile(path string, content []byte) error {
 	return nil
 }
 
-// renameDir gives a finished directory its name.
+// renameDir gives a finished directory its name. os.Rename would refuse to put
+// it in the place of an empty one.
 func renameDir(from, to string) error {
-	if err := os.Rename(from, to); err != nil {
+	if err := syscall.Rename(from, to); err != nil {
 		if errors.Is(err, syscall.ENOTEMPTY) || errors.Is(err, syscall.EEXIST) {
 			return fmt.Errorf("%w: %s", ErrExists, to)
 		}

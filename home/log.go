@@ -28,28 +28,34 @@ type log struct {
 // openLog opens a framed file and gives every payload to each. A torn tail is
 // cut off, or left alone if the file is only read. With tolerant, damage ends
 // the file as a torn tail would, and is returned beside it.
-func openLog(dir, name string, readOnly, tolerant bool, each func([]byte) error) (l *log, damage *DamageError, err error) {
-	l = &log{path: filepath.Join(dir, name), name: name}
+func openLog(dir, name string, readOnly, tolerant bool, each func([]byte) error) (*log, *DamageError, error) {
+	l := &log{path: filepath.Join(dir, name), name: name}
 	flag := os.O_RDWR
 	if readOnly {
 		flag = os.O_RDONLY
 	}
+	var err error
 	if l.file, err = os.OpenFile(l.path, flag, 0); err != nil {
 		if errors.Is(err, os.ErrNotExist) {
 			return nil, nil, &DamageError{File: name, Reason: "it is missing"}
 		}
 		return nil, nil, fmt.Errorf("home: open %s: %w", name, err)
 	}
-	defer func() {
-		if err != nil {
-			_ = l.file.Close()
-		}
-	}()
+	damage, err := l.load(readOnly, tolerant, each)
+	if err != nil {
+		_ = l.file.Close()
+		return nil, nil, err
+	}
+	return l, damage, nil
+}
+
+// load reads what the file has.
+func (l *log) load(readOnly, tolerant bool, each func([]byte) error) (damage *DamageError, err error) {
 	size, err := l.file.Seek(0, io.SeekEnd)
 	if err != nil {
-		return nil, nil, fmt.Errorf("home: open %s: %w", name, err)
+		return nil, fmt.Errorf("home: read %s: %w", l.name, err)
 	}
-	l.end, err = scan(l.file, size, name, func(offset int64, payload []byte) error {
+	l.end, err = scan(l.file, size, l.name, func(offset int64, payload []byte) error {
 		if err := each(payload); err != nil {
 			return err
 		}
@@ -57,18 +63,21 @@ func openLog(dir, name string, readOnly, tolerant bool, each func([]byte) error)
 		return nil
 	})
 	if err != nil && !(tolerant && errors.As(err, &damage) && damage.Offset > 0) {
-		return nil, nil, err
+		return nil, err
 	}
 	if l.cut = size - l.end; l.cut > 0 && !readOnly {
-		if err := l.truncate(); err != nil {
-			return nil, nil, err
-		}
+		return damage, l.truncate()
 	}
-	return l, damage, nil
+	return damage, nil
 }
 
-// len returns the number of frames.
-func (l *log) len() int { return len(l.offsets) }
+// len returns the number of frames, none of a file that could not be opened.
+func (l *log) len() int {
+	if l == nil {
+		return 0
+	}
+	return len(l.offsets)
+}
 
 // read returns the payload of frame i.
 func (l *log) read(i int) ([]byte, error) {
