@@ -1,0 +1,276 @@
+package device
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	apiv1 "zeropass.dev/zeropass/gen/zeropass/api/v1"
+	recordv1 "zeropass.dev/zeropass/gen/zeropass/record/v1"
+	"zeropass.dev/zeropass/home"
+	"zeropass.dev/zeropass/internal/api"
+	"zeropass.dev/zeropass/internal/client"
+	"zeropass.dev/zeropass/ledger"
+)
+
+// transaction is one entry before it is signed, with the server shares that its
+// records name.
+type transaction struct {
+	records []proto.Message
+	shares  []*recordv1.SealedServerShare
+}
+
+const (
+	proposalLife = 10 * time.Minute
+	attempts     = 5 // at a head that keeps moving
+)
+
+// errRebuild: something else stands where the journalled entries were to stand.
+var errRebuild = errors.New("device: the ledger has moved on")
+
+// append makes entries on top of the newest state, journals them, sends them, and
+// keeps them once the server has them. build is called again if other entries
+// came first; an empty result ends it.
+func (d *Device) append(ctx context.Context, build func(s *ledger.State) ([]transaction, error)) error {
+	for range attempts {
+		if err := d.push(ctx); err != nil && !errors.Is(err, errRebuild) {
+			return err
+		}
+		s := d.home.State()
+		if err := d.belongs(s); err != nil {
+			return err
+		}
+		todo, err := build(s)
+		if err != nil || len(todo) == 0 {
+			return err
+		}
+		journal, err := d.sign(s, todo)
+		if err != nil {
+			return err
+		}
+		if err := d.home.PutJournal(journal); err != nil {
+			return err
+		}
+		if err := d.push(ctx); !errors.Is(err, errRebuild) {
+			return err
+		}
+	}
+	return failure(CodeFailed, errRebuild, "run the command again", "other devices kept writing to the ledger at the same time")
+}
+
+// belongs returns an error if the device may not write any more.
+func (d *Device) belongs(s *ledger.State) error {
+	own, ok := s.Device(d.keys.Device)
+	if !ok || own.Status == ledger.Revoked {
+		message := fmt.Sprintf("device %d of %s was revoked", d.keys.Device, d.Name())
+		for _, r := range s.Recoveries() {
+			if ok && own.Changed.Sequence == r.Sequence {
+				message = fmt.Sprintf("%s was recovered by device %d on %s, which revoked this device", d.Name(), r.Device, r.Time.Format(time.DateOnly))
+			}
+		}
+		return &Error{Code: CodeRefused, Message: message, Hint: "use the device that belongs to the account now; secrets that this one has not sent are still in its directory", Err: ErrRevoked}
+	}
+	if own.Status == ledger.Locked {
+		return failure(CodeRefused, api.ErrDeviceLocked, "unlock it from another device", "device %d of %s is locked", d.keys.Device, d.Name())
+	}
+	return nil
+}
+
+// sign turns transactions into entries that follow the state and each other.
+func (d *Device) sign(s *ledger.State, todo []transaction) (*home.Append, error) {
+	next := s.Clone()
+	journal := &home.Append{}
+	for _, t := range todo {
+		entry, err := d.signOne(next, t)
+		if err != nil {
+			return nil, err
+		}
+		if err := next.Apply(entry); err != nil {
+			return nil, err
+		}
+		journal.Entries = append(journal.Entries, entry)
+		journal.Shares = append(journal.Shares, t.shares...)
+	}
+	return journal, nil
+}
+
+func (d *Device) signOne(s *ledger.State, t transaction) (*ledger.Entry, error) {
+	account := s.Account()
+	draft := ledger.Draft{Account: &account, Previous: s.Head(), Time: d.entryTime(s), Author: d.keys.Device}
+	var parsed []*recordv1.Record
+	for _, kind := range t.records {
+		b, err := ledger.NewRecord(kind)
+		if err != nil {
+			return nil, err
+		}
+		record, err := ledger.ParseRecord(b)
+		if err != nil {
+			return nil, err
+		}
+		draft.Records, parsed = append(draft.Records, b), append(parsed, record)
+	}
+	if s.NeedsSecondFactor(parsed) {
+		proposal, err := d.confirmed(s, draft.Records)
+		if err != nil {
+			return nil, err
+		}
+		draft.Proposal = proposal
+	}
+	return draft.Sign(d.keys.Sign)
+}
+
+// entryTime is now, or the newest entry's time if that is later: clocks differ a
+// little, and time never runs backwards in a ledger.
+func (d *Device) entryTime(s *ledger.State) time.Time {
+	now := d.o.Now()
+	if s.Time().After(now) {
+		return s.Time()
+	}
+	return now
+}
+
+// confirmed is a proposal of these records with the second factor of a device
+// that is alone, its confirm key.
+func (d *Device) confirmed(s *ledger.State, records [][]byte) (*recordv1.Proposal, error) {
+	if err := d.alone(s); err != nil {
+		return nil, err
+	}
+	key, err := d.confirmKey()
+	if err != nil {
+		return nil, err
+	}
+	nonce, err := d.nonce()
+	if err != nil {
+		return nil, err
+	}
+	head := s.Head()
+	p := &recordv1.Proposal{
+		Nonce:        nonce,
+		BaseSequence: head.Sequence,
+		BaseHash:     head.Hash[:],
+		Expiry:       uint64(d.entryTime(s).Add(proposalLife).UnixMilli()),
+	}
+	role := recordv1.Endorsement_ROLE_CONFIRM
+	p.Endorsements = []*recordv1.Endorsement{{
+		Role:      role,
+		Device:    d.keys.Device,
+		Signature: key.Sign(ledger.ProposalContext(s.Account(), p, records, role, d.keys.Device)),
+	}}
+	return p, nil
+}
+
+func (d *Device) nonce() ([]byte, error) {
+	nonce := make([]byte, api.NonceSize)
+	if _, err := io.ReadFull(d.o.Rand, nonce); err != nil {
+		return nil, fmt.Errorf("device: nonce: %w", err)
+	}
+	return nonce, nil
+}
+
+// push sends the journalled append, if there is one, and finds out its fate. It
+// returns errRebuild if something else stands at its place.
+func (d *Device) push(ctx context.Context) error { return d.pushAgain(ctx, attempts) }
+
+func (d *Device) pushAgain(ctx context.Context, tries int) error {
+	if tries == 0 {
+		return fmt.Errorf("%w: it keeps refusing an entry for a head that it does not have", client.ErrDishonest)
+	}
+	journal, err := d.home.Journal()
+	if err != nil || journal == nil {
+		return err
+	}
+	request := &apiv1.AppendRequest{Shares: journal.Shares}
+	for _, e := range journal.Entries {
+		request.Entries = append(request.Entries, e.Bytes())
+	}
+	answer, hash, err := d.client.Append(ctx, d.identity(), request)
+	var refusal *api.Refusal
+	switch {
+	case err == nil:
+		return d.accept(journal, answer, hash)
+	case errors.As(err, &refusal) && refusal.Signed && errors.Is(err, api.ErrHeadMoved):
+		return d.moved(ctx, journal, tries)
+	case errors.As(err, &refusal) && refusal.Signed && final(refusal):
+		return errors.Join(err, d.home.RemoveJournal())
+	}
+	return err
+}
+
+// final says whether the server's refusal says anything about the entry. A clock
+// that is wrong, or a server that is busy, says nothing.
+func final(r *api.Refusal) bool {
+	for _, passing := range []error{api.ErrClock, api.ErrReplayed, api.ErrUnavailable, api.ErrRateLimited, api.ErrUnknownAccount, api.ErrDeviceLocked} {
+		if errors.Is(r, passing) {
+			return false
+		}
+	}
+	return true
+}
+
+// accept keeps what the server has taken.
+func (d *Device) accept(journal *home.Append, answer *apiv1.AppendAnswer, hash [32]byte) error {
+	last := journal.Entries[len(journal.Entries)-1].Head()
+	proof, err := d.serverProof(answer.Attestation, api.AppendNonce(hash))
+	if err != nil {
+		return err
+	}
+	if head := proof.Head(); head.Sequence < last.Sequence || head.Sequence == last.Sequence && head != last {
+		return fmt.Errorf("%w: it says that it appended entry %v, and attests %v", client.ErrDishonest, last, head)
+	}
+	if err := d.home.AcceptJournal(); err != nil {
+		return err
+	}
+	if err := d.keepProof(proof); err != nil {
+		return err
+	}
+	return d.keepReceipts(answer.Receipts)
+}
+
+// moved finds out what stands where the journalled entries were to stand.
+func (d *Device) moved(ctx context.Context, journal *home.Append, tries int) error {
+	if err := d.pull(ctx); err != nil {
+		return err
+	}
+	s := d.home.State()
+	first, last := journal.Entries[0], journal.Entries[len(journal.Entries)-1]
+	switch {
+	case s.Contains(last.Head()):
+		return d.home.AcceptJournal()
+	case s.Head().Sequence >= first.Sequence():
+		if err := d.home.RemoveJournal(); err != nil {
+			return err
+		}
+		return errRebuild
+	}
+	// The server was behind and is not any more: pull sent what it lacked.
+	return d.pushAgain(ctx, tries-1)
+}
+
+// serverProof reads an attestation that the server made just now, for the nonce.
+func (d *Device) serverProof(signed, nonce []byte) (*ledger.Attestation, error) {
+	a, err := ledger.ParseAttestation(signed)
+	if err != nil {
+		return nil, fmt.Errorf("%w: its attestation cannot be read: %w", client.ErrDishonest, err)
+	}
+	switch {
+	case a.Account() != d.keys.Account:
+		return nil, fmt.Errorf("%w: it attests another account's ledger", client.ErrDishonest)
+	case a.Holder().GetKind() != recordv1.Holder_KIND_SERVER || a.Verify(d.server) != nil:
+		return nil, fmt.Errorf("%w: it did not sign its attestation", client.ErrDishonest)
+	case !a.Answers(nonce):
+		return nil, fmt.Errorf("%w: its attestation is an old one", client.ErrDishonest)
+	}
+	return a, nil
+}
+
+// keepProof stores a verified attestation if its head is one of this ledger's.
+func (d *Device) keepProof(a *ledger.Attestation) error {
+	if !d.home.State().Contains(a.Head()) {
+		return nil
+	}
+	return d.home.PutProof(a)
+}

@@ -1,0 +1,300 @@
+package device
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"zeropass.dev/zeropass/canonical"
+	"zeropass.dev/zeropass/credential"
+	recordv1 "zeropass.dev/zeropass/gen/zeropass/record/v1"
+	"zeropass.dev/zeropass/ledger"
+)
+
+const (
+	// maxSecret is how many bytes a secret may have: an entry must hold it twice
+	// in each of two epochs.
+	maxSecret = 4 << 20
+	// batchBytes and batchItems are how much goes into one entry of the ledger,
+	// measured before it is split.
+	batchBytes = 3 << 20
+	batchItems = 2000
+)
+
+// write is a secret that is on its way into the ledger.
+type write struct {
+	id   ledger.SlotID
+	base uint64 // version that it follows, 0 for a new slot
+	item Item
+}
+
+// pendingWrite is how a write is kept, sealed, until it is accepted: canonical
+// bytes of a SlotMetadata and a Secret.
+type pendingWrite struct {
+	Slot     []byte
+	Base     uint64
+	Metadata []byte
+	Secret   []byte
+}
+
+// keepWrites seals the items on the device, in files of one entry each, as new
+// slots or as the next version of one.
+func (d *Device) keepWrites(items []Item, of *ledger.Slot) ([]write, error) {
+	var writes []write
+	var batches [][]pendingWrite
+	size := batchBytes + 1 // the first item starts a batch
+	for i, item := range items {
+		p, err := d.pack(item, of)
+		if err != nil {
+			return nil, fmt.Errorf("item %d, %s: %w", i+1, quoteTitle(item), err)
+		}
+		n := len(p.Metadata) + len(p.Secret)
+		if size+n > batchBytes || len(batches[len(batches)-1]) == batchItems {
+			batches, size = append(batches, nil), 0
+		}
+		size += n
+		last := &batches[len(batches)-1]
+		*last = append(*last, *p)
+		writes = append(writes, write{id: ledger.SlotID(p.Slot), base: p.Base, item: item})
+	}
+	for _, batch := range batches {
+		if err := d.putBatch(batch); err != nil {
+			return nil, err
+		}
+	}
+	return writes, nil
+}
+
+func (d *Device) pack(item Item, of *ledger.Slot) (*pendingWrite, error) {
+	if item.Metadata == nil || item.Secret == nil {
+		return nil, failure(CodeUsage, credential.ErrInput, "", "a slot needs metadata and a secret")
+	}
+	p := &pendingWrite{}
+	if of != nil {
+		p.Slot, p.Base = of.ID[:], of.Version
+	} else {
+		p.Slot = make([]byte, len(ledger.SlotID{}))
+		if _, err := io.ReadFull(d.o.Rand, p.Slot); err != nil {
+			return nil, err
+		}
+	}
+	var err error
+	if p.Metadata, err = canonical.Marshal(item.Metadata); err != nil {
+		return nil, err
+	}
+	if p.Secret, err = canonical.Marshal(item.Secret); err != nil {
+		return nil, err
+	}
+	if len(p.Secret) > maxSecret || len(p.Metadata) > maxSecret/16 {
+		return nil, failure(CodeUsage, credential.ErrInput, "store large files elsewhere, and their key here", "%s has more than %d MiB", quoteTitle(item), maxSecret>>20)
+	}
+	return p, nil
+}
+
+// putBatch stores a batch under the name of its first slot and version.
+func (d *Device) putBatch(batch []pendingWrite) error {
+	b, err := json.Marshal(batch)
+	if err != nil {
+		return err
+	}
+	defer clear(b)
+	return d.home.PutPending(fmt.Sprintf("%x-%d", batch[0].Slot, batch[0].Base+1), b)
+}
+
+// batch reads what was stored under a name.
+func (d *Device) batch(name string) ([]write, error) {
+	b, err := d.home.Pending(name)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(b)
+	var packed []pendingWrite
+	if err := json.Unmarshal(b, &packed); err != nil {
+		return nil, fmt.Errorf("device: pending/%s: %w", name, err)
+	}
+	var writes []write
+	for _, p := range packed {
+		w := write{id: ledger.SlotID(p.Slot), base: p.Base, item: Item{Metadata: &recordv1.SlotMetadata{}, Secret: &recordv1.Secret{}}}
+		if err := errors.Join(canonical.Unmarshal(p.Metadata, w.item.Metadata), canonical.Unmarshal(p.Secret, w.item.Secret)); err != nil {
+			return nil, fmt.Errorf("device: pending/%s: %w", name, err)
+		}
+		clear(p.Secret)
+		writes = append(writes, w)
+	}
+	return writes, nil
+}
+
+// pendingWrites returns what the ledger does not have yet.
+func (d *Device) pendingWrites() ([]write, error) {
+	names, err := d.home.PendingNames()
+	if err != nil {
+		return nil, err
+	}
+	var all []write
+	for _, name := range names {
+		writes, err := d.batch(name)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, d.unaccepted(d.home.State(), writes)...)
+	}
+	return all, nil
+}
+
+// unaccepted returns the writes that the ledger does not have. If another device
+// wrote a version first, the write follows it.
+func (d *Device) unaccepted(s *ledger.State, writes []write) []write {
+	var left []write
+	for _, w := range writes {
+		slot, ok := s.Slot(w.id)
+		if !ok || slot.Version <= w.base {
+			left = append(left, w)
+			continue
+		}
+		own := slices.ContainsFunc(slot.Puts(), func(p *recordv1.SlotPut) bool {
+			return p.Version == w.base+1 && p.Device == d.keys.Device
+		})
+		if !own && !slot.Deleted {
+			w.base = slot.Version
+			left = append(left, w)
+		}
+	}
+	return left
+}
+
+// dropPending forgets what is kept of a slot, and says whether there was
+// anything.
+func (d *Device) dropPending(id ledger.SlotID) (dropped bool, err error) {
+	names, err := d.home.PendingNames()
+	if err != nil {
+		return false, err
+	}
+	for _, name := range names {
+		writes, err := d.batch(name)
+		if err != nil {
+			return dropped, err
+		}
+		if len(writes) == 1 && writes[0].id == id {
+			if err := d.home.RemovePending(name); err != nil {
+				return dropped, err
+			}
+			dropped = true
+		}
+	}
+	return dropped, nil
+}
+
+// sendPending brings every kept secret into the ledger, one entry for each
+// batch, and forgets a batch when the ledger has all of it.
+func (d *Device) sendPending(ctx context.Context) error {
+	names, err := d.home.PendingNames()
+	if err != nil {
+		return err
+	}
+	for i, name := range names {
+		if len(names) > 1 {
+			d.o.Progress(Progress{Step: "splitting, sealing and sending", Done: i, Total: len(names)})
+		}
+		writes, err := d.batch(name)
+		if err != nil {
+			return err
+		}
+		err = d.append(ctx, func(s *ledger.State) ([]transaction, error) {
+			left := d.unaccepted(s, writes)
+			if len(left) == 0 {
+				return nil, nil
+			}
+			t, err := d.splitWrites(ctx, s, left)
+			if err != nil {
+				return nil, err
+			}
+			return []transaction{*t}, nil
+		})
+		if err != nil {
+			return err
+		}
+		if err := d.home.RemovePending(name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// splitWrites makes the records of the writes in the epoch in use and, while one
+// is prepared, there too.
+func (d *Device) splitWrites(ctx context.Context, s *ledger.State, writes []write) (*transaction, error) {
+	var splits []split
+	for _, w := range writes {
+		for _, e := range openEpochs(s) {
+			splits = append(splits, split{id: w.id, version: w.base + 1, epoch: e.Number, item: w.item})
+		}
+	}
+	return d.splitAll(ctx, s, splits, nil)
+}
+
+// split is one secret to be split in one epoch.
+type split struct {
+	id      ledger.SlotID
+	version uint64
+	epoch   uint64
+	counter uint64
+	item    Item
+}
+
+// splitAll splits and seals on all cores. prepared is an epoch that no ledger has
+// yet, or nil.
+func (d *Device) splitAll(ctx context.Context, s *ledger.State, splits []split, prepared *newEpoch) (*transaction, error) {
+	g, err := d.generation(s, s.Generation())
+	if err != nil {
+		return nil, err
+	}
+	sealKey, err := serverSealKey(s)
+	if err != nil {
+		return nil, err
+	}
+	counter := s.Counter(d.keys.Device)
+	for i := range splits {
+		counter++
+		splits[i].counter = counter
+	}
+	type made struct {
+		put   *recordv1.SlotPut
+		share *recordv1.SealedServerShare
+	}
+	all, err := credential.Map(ctx, splits, func(_ context.Context, p split) (made, error) {
+		master := prepared.masterOf(p.epoch)
+		if master == nil {
+			epoch, ok := s.Epoch(p.epoch)
+			if !ok {
+				return made{}, fmt.Errorf("device: there is no epoch %d", p.epoch)
+			}
+			var err error
+			if master, err = d.master(s, epoch); err != nil {
+				return made{}, err
+			}
+		}
+		slotKey, err := master.SlotKey(d.keys.Device, p.counter)
+		if err != nil {
+			return made{}, err
+		}
+		put, share, err := credential.NewPut(d.o.Rand, credential.Put{
+			Account: d.keys.Account, Slot: p.id, Version: p.version, Epoch: p.epoch,
+			Device: d.keys.Device, Counter: p.counter, SlotKey: slotKey, ServerSealKey: sealKey,
+			Generation: g.Number, MetadataKey: g.Metadata, DeviceShareKey: g.DeviceShare,
+			Metadata: p.item.Metadata, Secret: p.item.Secret,
+		})
+		return made{put, share}, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	t := &transaction{}
+	for _, m := range all {
+		t.records = append(t.records, m.put)
+		t.shares = append(t.shares, m.share)
+	}
+	return t, nil
+}

@@ -1,0 +1,337 @@
+package device
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	apiv1 "zeropass.dev/zeropass/gen/zeropass/api/v1"
+	recordv1 "zeropass.dev/zeropass/gen/zeropass/record/v1"
+	"zeropass.dev/zeropass/home"
+	"zeropass.dev/zeropass/internal/api"
+	"zeropass.dev/zeropass/internal/client"
+	"zeropass.dev/zeropass/ledger"
+)
+
+// pull brings the device's copy of the ledger and the server's together: it folds
+// the entries that the server has more, sends those that it has less, and stops
+// at a fork.
+func (d *Device) pull(ctx context.Context) error {
+	var missing []*recordv1.SealedServerShare
+	for {
+		head := d.home.State().Head()
+		nonce, err := d.nonce()
+		if err != nil {
+			return err
+		}
+		page, err := d.client.Entries(ctx, d.identity(), &apiv1.EntriesRequest{After: head.Sequence, Nonce: nonce})
+		if errors.Is(err, api.ErrUnknownAccount) && signed(err) {
+			return d.resend(ctx, ledger.Head{})
+		}
+		if err != nil {
+			return err
+		}
+		proof, err := d.serverProof(page.Attestation, nonce)
+		if err != nil {
+			return err
+		}
+		if behind, err := d.compare(proof, page); err != nil {
+			return err
+		} else if behind {
+			return d.resend(ctx, proof.Head())
+		}
+		if err := d.keepProof(proof); err != nil {
+			return err
+		}
+		missing = page.Missing
+		if !page.More {
+			break
+		}
+	}
+	if err := d.clearFork(); err != nil {
+		return err
+	}
+	return d.sendShares(ctx, missing)
+}
+
+// signed says whether an error is a refusal that the server signed.
+func signed(err error) bool {
+	var refusal *api.Refusal
+	return errors.As(err, &refusal) && refusal.Signed
+}
+
+// compare folds a page of entries and compares heads. It says whether the
+// server's copy is a prefix of the device's.
+func (d *Device) compare(proof *ledger.Attestation, page *apiv1.EntriesAnswer) (behind bool, err error) {
+	s := d.home.State()
+	theirs := proof.Head()
+	if theirs.Sequence < s.Head().Sequence {
+		if !s.Contains(theirs) {
+			return false, d.forked(proof, nil)
+		}
+		return true, nil
+	}
+	if theirs.Sequence == s.Head().Sequence && theirs != s.Head() {
+		return false, d.forked(proof, nil)
+	}
+	if len(page.Entries) == 0 && (page.More || theirs != s.Head()) {
+		return false, fmt.Errorf("%w: it attests entry %d and shows none after %d", client.ErrDishonest, theirs.Sequence, s.Head().Sequence)
+	}
+	var entries []*ledger.Entry
+	for _, b := range page.Entries {
+		e, err := ledger.ParseEntry(b)
+		if errors.Is(err, ledger.ErrNewer) {
+			return false, err
+		}
+		if err != nil {
+			return false, fmt.Errorf("%w: it shows an entry that is none: %w", client.ErrDishonest, err)
+		}
+		entries = append(entries, e)
+	}
+	err = d.home.Append(entries...)
+	var rule *ledger.RuleError
+	switch {
+	case errors.Is(err, home.ErrFork):
+		return false, d.forked(proof, page.Entries)
+	case errors.Is(err, home.ErrGap), errors.Is(err, home.ErrAccount), errors.As(err, &rule):
+		return false, fmt.Errorf("%w: it shows an entry that may not follow: %w", client.ErrDishonest, err)
+	case err != nil:
+		return false, err
+	}
+	if !page.More && !d.home.State().Contains(theirs) {
+		return false, fmt.Errorf("%w: the entries that it shows do not lead to the head that it attests", client.ErrDishonest)
+	}
+	return false, nil
+}
+
+// resendBytes is how full one append that mends the server gets.
+const resendBytes = api.MaxBody - ledger.MaxEntrySize/2
+
+// resend gives a server that is behind, restored from an older copy for one, the
+// entries that it lacks and everything that was ever sealed to it and still
+// counts. Its own newest attestation excuses the entries' age.
+func (d *Device) resend(ctx context.Context, from ledger.Head) error {
+	proof := d.newestServerProof()
+	after := from.Sequence
+	if after == 0 {
+		if err := d.recreate(ctx, proof); err != nil {
+			return err
+		}
+		after = 1
+	}
+	for {
+		request := &apiv1.AppendRequest{Attestation: proof}
+		size := 0
+		for size < resendBytes {
+			b, err := d.home.Entries(after, 1)
+			if err != nil {
+				return err
+			}
+			if len(b) == 0 {
+				break
+			}
+			if len(request.Entries) > 0 && size+len(b[0]) > api.MaxBody-api.PageSize {
+				break
+			}
+			e, err := ledger.ParseEntry(b[0])
+			if err != nil {
+				return err
+			}
+			shares, err := d.sealedShares(e.ServerShares())
+			if err != nil {
+				return err
+			}
+			request.Entries = append(request.Entries, b[0])
+			request.Shares = append(request.Shares, shares...)
+			size += len(b[0]) + sizeOf(shares)
+			after++
+		}
+		if len(request.Entries) == 0 {
+			break
+		}
+		if err := d.appendAgain(ctx, request); err != nil {
+			return err
+		}
+	}
+	shares, err := d.sealedShares(d.home.State().RequiredShares())
+	if err != nil {
+		return err
+	}
+	return d.sendShares(ctx, shares)
+}
+
+// recreate sends Genesis again to a server that does not know the account any
+// more.
+func (d *Device) recreate(ctx context.Context, proof []byte) error {
+	genesis, err := d.home.Entries(0, 1)
+	if err != nil {
+		return err
+	}
+	who := d.identity()
+	who.Account, who.Device = nil, 0
+	_, _, err = d.client.CreateAccount(ctx, who, &apiv1.CreateAccountRequest{Name: d.Name(), Entry: genesis[0], Attestation: proof})
+	return err
+}
+
+func (d *Device) appendAgain(ctx context.Context, request *apiv1.AppendRequest) error {
+	answer, hash, err := d.client.Append(ctx, d.identity(), request)
+	if err != nil {
+		return err
+	}
+	proof, err := d.serverProof(answer.Attestation, api.AppendNonce(hash))
+	if err != nil {
+		return err
+	}
+	if err := d.keepProof(proof); err != nil {
+		return err
+	}
+	return d.keepReceipts(answer.Receipts)
+}
+
+// newestServerProof returns the server's newest attestation that the device has.
+func (d *Device) newestServerProof() []byte {
+	for _, a := range d.home.Proofs() {
+		if a.Holder().GetKind() == recordv1.Holder_KIND_SERVER {
+			return a.Bytes()
+		}
+	}
+	return nil
+}
+
+// sealedShares returns those of the server shares that the device still has.
+func (d *Device) sealedShares(named []ledger.ServerShare) ([]*recordv1.SealedServerShare, error) {
+	var shares []*recordv1.SealedServerShare
+	for _, n := range named {
+		s, err := d.home.ServerShare(n.ShareID)
+		if errors.Is(err, home.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		shares = append(shares, s)
+	}
+	return shares, nil
+}
+
+func sizeOf(shares []*recordv1.SealedServerShare) int {
+	size := 0
+	for _, s := range shares {
+		size += len(s.Sealed) + 64
+	}
+	return size
+}
+
+// sendShares sends the sealed forms of server shares that the server lacks, a few
+// megabytes at a time. The names come from the server or from the ledger.
+func (d *Device) sendShares(ctx context.Context, lacking []*recordv1.SealedServerShare) error {
+	var batch []*recordv1.SealedServerShare
+	size := 0
+	send := func() error {
+		if len(batch) == 0 {
+			return nil
+		}
+		err := d.appendAgain(ctx, &apiv1.AppendRequest{Shares: batch})
+		batch, size = nil, 0
+		return err
+	}
+	for _, l := range lacking {
+		id, err := ledger.SealedShareID(l)
+		if err != nil {
+			return fmt.Errorf("%w: it asks for a share that cannot be: %w", client.ErrDishonest, err)
+		}
+		s, err := d.home.ServerShare(id)
+		if errors.Is(err, home.ErrNotFound) {
+			continue // Status says what nobody can send any more.
+		}
+		if err != nil {
+			return err
+		}
+		batch, size = append(batch, s), size+len(s.Sealed)+64
+		if size > api.PageSize {
+			if err := send(); err != nil {
+				return err
+			}
+		}
+	}
+	return send()
+}
+
+// fork is what the device remembers of another history that the server showed.
+type fork struct {
+	Seen     time.Time
+	Ours     uint64 // sequence of the device's head
+	Theirs   uint64
+	Evidence string // name in the directory
+}
+
+const forkFile = "fork"
+
+// forked keeps the evidence of another history, which the server signed, and
+// stops.
+func (d *Device) forked(proof *ledger.Attestation, entries [][]byte) error {
+	theirs := proof.Head()
+	name := fmt.Sprintf("fork-%d-%x", theirs.Sequence, theirs.Hash[:8])
+	if err := d.home.PutEvidence(name, proof.Bytes()); err != nil {
+		return err
+	}
+	for i, b := range entries {
+		if err := d.home.PutEvidence(fmt.Sprintf("%s-entry-%d", name, i+1), b); err != nil {
+			return err
+		}
+	}
+	f := fork{Seen: d.o.Now(), Ours: d.Head().Sequence, Theirs: theirs.Sequence, Evidence: name}
+	if err := d.save(forkFile, f); err != nil {
+		return err
+	}
+	return forkError(&f)
+}
+
+func forkError(f *fork) error {
+	return failure(CodeDishonest, ErrFork,
+		"ask whoever runs the server whether it was restored from an older copy; if so, sync with --server-restored; if not, it is not honest: keep this directory",
+		"the server shows a history of this account that is neither older nor newer than this device's, but another one (its entry %d, ours %d); the proof is kept in evidence/%s",
+		f.Theirs, f.Ours, f.Evidence)
+}
+
+// stopped returns an error while a fork is not decided.
+func (d *Device) stopped() error {
+	f, err := load[fork](d, forkFile)
+	if err != nil || f == nil {
+		return err
+	}
+	return forkError(f)
+}
+
+// clearFork goes on when the server shows this device's history again. The
+// evidence stays.
+func (d *Device) clearFork() error { return d.home.RemovePrivate(forkFile) }
+
+// load reads a small private file; nil if there is none.
+func load[T any](d *Device, name string) (*T, error) {
+	b, err := d.home.Private(name)
+	if errors.Is(err, home.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer clear(b)
+	v := new(T)
+	if err := json.Unmarshal(b, v); err != nil {
+		return nil, fmt.Errorf("device: private/%s: %w", name, err)
+	}
+	return v, nil
+}
+
+// save writes a small private file.
+func (d *Device) save(name string, v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("device: private/%s: %w", name, err)
+	}
+	defer clear(b)
+	return d.home.PutPrivate(name, b)
+}

@@ -1,0 +1,3 @@
+package device
+
+func (d *Device) recovering() bool { return false }
