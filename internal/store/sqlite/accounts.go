@@ -1,0 +1,154 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+
+	"zeropass.dev/zeropass/internal/store"
+	"zeropass.dev/zeropass/ledger"
+)
+
+// Claim implements [store.Store].
+func (s *Store) Claim(ctx context.Context, keys []byte) error {
+	return s.transaction(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		if _, err := tx.ExecContext(ctx, `INSERT INTO server (id, keys) VALUES (1, $1) ON CONFLICT DO NOTHING`, keys); err != nil {
+			return err
+		}
+		var have []byte
+		if err := tx.QueryRowContext(ctx, `SELECT keys FROM server WHERE id = 1`).Scan(&have); err != nil {
+			return err
+		}
+		if string(have) != string(keys) {
+			return store.ErrOtherServer
+		}
+		return nil
+	})
+}
+
+// Create implements [store.Store].
+func (s *Store) Create(ctx context.Context, c store.Creation) error {
+	id, _ := c.Genesis.Account()
+	return s.change(ctx, c.Spend, func(ctx context.Context, tx *sql.Tx) error {
+		switch _, err := headOf(ctx, tx, id); {
+		case err == nil:
+			return store.ErrAccountExists
+		case !errors.Is(err, store.ErrNotFound):
+			return err
+		}
+		hash := c.Genesis.Hash()
+		if err := one(store.ErrNameTaken)(tx.ExecContext(ctx,
+			`INSERT INTO accounts (account, name, name_key, sequence, head) VALUES ($1, $2, $3, 1, $4) ON CONFLICT DO NOTHING`,
+			id[:], c.Name, c.NameKey, hash[:])); err != nil {
+			return err
+		}
+		return insertEntry(ctx, tx, id, c.Genesis)
+	})
+}
+
+func insertEntry(ctx context.Context, tx *sql.Tx, id ledger.AccountID, e *ledger.Entry) error {
+	_, err := tx.ExecContext(ctx, `INSERT INTO entries (account, sequence, entry) VALUES ($1, $2, $3)`, id[:], e.Sequence(), e.Bytes())
+	return err
+}
+
+// Account implements [store.Store].
+func (s *Store) Account(ctx context.Context, id ledger.AccountID) (store.Account, error) {
+	a := store.Account{ID: id}
+	err := s.reading(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		var hash []byte
+		err := tx.QueryRowContext(ctx, `SELECT name, sequence, head FROM accounts WHERE account = $1`, id[:]).
+			Scan(&a.Name, &a.Head.Sequence, &hash)
+		copy(a.Head.Hash[:], hash)
+		return found(err)
+	})
+	if err != nil {
+		return store.Account{}, err
+	}
+	return a, nil
+}
+
+// Named implements [store.Store].
+func (s *Store) Named(ctx context.Context, nameKey string) (id ledger.AccountID, err error) {
+	err = s.reading(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		var b []byte
+		err := tx.QueryRowContext(ctx, `SELECT account FROM accounts WHERE name_key = $1`, nameKey).Scan(&b)
+		copy(id[:], b)
+		return found(err)
+	})
+	return id, err
+}
+
+// Entries implements [store.Store].
+func (s *Store) Entries(ctx context.Context, id ledger.AccountID, after, last uint64, size int) ([][]byte, error) {
+	var entries [][]byte
+	err := s.reading(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		rows, err := tx.QueryContext(ctx,
+			`SELECT entry FROM entries WHERE account = $1 AND sequence > $2 AND sequence <= $3 ORDER BY sequence`,
+			id[:], after, last)
+		return collect(rows, err, func(rows *sql.Rows) (bool, error) {
+			var entry []byte
+			err := rows.Scan(&entry)
+			entries = append(entries, entry)
+			size -= len(entry)
+			return size <= 0, err
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	return entries, nil
+}
+
+// Append implements [store.Store].
+func (s *Store) Append(ctx context.Context, a store.Append) error {
+	err := s.change(ctx, a.Spend, func(ctx context.Context, tx *sql.Tx) error {
+		if err := moveHead(ctx, tx, a); err != nil {
+			return err
+		}
+		for _, e := range a.Entries {
+			if err := insertEntry(ctx, tx, a.Account, e); err != nil {
+				return err
+			}
+		}
+		if err := putShares(ctx, tx, a.Account, a.Shares); err != nil {
+			return err
+		}
+		if err := destroyShares(ctx, tx, a); err != nil {
+			return err
+		}
+		for _, m := range a.Messages {
+			if _, err := insertMessage(ctx, tx, m); err != nil {
+				return err
+			}
+		}
+		for _, contact := range a.Contacts {
+			if _, err := tx.ExecContext(ctx, `INSERT INTO contacts (contact, owner) VALUES ($1, $2) ON CONFLICT DO NOTHING`, contact[:], a.Account[:]); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err == nil && len(a.Destroy)+len(a.Epochs) > 0 {
+		s.checkpoint(ctx)
+	}
+	return err
+}
+
+// moveHead is the compare-and-swap.
+func moveHead(ctx context.Context, tx *sql.Tx, a store.Append) error {
+	head := a.Head
+	if len(a.Entries) > 0 {
+		head = a.Entries[len(a.Entries)-1].Head()
+	}
+	return one(store.ErrHeadMoved)(tx.ExecContext(ctx,
+		`UPDATE accounts SET sequence = $1, head = $2 WHERE account = $3 AND sequence = $4 AND head = $5`,
+		head.Sequence, head.Hash[:], a.Account[:], a.Head.Sequence, a.Head.Hash[:]))
+}
+
+// checkpoint copies the write-ahead log into the file and empties it, so that
+// destroyed shares are not left in it. The shares are gone from the database in
+// any case; if a reader is in the way, the next checkpoint does it.
+func (s *Store) checkpoint(ctx context.Context) {
+	_, err := s.write.ExecContext(context.WithoutCancel(ctx), `PRAGMA wal_checkpoint(TRUNCATE)`)
+	_ = s.judge(err) // closes the store if the disk failed
+}

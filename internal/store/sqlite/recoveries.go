@@ -1,0 +1,159 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"slices"
+
+	"zeropass.dev/zeropass/internal/store"
+	"zeropass.dev/zeropass/ledger"
+)
+
+const recoveryColumns = `id, account, request, key, started, sequence, released`
+
+func scanRecovery(row interface{ Scan(...any) error }) (store.Recovery, error) {
+	var r store.Recovery
+	var id, account []byte
+	var started int64
+	var released int
+	if err := row.Scan(&id, &account, &r.Request, &r.Key, &started, &r.Sequence, &released); err != nil {
+		return store.Recovery{}, found(err)
+	}
+	copy(r.ID[:], id)
+	copy(r.Account[:], account)
+	r.Started = timeOf(started)
+	r.Released = released != 0
+	return r, nil
+}
+
+// Start implements [store.Store].
+func (s *Store) Start(ctx context.Context, start store.Start) error {
+	r := start.Recovery
+	return s.change(ctx, start.Spend, func(ctx context.Context, tx *sql.Tx) error {
+		if err := checkHead(ctx, tx, r.Account, start.Head); err != nil {
+			return err
+		}
+		if _, err := tx.ExecContext(ctx,
+			`DELETE FROM recoveries WHERE account = $1 AND started < $2
+			 AND NOT EXISTS (SELECT 1 FROM approvals WHERE approvals.recovery = recoveries.id)`,
+			r.Account[:], start.Stale.UnixMilli()); err != nil {
+			return err
+		}
+		open, err := openRecoveries(ctx, tx, start)
+		if err != nil {
+			return err
+		}
+		for _, other := range open {
+			if other.ID == r.ID {
+				return nil
+			}
+			if string(other.Key) == string(r.Key) {
+				return store.ErrOpen
+			}
+		}
+		if len(open) >= start.Limit {
+			return store.ErrFull
+		}
+		_, err = tx.ExecContext(ctx,
+			`INSERT INTO recoveries (id, account, request, key, started, sequence, released)
+			 VALUES ($1, $2, $3, $4, $5, $6, 0) ON CONFLICT DO NOTHING`,
+			r.ID[:], r.Account[:], r.Request, r.Key, r.Started.UnixMilli(), r.Sequence)
+		return err
+	})
+}
+
+func openRecoveries(ctx context.Context, tx *sql.Tx, start store.Start) ([]store.Recovery, error) {
+	var open []store.Recovery
+	rows, err := tx.QueryContext(ctx, `SELECT `+recoveryColumns+` FROM recoveries WHERE account = $1 OR key = $2`,
+		start.Recovery.Account[:], start.Recovery.Key)
+	err = collect(rows, err, func(rows *sql.Rows) (bool, error) {
+		r, err := scanRecovery(rows)
+		if err == nil && !slices.Contains(start.Over, r.ID) {
+			open = append(open, r)
+		}
+		return false, err
+	})
+	return open, err
+}
+
+// Recovery implements [store.Store].
+func (s *Store) Recovery(ctx context.Context, id ledger.Hash) (r store.Recovery, err error) {
+	err = s.reading(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		r, err = scanRecovery(tx.QueryRowContext(ctx, `SELECT `+recoveryColumns+` FROM recoveries WHERE id = $1`, id[:]))
+		return err
+	})
+	return r, err
+}
+
+// Recoveries implements [store.Store].
+func (s *Store) Recoveries(ctx context.Context, id ledger.AccountID) ([]store.Recovery, error) {
+	var recoveries []store.Recovery
+	err := s.reading(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		rows, err := tx.QueryContext(ctx, `SELECT `+recoveryColumns+` FROM recoveries WHERE account = $1 ORDER BY started, id`, id[:])
+		return collect(rows, err, func(rows *sql.Rows) (bool, error) {
+			r, err := scanRecovery(rows)
+			recoveries = append(recoveries, r)
+			return false, err
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	return recoveries, nil
+}
+
+// Owners implements [store.Store].
+func (s *Store) Owners(ctx context.Context, contact ledger.AccountID) ([]ledger.AccountID, error) {
+	var owners []ledger.AccountID
+	err := s.reading(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		rows, err := tx.QueryContext(ctx, `SELECT owner FROM contacts WHERE contact = $1 ORDER BY owner`, contact[:])
+		return collect(rows, err, func(rows *sql.Rows) (bool, error) {
+			var b []byte
+			if err := rows.Scan(&b); err != nil {
+				return false, err
+			}
+			if len(b) != len(ledger.AccountID{}) {
+				return false, errors.New("sqlite: an account's id in contacts is damaged")
+			}
+			owners = append(owners, ledger.AccountID(b))
+			return false, nil
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	return owners, nil
+}
+
+// Approve implements [store.Store].
+func (s *Store) Approve(ctx context.Context, a store.Approval) error {
+	return s.change(ctx, a.Spend, func(ctx context.Context, tx *sql.Tx) error {
+		if err := checkHead(ctx, tx, a.Account, a.Head); err != nil {
+			return err
+		}
+		_, err := tx.ExecContext(ctx,
+			`INSERT INTO approvals (recovery, holder, approval, sealed_share) VALUES ($1, $2, $3, $4)
+			 ON CONFLICT (recovery, holder) DO UPDATE SET approval = excluded.approval, sealed_share = excluded.sealed_share`,
+			a.Recovery[:], a.Holder, a.Approval, append([]byte{}, a.SealedShare...)) // empty, not NULL
+		return err
+	})
+}
+
+// Approvals implements [store.Store].
+func (s *Store) Approvals(ctx context.Context, id ledger.Hash) ([]store.Approval, error) {
+	var approvals []store.Approval
+	err := s.reading(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		rows, err := tx.QueryContext(ctx, `SELECT holder, approval, sealed_share FROM approvals WHERE recovery = $1 ORDER BY holder`, id[:])
+		return collect(rows, err, func(rows *sql.Rows) (bool, error) {
+			a := store.Approval{Recovery: id}
+			err := rows.Scan(&a.Holder, &a.Approval, &a.SealedShare)
+			approvals = append(approvals, a)
+			return false, err
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	return approvals, nil
+}
