@@ -50,6 +50,8 @@ const (
 	ErrNeedsNewerProgram   = Reason(apiv1.Reason_REASON_NEEDS_NEWER_PROGRAM)
 	ErrNotAContact         = Reason(apiv1.Reason_REASON_NOT_A_CONTACT)
 	ErrAccountExists       = Reason(apiv1.Reason_REASON_ACCOUNT_EXISTS)
+	ErrEntryTime           = Reason(apiv1.Reason_REASON_ENTRY_TIME)
+	ErrRecoveryOpen        = Reason(apiv1.Reason_REASON_RECOVERY_OPEN)
 )
 
 // ErrUnreachable: no answer came, signed or not. Whether the server did what it
@@ -92,6 +94,8 @@ var reasons = map[Reason]reason{
 	ErrNeedsNewerProgram:   {"a newer program is needed", connect.CodeUnimplemented},
 	ErrNotAContact:         {"the ledger names no such contact", connect.CodePermissionDenied},
 	ErrAccountExists:       {"the account exists under another name", connect.CodeAlreadyExists},
+	ErrEntryTime:           {"the entry's time is off by more than two minutes", connect.CodeFailedPrecondition},
+	ErrRecoveryOpen:        {"this device has asked for a recovery already", connect.CodeAlreadyExists},
 }
 
 // Error returns the reason in words.

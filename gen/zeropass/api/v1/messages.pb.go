@@ -57,6 +57,8 @@ const (
 	Reason_REASON_NEEDS_NEWER_PROGRAM  Reason = 28
 	Reason_REASON_NOT_A_CONTACT        Reason = 29
 	Reason_REASON_ACCOUNT_EXISTS       Reason = 30
+	Reason_REASON_ENTRY_TIME           Reason = 31 // a new entry's time is off by more than two minutes: sign it anew
+	Reason_REASON_RECOVERY_OPEN        Reason = 32 // this device has asked already, with another request
 )
 
 // Enum value maps for Reason.
@@ -93,6 +95,8 @@ var (
 		28: "REASON_NEEDS_NEWER_PROGRAM",
 		29: "REASON_NOT_A_CONTACT",
 		30: "REASON_ACCOUNT_EXISTS",
+		31: "REASON_ENTRY_TIME",
+		32: "REASON_RECOVERY_OPEN",
 	}
 	Reason_value = map[string]int32{
 		"REASON_UNSPECIFIED":          0,
@@ -126,6 +130,8 @@ var (
 		"REASON_NEEDS_NEWER_PROGRAM":  28,
 		"REASON_NOT_A_CONTACT":        29,
 		"REASON_ACCOUNT_EXISTS":       30,
+		"REASON_ENTRY_TIME":           31,
+		"REASON_RECOVERY_OPEN":        32,
 	}
 )
 
@@ -3206,7 +3212,7 @@ const file_zeropass_api_v1_messages_proto_rawDesc = "" +
 	"\x0eReleasedShares\x12\x1d\n" +
 	"\n" +
 	"seed_share\x18\x01 \x01(\fR\tseedShare\x126\n" +
-	"\x06shares\x18\x02 \x03(\v2\x1e.zeropass.api.v1.RevealedShareR\x06shares*\xab\x06\n" +
+	"\x06shares\x18\x02 \x03(\v2\x1e.zeropass.api.v1.RevealedShareR\x06shares*\xdc\x06\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10REASON_MALFORMED\x10\x01\x12\x18\n" +
@@ -3239,7 +3245,9 @@ const file_zeropass_api_v1_messages_proto_rawDesc = "" +
 	"\x12REASON_UNAVAILABLE\x10\x1b\x12\x1e\n" +
 	"\x1aREASON_NEEDS_NEWER_PROGRAM\x10\x1c\x12\x18\n" +
 	"\x14REASON_NOT_A_CONTACT\x10\x1d\x12\x19\n" +
-	"\x15REASON_ACCOUNT_EXISTS\x10\x1eB1Z/zeropass.dev/zeropass/gen/zeropass/api/v1;apiv1b\x06proto3"
+	"\x15REASON_ACCOUNT_EXISTS\x10\x1e\x12\x15\n" +
+	"\x11REASON_ENTRY_TIME\x10\x1f\x12\x18\n" +
+	"\x14REASON_RECOVERY_OPEN\x10 B1Z/zeropass.dev/zeropass/gen/zeropass/api/v1;apiv1b\x06proto3"
 
 var (
 	file_zeropass_api_v1_messages_proto_rawDescOnce sync.Once
