@@ -17,7 +17,7 @@
 //	proofs          frames of SignedAttestation, the newest of each holder
 //	held            frames of StoredShare, each sealed
 //	pending/append  the append under way (see [Append])
-//	pending/s-NAME  a secret that the server has not accepted, sealed
+//	pending/s-NAME  secrets that the server has not accepted, sealed (see [MarshalWrites])
 //	private/NAME    anything small, sealed
 //	evidence/NAME   what proves that somebody broke a rule, and what was damaged
 //	lock            names the process that writes
