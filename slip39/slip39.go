@@ -3,6 +3,7 @@ package slip39
 import (
 	"fmt"
 	"io"
+	"slices"
 )
 
 // A Group is one group of members: any Threshold of its Count members, 1 to 16,
@@ -116,39 +117,75 @@ func Split(rand io.Reader, secret, passphrase []byte, p Params) (shares [][]*Sha
 // gives another secret. The time it takes doubles with each step of the iteration
 // exponent that the shares name.
 func Combine(shares []*Share, passphrase []byte) ([]byte, error) {
-	groups, err := sortIntoGroups(shares)
+	groupXs, groupYs, err := groupShares(shares)
 	if err != nil {
 		return nil, err
 	}
-	set := shares[0].set
-	if err := checkComplete(groups, set); err != nil {
-		return nil, err
-	}
-
-	var groupXs []byte
-	var groupYs [][]byte
-	defer func() { eraseAll(groupYs) }()
-	for g, members := range groups {
-		if len(members) == 0 {
-			continue
-		}
-		var xs []byte
-		var ys [][]byte
-		for _, s := range members {
-			xs, ys = append(xs, byte(s.memberIndex)), append(ys, s.value)
-		}
-		y, err := recoverValue(xs, ys)
-		if err != nil {
-			return nil, fmt.Errorf("%w: group %d", err, g)
-		}
-		groupXs, groupYs = append(groupXs, byte(g)), append(groupYs, y)
-	}
+	defer eraseAll(groupYs)
 	encrypted, err := recoverValue(groupXs, groupYs)
 	if err != nil {
 		return nil, fmt.Errorf("%w: the groups among each other", err)
 	}
 	defer clear(encrypted)
-	return decrypt(encrypted, passphrase, set)
+	return decrypt(encrypted, passphrase, shares[0].set)
+}
+
+// RestoreGroup returns the lost share of a group of 1 of 1, the same as Split made
+// it, from the shares that give the secret; group counts from 0. It needs no
+// passphrase.
+//
+// The errors are those of Combine, and ErrParams for a group that is among those
+// given or that the set does not have. That the group was 1 of 1 no share says:
+// compare the result with something public.
+func RestoreGroup(shares []*Share, group int) (*Share, error) {
+	groupXs, groupYs, err := groupShares(shares)
+	if err != nil {
+		return nil, err
+	}
+	defer eraseAll(groupYs)
+	set := shares[0].set
+	if group < 0 || group >= set.groupCount || slices.Contains(groupXs, byte(group)) {
+		return nil, fmt.Errorf("%w: group %d of %d is not one to restore", ErrParams, group, set.groupCount)
+	}
+	encrypted, err := recoverValue(groupXs, groupYs)
+	if err != nil {
+		return nil, fmt.Errorf("%w: the groups among each other", err)
+	}
+	clear(encrypted)
+	value, err := valueAt(byte(group), groupXs, groupYs)
+	if err != nil {
+		return nil, err
+	}
+	return &Share{set: set, groupIndex: group, memberThreshold: 1, value: value}, nil
+}
+
+// groupShares returns the group shares that exactly the threshold of groups, of
+// each exactly the threshold of members, give.
+func groupShares(shares []*Share) (xs []byte, ys [][]byte, err error) {
+	groups, err := sortIntoGroups(shares)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := checkComplete(groups, shares[0].set); err != nil {
+		return nil, nil, err
+	}
+	for g, members := range groups {
+		if len(members) == 0 {
+			continue
+		}
+		var memberXs []byte
+		var memberYs [][]byte
+		for _, s := range members {
+			memberXs, memberYs = append(memberXs, byte(s.memberIndex)), append(memberYs, s.value)
+		}
+		y, err := recoverValue(memberXs, memberYs)
+		if err != nil {
+			eraseAll(ys)
+			return nil, nil, fmt.Errorf("%w: group %d", err, g)
+		}
+		xs, ys = append(xs, byte(g)), append(ys, y)
+	}
+	return xs, ys, nil
 }
 
 // sortIntoGroups returns the shares by group index, after checking that each has
