@@ -78,7 +78,7 @@ func (w *world) step(step string) error {
 		return err
 	}
 	if !errors.Is(err, &RuleError{Rule: Rule(rule)}) {
-		return fmt.Errorf("refused by %w, not by %s", err, rule)
+		return fmt.Errorf("refused by %v, not by %s", err, rule)
 	}
 	return nil
 }
@@ -121,8 +121,9 @@ func (w *world) entry(step string) error {
 		d.key = w.devices[1].sign
 	}
 	err := w.apply(d)
-	if err == nil {
+	if err == nil && w.server != changed {
 		w.server = changed
+		clear(w.requests) // they name the server that was
 	}
 	return err
 }

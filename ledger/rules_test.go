@@ -166,6 +166,12 @@ func checkInvariants(w *world) {
 	if !equalStates(folded, s) {
 		w.t.Fatal("Fold and Apply come to different states")
 	}
+	checkState(w)
+}
+
+func checkState(w *world) {
+	w.t.Helper()
+	s := w.state
 	if last := w.entries[len(w.entries)-1]; s.Head() != last.Head() || !s.Contains(last.Head()) || !s.Time().Equal(last.Time()) {
 		w.t.Fatalf("head %v, the newest entry is %v", s.Head(), last.Head())
 	}

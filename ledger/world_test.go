@@ -22,6 +22,7 @@ type world struct {
 	t        testing.TB
 	rand     *rand.ChaCha8
 	state    *State
+	before   *State // before the newest entry
 	entries  []*Entry
 	now      time.Time
 	author   uint64
@@ -233,6 +234,7 @@ func (w *world) applyEntry(e *Entry) error {
 		return err
 	}
 	w.entries = append(w.entries, e)
+	w.before = before
 	return nil
 }
 
