@@ -1,0 +1,159 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"zeropass.dev/zeropass/internal/device"
+	"zeropass.dev/zeropass/internal/entropy"
+)
+
+// soonWait is the waiting period below which a warning is due: a warning that
+// nobody sees for a night comes too late.
+const soonWait = 24 * time.Hour
+
+func initCommand(a *app) *cobra.Command {
+	contacts := quorum{2, 3}
+	waiting := period(72 * time.Hour)
+	deviceName, _ := os.Hostname()
+	var server, name string
+	var cost int
+	var noMouse bool
+	c := &cobra.Command{
+		Use:   "init",
+		Short: "Make an account on this device",
+		Long: `Make an account, with this device as its first.
+
+Two passphrases are chosen: one opens ZeroPass on this device, the other is the
+second factor that shows a secret. Then the Private Master Seed is made from this
+computer's randomness, your mouse movements and the server's randomness, split,
+and erased. It is never stored anywhere.
+
+If it stops in the middle, run it again: it goes on where it stopped.`,
+		Example: `zeropass init --server https://zeropass.example --name Ada
+# Any 3 of 5 people bring everything back, after a week in which you can object
+zeropass init --server https://zeropass.example --name Ada --contacts 3-of-5 --waiting-period 7d`,
+		Args: takesNothing,
+	}
+	flags := c.Flags()
+	flags.StringVar(&server, "server", "", "the server's address")
+	flags.StringVar(&name, "name", "", "the account's name; contacts and the server see it, and a recovery asks for it")
+	flags.StringVar(&deviceName, "device-name", deviceName, "what this device is called; the server does not see it")
+	flags.Var(&contacts, "contacts", "how many of how many contacts bring everything back")
+	flags.Var(&waiting, "waiting-period", "how long a recovery waits, so that you can object; 72h, 3d")
+	flags.IntVar(&cost, "unlock-cost", 0, "how costly unlocking is, as scrypt's log2 N; each step doubles time and memory (default 18)")
+	flags.BoolVar(&noMouse, "no-mouse", false, "do not ask for mouse movements")
+	must(c.MarkFlagRequired("server"), c.MarkFlagRequired("name"))
+	c.RunE = a.run(func(cmd *cobra.Command, _ []string) error {
+		ctx := cmd.Context()
+		dir, err := a.homeDir()
+		if err != nil {
+			return err
+		}
+		if time.Duration(waiting) < soonWait {
+			a.warn("with a waiting period of %s there is little time to object to a stranger's recovery; the usual one is 3 days.", duration(time.Duration(waiting)))
+		}
+		if err := a.passphrasesForInit(ctx, dir); err != nil {
+			return err
+		}
+		var pool entropy.Pool
+		defer pool.Erase()
+		if !noMouse {
+			if err := a.fillPool(ctx, &pool); err != nil {
+				return err
+			}
+		}
+		d, r, err := device.Init(ctx, a.options(ctx), device.InitOptions{
+			Dir: dir, ServerURL: server, Name: name, DeviceName: deviceName,
+			Passphrase: a.passphrase, ConfirmPassphrase: a.confirmPassphrase,
+			Quorum: contacts.k, Members: contacts.n, WaitingPeriod: time.Duration(waiting),
+			UnlockCost: cost, MousePool: &pool,
+		})
+		a.clearProgress()
+		if err != nil {
+			return err
+		}
+		v := initView{
+			Home: dir, Account: r.Account.String(), Name: r.Name, Server: server,
+			Quorum: r.Quorum, Contacts: r.Members, WaitingPeriod: int64(r.WaitingPeriod / time.Second),
+			Movements: r.MouseEvents, ServerSources: r.Sources,
+		}
+		err = a.show(v, func() { a.showInit(v, r.WaitingPeriod) })
+		return errors.Join(err, d.Close())
+	})
+	return c
+}
+
+// passphrasesForInit asks for two new passphrases, or, where an init stopped in
+// the middle, for the one that was chosen then.
+func (a *app) passphrasesForInit(ctx context.Context, dir string) error {
+	if _, err := os.Stat(filepath.Join(dir, "config")); err != nil {
+		return a.newPassphrases(ctx)
+	}
+	if err := a.checkFiles(); err != nil {
+		return err
+	}
+	_, err := a.knownPassphrase(ctx)
+	return err
+}
+
+// fillPool asks for mouse movements where there is a terminal to move one over.
+func (a *app) fillPool(ctx context.Context, pool *entropy.Pool) error {
+	err := a.moveMouse(ctx, pool)
+	if errors.Is(err, errNoTerminal) {
+		return nil
+	}
+	return err
+}
+
+type initView struct {
+	Home          string   `json:"home"`
+	Account       string   `json:"account"`
+	Name          string   `json:"name"`
+	Server        string   `json:"server"`
+	Quorum        int      `json:"quorum"`
+	Contacts      int      `json:"contacts"`
+	WaitingPeriod int64    `json:"waiting_period_seconds"`
+	Movements     int      `json:"mouse_movements"`
+	ServerSources []string `json:"server_randomness"`
+	Recoverable   bool     `json:"recoverable"`
+}
+
+func (a *app) showInit(v initView, waiting time.Duration) {
+	a.say("The account %s is ready on this device.", oneLine(v.Name))
+	a.say("")
+	a.say("  account         %s", v.Account)
+	a.say("  directory       %s", v.Home)
+	a.say("  server          %s", v.Server)
+	a.say("  to recover      %d of %s and %s", v.Quorum, count(v.Contacts, "contact"), "a wait of "+duration(waiting))
+	a.say("  randomness      %s", randomness(v))
+	a.say("")
+	a.say("The Private Master Seed was split and erased. Nobody has it, not even this device.")
+	a.say("It is NOT RECOVERABLE yet: that takes %d of your contacts.", v.Quorum)
+	a.next(
+		"zeropass add --title TITLE        keep a first secret",
+		"zeropass contact invite NAME      give a share to somebody you trust",
+		"zeropass status                   see whether everything can be recovered",
+	)
+}
+
+// randomness says where the seed came from.
+func randomness(v initView) string {
+	here := "this system's generator alone"
+	if v.Movements > 0 {
+		here = "this system's generator and " + count(v.Movements, "mouse movement")
+	}
+	switch {
+	case slices.Contains(v.ServerSources, entropy.SourceHardware):
+		return here + "; the server's system and hardware generators"
+	case len(v.ServerSources) > 0:
+		return here + "; the server's system generator"
+	}
+	return here
+}

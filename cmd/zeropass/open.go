@@ -1,0 +1,102 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/term"
+
+	"zeropass.dev/zeropass/internal/device"
+)
+
+// open opens and unlocks this device. Its passphrase is asked for once; the
+// confirm key's when an operation first needs the second factor.
+func (a *app) open(ctx context.Context) (*device.Device, error) {
+	if err := a.checkFiles(); err != nil {
+		return nil, err
+	}
+	dir, err := a.homeDir()
+	if err != nil {
+		return nil, err
+	}
+	// Nobody should type a passphrase to learn that there is nothing to open.
+	if _, err := os.Stat(filepath.Join(dir, "config")); errors.Is(err, fs.ErrNotExist) {
+		return nil, fail(exitHome, "Make an account with zeropass init, or name another directory with --home.", "there is no account in %s", dir)
+	}
+	passphrase, err := a.knownPassphrase(ctx)
+	if err != nil {
+		return nil, err
+	}
+	stop := a.working("Unlocking")
+	d, err := device.Open(ctx, dir, passphrase, a.options(ctx))
+	stop()
+	return d, err
+}
+
+// with opens this device, lets f work with it and closes it.
+func (a *app) with(ctx context.Context, f func(*device.Device) error) error {
+	d, err := a.open(ctx)
+	if err != nil {
+		return err
+	}
+	err = f(d)
+	a.clearProgress()
+	if closed := d.Close(); err == nil {
+		err = closed
+	}
+	return err
+}
+
+// options are what every operation works with.
+func (a *app) options(ctx context.Context) device.Options {
+	return device.Options{
+		Progress: a.progress,
+		ConfirmPassphrase: func() ([]byte, error) {
+			a.clearProgress()
+			if a.confirmPassphraseFile == "" && a.interactive() {
+				a.note("This needs your second factor.")
+			}
+			passphrase, err := a.knownConfirmPassphrase(ctx)
+			return bytes.Clone(passphrase), err // the device erases it
+		},
+	}
+}
+
+// progress shows how far long work has come, in one line that is overwritten.
+// Only a terminal gets it.
+func (a *app) progress(p device.Progress) {
+	if !term.IsTerminal(int(a.err.Fd())) {
+		return
+	}
+	// Drawing costs more than the work on a small step.
+	now := time.Now()
+	if p.Step == a.step && p.Done != p.Total && now.Sub(a.drawn) < 50*time.Millisecond {
+		return
+	}
+	a.step, a.drawn = p.Step, now
+	if p.Total > 0 {
+		fmt.Fprintf(a.err, "\r\x1b[K%s %s %d of %d", sentenceStart(p.Step), drawBar(float64(p.Done)/float64(p.Total), 20), p.Done, p.Total)
+	} else {
+		fmt.Fprintf(a.err, "\r\x1b[K%s …", sentenceStart(p.Step))
+	}
+}
+
+// working shows one step that has no measure; the function that it returns takes
+// it away.
+func (a *app) working(step string) func() {
+	a.progress(device.Progress{Step: step})
+	return a.clearProgress
+}
+
+func (a *app) clearProgress() {
+	if a.step != "" {
+		a.step = ""
+		fmt.Fprint(a.err, "\r\x1b[K")
+	}
+}
