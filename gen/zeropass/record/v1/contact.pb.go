@@ -443,6 +443,7 @@ type SignedShareEnvelope struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Envelope      []byte                 `protobuf:"bytes,1,opt,name=envelope,proto3" json:"envelope,omitempty"`
 	Signature     []byte                 `protobuf:"bytes,2,opt,name=signature,proto3" json:"signature,omitempty"` // by the sign key of the owner's device
+	Recovered     *DeviceList            `protobuf:"bytes,3,opt,name=recovered,proto3" json:"recovered,omitempty"` // leads from an earlier epoch to a device that recovered the account in it, or absent
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -491,6 +492,144 @@ func (x *SignedShareEnvelope) GetSignature() []byte {
 	return nil
 }
 
+func (x *SignedShareEnvelope) GetRecovered() *DeviceList {
+	if x != nil {
+		return x.Recovered
+	}
+	return nil
+}
+
+// DeviceList is the account's active devices as an epoch's root key signed them
+// after a recovery. Whoever holds a share of that epoch knows the root key, and
+// so comes to trust the new device without seeing the ledger.
+type DeviceList struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Epoch         uint64                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`        // whose root key signs
+	Devices       []*ListedDevice        `protobuf:"bytes,2,rep,name=devices,proto3" json:"devices,omitempty"`     // ascending
+	Signature     []byte                 `protobuf:"bytes,3,opt,name=signature,proto3" json:"signature,omitempty"` // 64 bytes
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeviceList) Reset() {
+	*x = DeviceList{}
+	mi := &file_zeropass_record_v1_contact_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeviceList) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeviceList) ProtoMessage() {}
+
+func (x *DeviceList) ProtoReflect() protoreflect.Message {
+	mi := &file_zeropass_record_v1_contact_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeviceList.ProtoReflect.Descriptor instead.
+func (*DeviceList) Descriptor() ([]byte, []int) {
+	return file_zeropass_record_v1_contact_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *DeviceList) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *DeviceList) GetDevices() []*ListedDevice {
+	if x != nil {
+		return x.Devices
+	}
+	return nil
+}
+
+func (x *DeviceList) GetSignature() []byte {
+	if x != nil {
+		return x.Signature
+	}
+	return nil
+}
+
+type ListedDevice struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Device        uint64                 `protobuf:"varint,1,opt,name=device,proto3" json:"device,omitempty"`
+	SignKey       []byte                 `protobuf:"bytes,2,opt,name=sign_key,json=signKey,proto3" json:"sign_key,omitempty"`          // 33 bytes
+	SealKey       []byte                 `protobuf:"bytes,3,opt,name=seal_key,json=sealKey,proto3" json:"seal_key,omitempty"`          // 33 bytes
+	ConfirmKey    []byte                 `protobuf:"bytes,4,opt,name=confirm_key,json=confirmKey,proto3" json:"confirm_key,omitempty"` // 33 bytes
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListedDevice) Reset() {
+	*x = ListedDevice{}
+	mi := &file_zeropass_record_v1_contact_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListedDevice) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListedDevice) ProtoMessage() {}
+
+func (x *ListedDevice) ProtoReflect() protoreflect.Message {
+	mi := &file_zeropass_record_v1_contact_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListedDevice.ProtoReflect.Descriptor instead.
+func (*ListedDevice) Descriptor() ([]byte, []int) {
+	return file_zeropass_record_v1_contact_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *ListedDevice) GetDevice() uint64 {
+	if x != nil {
+		return x.Device
+	}
+	return 0
+}
+
+func (x *ListedDevice) GetSignKey() []byte {
+	if x != nil {
+		return x.SignKey
+	}
+	return nil
+}
+
+func (x *ListedDevice) GetSealKey() []byte {
+	if x != nil {
+		return x.SealKey
+	}
+	return nil
+}
+
+func (x *ListedDevice) GetConfirmKey() []byte {
+	if x != nil {
+		return x.ConfirmKey
+	}
+	return nil
+}
+
 // ServerHalf is the server's half of a member share for its contact.
 type ServerHalf struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -499,13 +638,14 @@ type ServerHalf struct {
 	Member        uint64                 `protobuf:"varint,3,opt,name=member,proto3" json:"member,omitempty"`
 	Contact       []byte                 `protobuf:"bytes,4,opt,name=contact,proto3" json:"contact,omitempty"` // 32 bytes, the contact's account
 	Halves        []*SealedHalf          `protobuf:"bytes,5,rep,name=halves,proto3" json:"halves,omitempty"`
+	ShareKey      []byte                 `protobuf:"bytes,6,opt,name=share_key,json=shareKey,proto3" json:"share_key,omitempty"` // 33 bytes, public, of the member as EpochPrepared names it
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ServerHalf) Reset() {
 	*x = ServerHalf{}
-	mi := &file_zeropass_record_v1_contact_proto_msgTypes[6]
+	mi := &file_zeropass_record_v1_contact_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -517,7 +657,7 @@ func (x *ServerHalf) String() string {
 func (*ServerHalf) ProtoMessage() {}
 
 func (x *ServerHalf) ProtoReflect() protoreflect.Message {
-	mi := &file_zeropass_record_v1_contact_proto_msgTypes[6]
+	mi := &file_zeropass_record_v1_contact_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -530,7 +670,7 @@ func (x *ServerHalf) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServerHalf.ProtoReflect.Descriptor instead.
 func (*ServerHalf) Descriptor() ([]byte, []int) {
-	return file_zeropass_record_v1_contact_proto_rawDescGZIP(), []int{6}
+	return file_zeropass_record_v1_contact_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ServerHalf) GetAccount() []byte {
@@ -568,6 +708,13 @@ func (x *ServerHalf) GetHalves() []*SealedHalf {
 	return nil
 }
 
+func (x *ServerHalf) GetShareKey() []byte {
+	if x != nil {
+		return x.ShareKey
+	}
+	return nil
+}
+
 type SignedServerHalf struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Half          []byte                 `protobuf:"bytes,1,opt,name=half,proto3" json:"half,omitempty"`
@@ -578,7 +725,7 @@ type SignedServerHalf struct {
 
 func (x *SignedServerHalf) Reset() {
 	*x = SignedServerHalf{}
-	mi := &file_zeropass_record_v1_contact_proto_msgTypes[7]
+	mi := &file_zeropass_record_v1_contact_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -590,7 +737,7 @@ func (x *SignedServerHalf) String() string {
 func (*SignedServerHalf) ProtoMessage() {}
 
 func (x *SignedServerHalf) ProtoReflect() protoreflect.Message {
-	mi := &file_zeropass_record_v1_contact_proto_msgTypes[7]
+	mi := &file_zeropass_record_v1_contact_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -603,7 +750,7 @@ func (x *SignedServerHalf) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignedServerHalf.ProtoReflect.Descriptor instead.
 func (*SignedServerHalf) Descriptor() ([]byte, []int) {
-	return file_zeropass_record_v1_contact_proto_rawDescGZIP(), []int{7}
+	return file_zeropass_record_v1_contact_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *SignedServerHalf) GetHalf() []byte {
@@ -663,17 +810,30 @@ const file_zeropass_record_v1_contact_proto_rawDesc = "" +
 	"\n" +
 	"SealedHalf\x12\x19\n" +
 	"\bseal_key\x18\x01 \x01(\fR\asealKey\x12\x16\n" +
-	"\x06sealed\x18\x02 \x01(\fR\x06sealed\"O\n" +
+	"\x06sealed\x18\x02 \x01(\fR\x06sealed\"\x8d\x01\n" +
 	"\x13SignedShareEnvelope\x12\x1a\n" +
 	"\benvelope\x18\x01 \x01(\fR\benvelope\x12\x1c\n" +
-	"\tsignature\x18\x02 \x01(\fR\tsignature\"\xa6\x01\n" +
+	"\tsignature\x18\x02 \x01(\fR\tsignature\x12<\n" +
+	"\trecovered\x18\x03 \x01(\v2\x1e.zeropass.record.v1.DeviceListR\trecovered\"|\n" +
+	"\n" +
+	"DeviceList\x12\x14\n" +
+	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12:\n" +
+	"\adevices\x18\x02 \x03(\v2 .zeropass.record.v1.ListedDeviceR\adevices\x12\x1c\n" +
+	"\tsignature\x18\x03 \x01(\fR\tsignature\"}\n" +
+	"\fListedDevice\x12\x16\n" +
+	"\x06device\x18\x01 \x01(\x04R\x06device\x12\x19\n" +
+	"\bsign_key\x18\x02 \x01(\fR\asignKey\x12\x19\n" +
+	"\bseal_key\x18\x03 \x01(\fR\asealKey\x12\x1f\n" +
+	"\vconfirm_key\x18\x04 \x01(\fR\n" +
+	"confirmKey\"\xc3\x01\n" +
 	"\n" +
 	"ServerHalf\x12\x18\n" +
 	"\aaccount\x18\x01 \x01(\fR\aaccount\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x16\n" +
 	"\x06member\x18\x03 \x01(\x04R\x06member\x12\x18\n" +
 	"\acontact\x18\x04 \x01(\fR\acontact\x126\n" +
-	"\x06halves\x18\x05 \x03(\v2\x1e.zeropass.record.v1.SealedHalfR\x06halves\"D\n" +
+	"\x06halves\x18\x05 \x03(\v2\x1e.zeropass.record.v1.SealedHalfR\x06halves\x12\x1b\n" +
+	"\tshare_key\x18\x06 \x01(\fR\bshareKey\"D\n" +
 	"\x10SignedServerHalf\x12\x12\n" +
 	"\x04half\x18\x01 \x01(\fR\x04half\x12\x1c\n" +
 	"\tsignature\x18\x02 \x01(\fR\tsignatureB7Z5zeropass.dev/zeropass/gen/zeropass/record/v1;recordv1b\x06proto3"
@@ -690,7 +850,7 @@ func file_zeropass_record_v1_contact_proto_rawDescGZIP() []byte {
 	return file_zeropass_record_v1_contact_proto_rawDescData
 }
 
-var file_zeropass_record_v1_contact_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_zeropass_record_v1_contact_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_zeropass_record_v1_contact_proto_goTypes = []any{
 	(*Invitation)(nil),          // 0: zeropass.record.v1.Invitation
 	(*InvitationAnswer)(nil),    // 1: zeropass.record.v1.InvitationAnswer
@@ -698,24 +858,28 @@ var file_zeropass_record_v1_contact_proto_goTypes = []any{
 	(*OwnerDevice)(nil),         // 3: zeropass.record.v1.OwnerDevice
 	(*SealedHalf)(nil),          // 4: zeropass.record.v1.SealedHalf
 	(*SignedShareEnvelope)(nil), // 5: zeropass.record.v1.SignedShareEnvelope
-	(*ServerHalf)(nil),          // 6: zeropass.record.v1.ServerHalf
-	(*SignedServerHalf)(nil),    // 7: zeropass.record.v1.SignedServerHalf
-	(*Server)(nil),              // 8: zeropass.record.v1.Server
-	(*Contact)(nil),             // 9: zeropass.record.v1.Contact
+	(*DeviceList)(nil),          // 6: zeropass.record.v1.DeviceList
+	(*ListedDevice)(nil),        // 7: zeropass.record.v1.ListedDevice
+	(*ServerHalf)(nil),          // 8: zeropass.record.v1.ServerHalf
+	(*SignedServerHalf)(nil),    // 9: zeropass.record.v1.SignedServerHalf
+	(*Server)(nil),              // 10: zeropass.record.v1.Server
+	(*Contact)(nil),             // 11: zeropass.record.v1.Contact
 }
 var file_zeropass_record_v1_contact_proto_depIdxs = []int32{
-	8, // 0: zeropass.record.v1.Invitation.server:type_name -> zeropass.record.v1.Server
-	9, // 1: zeropass.record.v1.InvitationAnswer.contact:type_name -> zeropass.record.v1.Contact
-	9, // 2: zeropass.record.v1.ShareEnvelope.contact:type_name -> zeropass.record.v1.Contact
-	3, // 3: zeropass.record.v1.ShareEnvelope.devices:type_name -> zeropass.record.v1.OwnerDevice
-	8, // 4: zeropass.record.v1.ShareEnvelope.server:type_name -> zeropass.record.v1.Server
-	4, // 5: zeropass.record.v1.ShareEnvelope.halves:type_name -> zeropass.record.v1.SealedHalf
-	4, // 6: zeropass.record.v1.ServerHalf.halves:type_name -> zeropass.record.v1.SealedHalf
-	7, // [7:7] is the sub-list for method output_type
-	7, // [7:7] is the sub-list for method input_type
-	7, // [7:7] is the sub-list for extension type_name
-	7, // [7:7] is the sub-list for extension extendee
-	0, // [0:7] is the sub-list for field type_name
+	10, // 0: zeropass.record.v1.Invitation.server:type_name -> zeropass.record.v1.Server
+	11, // 1: zeropass.record.v1.InvitationAnswer.contact:type_name -> zeropass.record.v1.Contact
+	11, // 2: zeropass.record.v1.ShareEnvelope.contact:type_name -> zeropass.record.v1.Contact
+	3,  // 3: zeropass.record.v1.ShareEnvelope.devices:type_name -> zeropass.record.v1.OwnerDevice
+	10, // 4: zeropass.record.v1.ShareEnvelope.server:type_name -> zeropass.record.v1.Server
+	4,  // 5: zeropass.record.v1.ShareEnvelope.halves:type_name -> zeropass.record.v1.SealedHalf
+	6,  // 6: zeropass.record.v1.SignedShareEnvelope.recovered:type_name -> zeropass.record.v1.DeviceList
+	7,  // 7: zeropass.record.v1.DeviceList.devices:type_name -> zeropass.record.v1.ListedDevice
+	4,  // 8: zeropass.record.v1.ServerHalf.halves:type_name -> zeropass.record.v1.SealedHalf
+	9,  // [9:9] is the sub-list for method output_type
+	9,  // [9:9] is the sub-list for method input_type
+	9,  // [9:9] is the sub-list for extension type_name
+	9,  // [9:9] is the sub-list for extension extendee
+	0,  // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_zeropass_record_v1_contact_proto_init() }
@@ -731,7 +895,7 @@ func file_zeropass_record_v1_contact_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_zeropass_record_v1_contact_proto_rawDesc), len(file_zeropass_record_v1_contact_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   8,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
