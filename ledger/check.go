@@ -85,7 +85,7 @@ func (c *checker) sealKey(field string, b []byte) *hpke.PublicKey {
 	return key
 }
 
-// ascending wants numbers from 1 up, each greater than the one before.
+// ascending wants numbers from 1 to maxIndex, each greater than the one before.
 func ascending[T any](c *checker, field string, list []T, number func(T) uint64) {
 	var last uint64
 	for _, element := range list {
@@ -93,7 +93,9 @@ func ascending[T any](c *checker, field string, list []T, number func(T) uint64)
 			c.fault(field, "not in ascending order")
 			return
 		}
-		last = number(element)
+		if last = number(element); last > maxIndex {
+			c.fault(field, "%d is too large", last)
+		}
 	}
 }
 
