@@ -158,7 +158,7 @@ func annotateTo(out *strings.Builder, b []byte, md protoreflect.MessageDescripto
 	}
 }
 
-func unannotate(t *testing.T, text string) []byte {
+func unannotate(t testing.TB, text string) []byte {
 	t.Helper()
 	var all []byte
 	for line := range strings.Lines(text) {
