@@ -162,19 +162,18 @@ func (s *State) genesis(tx *transaction, r *recordv1.Genesis) error {
 	return s.setDevice(tx, 1, r.Device)
 }
 
-// makeMaps may stay when Genesis is taken back: empty maps are the zero State's.
 func (s *State) makeMaps() {
-	s.devices = map[uint64]*Device{}
-	s.keys = map[string]bool{}
-	s.epochs = map[uint64]*Epoch{}
-	s.deviceKeys = map[generationDevice]sealedKeys{}
-	s.backups = map[generationEpoch]sealedBackup{}
-	s.seedShares = map[epochDevice]sealedShare{}
-	s.slots = map[SlotID]*Slot{}
-	s.counters = map[uint64]uint64{}
-	s.nonces = map[[idSize]byte]bool{}
-	s.vetoes = map[Hash][]Veto{}
-	s.recoveries = map[Hash]Recovery{}
+	assign(s, &s.devices, map[uint64]*Device{})
+	assign(s, &s.keys, map[string]bool{})
+	assign(s, &s.epochs, map[uint64]*Epoch{})
+	assign(s, &s.deviceKeys, map[generationDevice]sealedKeys{})
+	assign(s, &s.backups, map[generationEpoch]sealedBackup{})
+	assign(s, &s.seedShares, map[epochDevice]sealedShare{})
+	assign(s, &s.slots, map[SlotID]*Slot{})
+	assign(s, &s.counters, map[uint64]uint64{})
+	assign(s, &s.nonces, map[[idSize]byte]bool{})
+	assign(s, &s.vetoes, map[Hash][]Veto{})
+	assign(s, &s.recoveries, map[Hash]Recovery{})
 }
 
 // serverKeyChanged voids the server's receipts for what is not committed: they

@@ -46,7 +46,7 @@ func (s *State) CheckCommit(epoch uint64, now time.Time) error {
 		return refuse(RuleUnsplit, "%d slots, %v first, epoch %d", missing, id, epoch)
 	}
 	if s.committed {
-		if until := s.weakeningUntil(e, now); now.Before(until) {
+		if until := s.weakeningUntil(e); now.Before(until) {
 			return refuse(RuleWeakening, "epoch %d can be committed from %s", epoch, until.Format(time.RFC3339))
 		}
 	}
@@ -77,44 +77,47 @@ func (s *State) CommitFrom(epoch uint64) (time.Time, error) {
 	if !s.committed || e.Committed {
 		return time.Time{}, nil
 	}
-	return s.weakeningUntil(e, s.Time()), nil
+	return s.weakeningUntil(e), nil
 }
 
 // weakeningUntil returns when the waiting period of the epoch in use has passed
 // since each entry that weakens it: the epoch's own for a smaller quorum, a
-// shorter period or a sheet; a binding's for paper, and for a contact whose
-// account or keys do not count yet.
-func (s *State) weakeningUntil(e *Epoch, now time.Time) time.Time {
+// shorter period or a sheet; a binding's for paper and for a contact that does
+// not count yet. Who is not bound by then waits in the committed epoch.
+func (s *State) weakeningUntil(e *Epoch) time.Time {
 	old := s.InUse()
 	var until time.Time
-	weakened := func(at time.Time) {
-		if at = at.Add(old.WaitingPeriod()); at.After(until) {
-			until = at
-		}
-	}
 	if e.Quorum() < old.Quorum() || e.WaitingPeriod() < old.WaitingPeriod() || e.SheetKey != nil {
-		weakened(e.Prepared.Time)
+		until = e.Prepared.Time.Add(old.WaitingPeriod())
 	}
 	for _, m := range e.Members {
-		if m.Bound && !old.knows(m.Contact, now) {
-			weakened(m.BoundAt.Time)
+		if !m.Bound {
+			continue
+		}
+		from := m.BoundAt.Time.Add(old.WaitingPeriod())
+		if known, ok := old.knows(m.Contact); ok && known.Before(from) {
+			from = known
+		}
+		if from.After(until) {
+			until = from
 		}
 	}
 	return until
 }
 
-// knows says whether the contact counts in the epoch with all its keys. Paper
-// is never known: nobody can tell one sheet from another.
-func (e *Epoch) knows(contact *recordv1.Contact, now time.Time) bool {
+// knows returns from when the contact counts in the epoch, and false if it does
+// not with all its keys. Paper is never known: nobody can tell one sheet from
+// another.
+func (e *Epoch) knows(contact *recordv1.Contact) (time.Time, bool) {
 	if contact == nil {
-		return false
+		return time.Time{}, false
 	}
 	for _, m := range e.Members {
 		if m.Contact != nil && string(m.Contact.Account) == string(contact.Account) {
-			return !now.Before(m.CountsAt) && containsDevices(m.Contact, contact)
+			return m.CountsAt, containsDevices(m.Contact, contact)
 		}
 	}
-	return false
+	return time.Time{}, false
 }
 
 // containsDevices says whether every device of the contact is one of the known.

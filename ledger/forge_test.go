@@ -297,6 +297,16 @@ var epochForgeries = []forgery{
 		}),
 	record("bound to a contact without devices", "G E", RuleField, func(w *world) *recordv1.ContactBound { return w.contactBound(1, "ann") },
 		func(w *world, m *recordv1.ContactBound) { m.Contact.Devices = nil }),
+	record("bound to a contact with one key twice", "G E", RuleField, func(w *world) *recordv1.ContactBound { return w.contactBound(1, "ann") },
+		func(w *world, m *recordv1.ContactBound) {
+			m.Contact.Devices = append(m.Contact.Devices, m.Contact.Devices[0])
+		}),
+	record("receipt by a device", "G E+sheet B1 B2", RuleField, func(w *world) *recordv1.ShareReceipt { return w.receipt(member(1)) },
+		func(w *world, m *recordv1.ShareReceipt) {
+			m.Holder = &recordv1.Holder{Kind: recordv1.Holder_KIND_DEVICE, Number: 1}
+		}),
+	record("receipt in an epoch that is over", recoverable+"E B1 B2 B3 R1 R2 RS C", RuleEpoch, func(w *world) *recordv1.ShareReceipt { return w.receipt(member(3)) },
+		func(w *world, m *recordv1.ShareReceipt) { m.Epoch = 1 }),
 	receipt("receipt by another member", member(1), func(w *world, r *recordv1.ShareReceipt) { r.Holder = member(2) }),
 	receipt("receipt by the server's other key", serverHolder, func(w *world, r *recordv1.ShareReceipt) {
 		r.Signature = w.signKey().Sign(ReceiptContext(w.state.Account(), 1, r.Holder, w.state.InUse().Record.ServerShareHash))
@@ -361,7 +371,7 @@ func TestForgeries(t *testing.T) {
 		{"place", placeForgeries, 14},
 		{"proposal", proposalForgeries, 29},
 		{"device", deviceForgeries, 30},
-		{"epoch", epochForgeries, 37},
+		{"epoch", epochForgeries, 40},
 		{"slot", slotForgeries, 17},
 		{"recovery", recoveryForgeries, 42},
 	} {

@@ -190,6 +190,36 @@ func TestRecoveredStandsAlone(t *testing.T) {
 	}
 }
 
+// TestApprovalBeforeTheCommit: it counts from the commit on, and not before.
+func TestApprovalBeforeTheCommit(t *testing.T) {
+	w := play(t, "G E B1 B2 R1 R2 RS")
+	r := w.request("r")
+	m := w.approval(r, member(1))
+	a, err := ParseApproval(w.signApproval(m))
+	must(t, err)
+	if err := w.state.CheckApproval(a, r.request, w.now); !errors.Is(err, &RuleError{Rule: RuleNotCommitted}) {
+		t.Error(err)
+	}
+	history(w, "C")
+	if err := w.state.CheckApproval(a, r.request, w.now); err != nil {
+		t.Error(err)
+	}
+	for after, good := range map[time.Duration]bool{-time.Millisecond: false, 24 * time.Hour: true, 24*time.Hour + time.Millisecond: false} {
+		if err := w.state.CheckApproval(a, r.request, w.now.Add(after)); (err == nil) != good {
+			t.Errorf("after %v: %v", after, err)
+		}
+	}
+	if a.Request() != r.request.ID() || !a.NotBefore().Equal(w.now) || !a.Expiry().Equal(w.now.Add(24*time.Hour)) || a.Vetoes() != nil || a.Message().Epoch != 1 {
+		t.Error("the approval is not as it was made")
+	}
+	if device, server := a.Attestations(); device != nil || server != nil {
+		t.Error("the approval names a head")
+	}
+	if !r.request.SignKey().Equal(r.keys.sign.PublicKey()) || !r.request.SealKey().Equal(r.keys.seal.PublicKey()) || !r.request.Time().Equal(w.now) {
+		t.Error("the request is not as it was made")
+	}
+}
+
 // TestRecoveryHandsOver follows what a recovery changes.
 func TestRecoveryHandsOver(t *testing.T) {
 	w := play(t, recoverable+"D P:a P:b E Q:r/13")

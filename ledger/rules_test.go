@@ -1,9 +1,12 @@
 package ledger
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
+
+	recordv1 "zeropass.dev/zeropass/gen/zeropass/record/v1"
 )
 
 // TestHistories plays histories against every rule that valid signatures can
@@ -99,6 +102,7 @@ func TestHistories(t *testing.T) {
 			` + recoverable + ` E~73h B1 B2 R1 R2 RS C E~72h B1 B2 R1 R2 RS +72h C!weakening +1h C
 			G E B1 B2 R1 R2 RS C B3 E B1 B3=contact B2 R1 R3 RS C!weakening
 			G E B1 B2 R1 R2 RS C B3 E B1 B2 B3 R1 R3 RS C!weakening +72h C
+			G E B1 B2 R1 R2 RS C B3 +36h E B1 B2 B3 R1 R3 RS C!weakening +36h C
 			G E B1 B2 R1 R2 RS C B3 +72h E B1 B2 B3 R1 R3 RS C
 			G E E:1of1 B1=eve R1 RS C
 			G E~1h B1 B2 R1 R2 RS C E B1=eve B2 R1 R2 RS +59m C!weakening +1m C
@@ -272,6 +276,86 @@ func TestEveryRuleHasText(t *testing.T) {
 	if got := err.Error(); got != "ledger: the time is earlier than the previous entry's: 5 ms earlier (rule time)" {
 		t.Error(got)
 	}
+}
+
+// TestNewKeysOfAKnownContact: a contact is known by all its keys, so that nobody
+// slips a device of his own under a name that counts.
+func TestNewKeysOfAKnownContact(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		devices func(old, more *recordv1.ContactDevice) []*recordv1.ContactDevice
+		waits   bool
+	}{
+		{"the same", func(old, more *recordv1.ContactDevice) []*recordv1.ContactDevice {
+			return []*recordv1.ContactDevice{old}
+		}, false},
+		{"another", func(old, more *recordv1.ContactDevice) []*recordv1.ContactDevice {
+			return []*recordv1.ContactDevice{more}
+		}, true},
+		{"one more", func(old, more *recordv1.ContactDevice) []*recordv1.ContactDevice {
+			return []*recordv1.ContactDevice{old, more}
+		}, true},
+		{"another seal key", func(old, more *recordv1.ContactDevice) []*recordv1.ContactDevice {
+			return []*recordv1.ContactDevice{{SignKey: old.SignKey, SealKey: more.SealKey}}
+		}, true},
+	} {
+		w := play(t, recoverable)
+		known := w.contact("contact 1")
+		more := w.contact("more").Devices[0]
+		w.contacts["contact 1"] = &recordv1.Contact{Account: known.Account, Devices: c.devices(known.Devices[0], more)}
+		step := " C"
+		if c.waits {
+			step = " C!weakening +71h59m C!weakening +1m C"
+		}
+		history(w, "E B1 B2 R1 R2 RS"+step)
+	}
+}
+
+// TestGenesis refuses first entries that are no Genesis as it must be.
+func TestGenesis(t *testing.T) {
+	for name, c := range map[string]struct {
+		rule  Rule
+		spoil func(g *recordv1.Genesis, d *draft)
+	}{
+		"good":                     {"", func(g *recordv1.Genesis, d *draft) {}},
+		"generation 2":             {RuleGeneration, func(g *recordv1.Genesis, d *draft) { g.Device.Generation = 2 }},
+		"another author":           {RuleGenesis, func(g *recordv1.Genesis, d *draft) { d.author = 2 }},
+		"an account":               {RuleGenesis, func(g *recordv1.Genesis, d *draft) { d.account = &AccountID{1} }},
+		"two Genesis":              {RuleShape, func(g *recordv1.Genesis, d *draft) { d.records = append(d.records, d.records[0]) }},
+		"sequence 2":               {RuleField, func(g *recordv1.Genesis, d *draft) { d.previous.Sequence = 1 }},
+		"signed by the server":     {RuleSignature, func(g *recordv1.Genesis, d *draft) { d.key = d.w.server.sign }},
+		"the server's key":         {RuleKeyReused, func(g *recordv1.Genesis, d *draft) { g.Device.SealKey = g.Server.SealKey }},
+		"sign key is the server's": {RuleKeyReused, func(g *recordv1.Genesis, d *draft) { g.Server.SignKey = g.Device.ConfirmKey }},
+		"a policy of nothing":      {RuleField, func(g *recordv1.Genesis, d *draft) { g.Policy.RevealsPerHour = 0 }},
+		"another record instead":   {RuleGenesis, func(g *recordv1.Genesis, d *draft) { d.records[0] = epochCommitted(d.w) }},
+		"with another record":      {RuleShape, func(g *recordv1.Genesis, d *draft) { d.records = append(d.records, epochCommitted(d.w)) }},
+	} {
+		w := newWorld(t, 1)
+		g := w.genesis()
+		d := w.draft(g)
+		d.key = w.devices[1].sign
+		c.spoil(g, d)
+		if len(d.records) == 1 && isGenesis(d.records[0]) {
+			var err error
+			d.records[0], err = NewRecord(g)
+			must(t, err)
+		}
+		err := w.apply(d)
+		if c.rule == "" && err != nil || c.rule != "" && !errors.Is(err, &RuleError{Rule: c.rule}) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func epochCommitted(w *world) []byte {
+	b, err := NewRecord(&recordv1.EpochCommitted{Epoch: 1})
+	must(w.t, err)
+	return b
+}
+
+func isGenesis(b []byte) bool {
+	r, err := parseRecord(b)
+	return err == nil && r.GetGenesis() != nil
 }
 
 func TestPolicyInTime(t *testing.T) {
