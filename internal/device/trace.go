@@ -1,4 +1,134 @@
-// CLAIMED since 21:50 by the author of this file: func (d *Device) keepDeviceList(root *signing.PrivateKey, s *ledger.State) error, for RecoverFinish to call with the state after Recovered, before the root key is erased; the list goes into SignedShareEnvelope.recovered, and traced(envelope) tells contacts that a new device is the owner's. The author of
-// contacts.go, invite.go, inbox.go and keep.go goes on with those (Invite, Accept, Confirm, Rebind, exchange), and leaves these
-// functions out.
 package device
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+
+	"zeropass.dev/zeropass/canonical"
+	recordv1 "zeropass.dev/zeropass/gen/zeropass/record/v1"
+	"zeropass.dev/zeropass/home"
+	"zeropass.dev/zeropass/ledger"
+	"zeropass.dev/zeropass/recovery"
+	"zeropass.dev/zeropass/signing"
+)
+
+// A contact does not see the owner's ledger. It follows the owner's devices from
+// what it has: the keys in the envelope of a share that it holds, and, after a
+// recovery, the list of devices that the root key of that share's epoch signed.
+
+// deviceListFile keeps the list that this device's recovery of the account left.
+const deviceListFile = "device-list"
+
+// keepDeviceList signs and keeps the list of this device alone, as a recovery
+// leaves it, with the root key of the epoch in which the account was recovered.
+// It goes to contacts in the envelopes of later epochs. The root key is gone
+// afterwards, so this comes before the Recovered record is sent.
+func (d *Device) keepDeviceList(root *signing.PrivateKey, epoch, number uint64) error {
+	own := &ledger.Device{Number: number, Keys: d.deviceKeys(0, nil)}
+	b, err := canonical.Marshal(&recordv1.DeviceList{
+		Epoch: epoch,
+		Devices: []*recordv1.ListedDevice{{
+			Device:     number,
+			SignKey:    own.Keys.SignKey,
+			SealKey:    own.Keys.SealKey,
+			ConfirmKey: own.Keys.ConfirmKey,
+		}},
+		Signature: root.Sign(ledger.DeviceListContext(d.keys.Account, epoch, []*ledger.Device{own})),
+	})
+	if err != nil {
+		return fmt.Errorf("device: list after a recovery: %w", err)
+	}
+	return d.home.PutPrivate(deviceListFile, b)
+}
+
+// recoveredList is what keepDeviceList kept, nil on a device that recovered
+// nothing.
+func (d *Device) recoveredList() (*recordv1.DeviceList, error) {
+	b, err := d.home.Private(deviceListFile)
+	if errors.Is(err, home.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	list := &recordv1.DeviceList{}
+	if err := canonical.Unmarshal(b, list); err != nil {
+		return nil, fmt.Errorf("device: private/%s: %w", deviceListFile, err)
+	}
+	return list, nil
+}
+
+// leadsTo says whether the device that signed an envelope can be traced from the
+// envelope of a share that is held: it is one of the devices that the older
+// envelope names, or the only one that the older epoch's root key left after a
+// recovery.
+func leadsTo(old *recordv1.ShareEnvelope, signed []byte) bool {
+	e, err := recovery.ParseEnvelope(signed)
+	if err != nil || !bytes.Equal(e.Account, old.Account) {
+		return false
+	}
+	signer := signerOf(e)
+	for _, known := range old.Devices {
+		if known.Device == e.Device && bytes.Equal(known.SignKey, signer) {
+			return true
+		}
+	}
+	outer := &recordv1.SignedShareEnvelope{}
+	if err := canonical.Unmarshal(signed, outer); err != nil {
+		return false
+	}
+	return listedBy(old, outer.Recovered, e.Device, signer)
+}
+
+// signerOf returns the key that an envelope gives for the device that signs it.
+func signerOf(e *recordv1.ShareEnvelope) []byte {
+	for _, own := range e.Devices {
+		if own.Device == e.Device {
+			return own.SignKey
+		}
+	}
+	return nil
+}
+
+// listedBy says whether a list that the root key of this envelope's epoch signed
+// has the device with this key.
+func listedBy(old *recordv1.ShareEnvelope, list *recordv1.DeviceList, device uint64, key []byte) bool {
+	if list == nil || list.Epoch != old.Epoch || len(old.Account) != len(ledger.AccountID{}) {
+		return false
+	}
+	root, err := signing.NewPublicKey(old.RootKey)
+	if err != nil {
+		return false
+	}
+	listed := false
+	var devices []*ledger.Device
+	for _, l := range list.Devices {
+		devices = append(devices, &ledger.Device{
+			Number: l.GetDevice(),
+			Keys:   &recordv1.DeviceKeys{SignKey: l.GetSignKey(), SealKey: l.GetSealKey(), ConfirmKey: l.GetConfirmKey()},
+		})
+		listed = listed || l.GetDevice() == device && bytes.Equal(l.GetSignKey(), key)
+	}
+	return listed && root.Verify(ledger.DeviceListContext(ledger.AccountID(old.Account), list.Epoch, devices), list.Signature)
+}
+
+// traced says whether the device that signed an envelope can be traced from any
+// whole share of that account that is held here.
+func (d *Device) traced(signed []byte) (bool, error) {
+	e, err := recovery.ParseEnvelope(signed)
+	if err != nil {
+		return false, nil //nolint:nilerr // what is no envelope leads nowhere
+	}
+	shares, err := d.wholeShares(ledger.AccountID(e.Account))
+	if err != nil {
+		return false, err
+	}
+	defer eraseHeld(shares)
+	for _, s := range shares {
+		if leadsTo(s.envelope, signed) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
