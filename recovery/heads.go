@@ -1,17 +1,19 @@
 package recovery
 
 import (
-	"errors"
+	"fmt"
+	"strings"
 	"time"
 
 	"zeropass.dev/zeropass/ledger"
+	"zeropass.dev/zeropass/signing"
 )
 
 // Heads is what approvals prove about the ledger that the server has shown.
 type Heads struct {
 	Kept      []*ledger.Approval // that still count, in their order
 	Discarded []DiscardedApproval
-	Missing   []MissingHead // without those that the ledger has
+	Missing   []MissingHead // heads that the ledger lacks
 }
 
 // DiscardedApproval is an approval that names a head without a valid signature by
@@ -30,13 +32,30 @@ type MissingHead struct {
 	Time   time.Time // when the server signed it, by its clock
 }
 
+// String says it for people.
+func (m MissingHead) String() string {
+	device := fmt.Sprintf("device %d", m.Device)
+	if !m.Known {
+		device += ", which the ledger does not even have,"
+	}
+	return fmt.Sprintf("contact %d was shown entry %d by %s and the server signed it on %s",
+		m.Member, m.Head.Sequence, device, m.Time.UTC().Format(time.RFC1123))
+}
+
 // MissingHeadError lists the heads that a ledger lacks.
 type MissingHeadError struct {
 	Shown   ledger.Head // the newest of the ledger
 	Missing []MissingHead
 }
 
-func (e *MissingHeadError) Error() string { return ErrMissingHead.Error() }
+// Error says how far the ledger goes and what it lacks.
+func (e *MissingHeadError) Error() string {
+	lines := make([]string, len(e.Missing))
+	for i, m := range e.Missing {
+		lines[i] = m.String()
+	}
+	return fmt.Sprintf("%s: it ends with entry %d; %s", ErrMissingHead, e.Shown.Sequence, strings.Join(lines, "; "))
+}
 
 // Unwrap returns [ErrMissingHead].
 func (e *MissingHeadError) Unwrap() error { return ErrMissingHead }
@@ -52,5 +71,53 @@ func (e *MissingHeadError) Unwrap() error { return ErrMissingHead }
 // names, is missing: the server has signed what it does not show. Paper and sheet
 // name no head.
 func CheckHeads(state *ledger.State, request *ledger.RecoveryRequest, approvals []*ledger.Approval) (Heads, error) {
-	return Heads{}, errors.ErrUnsupported
+	var h Heads
+	pinned, err := signing.NewPublicKey(request.Message().Server)
+	if err != nil {
+		return h, err
+	}
+	for _, a := range approvals {
+		missing, reason := checkHead(state, pinned, a)
+		if reason != "" {
+			h.Discarded = append(h.Discarded, DiscardedApproval{a, reason})
+			continue
+		}
+		h.Kept = append(h.Kept, a)
+		if missing != nil {
+			h.Missing = append(h.Missing, *missing)
+		}
+	}
+	if len(h.Missing) > 0 {
+		return h, &MissingHeadError{Shown: state.Head(), Missing: h.Missing}
+	}
+	return h, nil
+}
+
+// checkHead returns the head that the ledger lacks, or why the approval does not
+// count, or neither.
+func checkHead(state *ledger.State, pinned *signing.PublicKey, a *ledger.Approval) (*MissingHead, string) {
+	head, named := a.Head()
+	if !named {
+		return nil, ""
+	}
+	device, server := a.Attestations()
+	if device.Account() != state.Account() {
+		return nil, "its head is of another account"
+	}
+	// An account's earlier servers signed earlier heads.
+	if server.Verify(pinned) != nil && state.CheckAttestation(server) != nil {
+		return nil, "the server did not sign its head"
+	}
+	number := device.Holder().Number
+	_, known := state.Device(number)
+	if known && state.CheckAttestation(device) != nil {
+		return nil, fmt.Sprintf("device %d did not sign its head", number)
+	}
+	if !state.Contains(head) {
+		return &MissingHead{Member: a.Holder().Number, Head: head, Device: number, Known: known, Time: server.Time()}, ""
+	}
+	if !known {
+		return nil, fmt.Sprintf("its head was signed by device %d, which the account never had", number)
+	}
+	return nil, ""
 }
