@@ -78,7 +78,7 @@ func (d *Device) Approve(ctx context.Context, a ApproveOptions) (*ApproveResult,
 	if err != nil {
 		return nil, explain(err, "ask for recovery requests")
 	}
-	r, err := pick(all, a.Request, func(r *seenRequest) bool { return !r.over() })
+	r, err := pick(all, a.Request, func(r *seenRequest) bool { return !r.Over })
 	if err != nil {
 		return nil, err
 	}
@@ -200,7 +200,7 @@ func (d *Device) lookAgain(ctx context.Context, r *seenRequest) (*seenRequest, e
 		return nil, explain(err, "look for vetoes")
 	}
 	i := slices.IndexFunc(all, func(other *seenRequest) bool { return other.parsed.ID() == r.parsed.ID() })
-	if i < 0 || all[i].over() {
+	if i < 0 || all[i].Over {
 		return nil, failure(CodeRefused, api.ErrRecoveryOver, "", "the recovery of %s is over", r.Name)
 	}
 	if all[i].Decision != Approved && all[i].Decision != Sent {
@@ -242,7 +242,9 @@ func (d *Device) sendApproval(ctx context.Context, r *seenRequest, share *heldSh
 	if r.Decision != Sent {
 		r.decide(Sent, now)
 	}
-	r.Approvals, r.Quorum, r.Counted = shown.GetApprovals(), shown.GetQuorum(), shown.GetApproved()
+	if shown != nil {
+		r.Approvals, r.Quorum, r.Counted = shown.GetApprovals(), shown.GetQuorum(), shown.GetApproved()
+	}
 	return d.saveRequest(r)
 }
 
@@ -303,7 +305,7 @@ func (d *Device) Deny(ctx context.Context, request string) error {
 	if err != nil {
 		return explain(err, "ask for recovery requests")
 	}
-	r, err := pick(all, request, func(r *seenRequest) bool { return !r.over() })
+	r, err := pick(all, request, func(r *seenRequest) bool { return !r.Over })
 	if err != nil {
 		return err
 	}
@@ -351,7 +353,7 @@ func (d *Device) ownRequest(ctx context.Context, query string) (ledger.Hash, err
 	if err != nil {
 		return ledger.Hash{}, explain(err, "ask for recovery requests")
 	}
-	r, err := pick(all, query, func(r *seenRequest) bool { return !r.over() && r.parsed.Account() == d.keys.Account })
+	r, err := pick(all, query, func(r *seenRequest) bool { return !r.Over && r.parsed.Account() == d.keys.Account })
 	if err != nil {
 		return ledger.Hash{}, err
 	}

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -86,6 +87,7 @@ type seenRequest struct {
 	Released, Over bool
 
 	parsed *ledger.RecoveryRequest
+	stored []byte // as it stands in the file
 }
 
 const (
@@ -97,6 +99,7 @@ const (
 	forgetAfter = 30 * 24 * time.Hour
 )
 
+// over says whether nothing can come of the request any more.
 func (r *seenRequest) over() bool { return r.Over }
 
 // waitFrom returns from when this device's own waiting period counts: it first
@@ -139,6 +142,9 @@ func (d *Device) seenRequests() ([]*seenRequest, error) {
 		if r.parsed, err = ledger.ParseRecoveryRequest(r.Request); err != nil {
 			return nil, fmt.Errorf("device: private/%s: %w", name, err)
 		}
+		if r.stored, err = json.Marshal(r); err != nil {
+			return nil, err
+		}
 		all = append(all, r)
 	}
 	slices.SortFunc(all, func(a, b *seenRequest) int {
@@ -147,8 +153,17 @@ func (d *Device) seenRequests() ([]*seenRequest, error) {
 	return all, nil
 }
 
+// saveRequest stores what is known of a request, if that has changed.
 func (d *Device) saveRequest(r *seenRequest) error {
-	return d.save(requestFile+r.parsed.ID().String(), r)
+	b, err := json.Marshal(r)
+	if err != nil || bytes.Equal(b, r.stored) {
+		return err
+	}
+	if err := d.home.PutPrivate(requestFile+r.parsed.ID().String(), b); err != nil {
+		return err
+	}
+	r.stored = b
+	return nil
 }
 
 // refreshRequests asks the server which recoveries concern this account and what
@@ -315,13 +330,17 @@ func parseVeto(b []byte, request *ledger.RecoveryRequest, shares []*heldShare) (
 	return entry, verified, nil
 }
 
-// forgetRequests removes what ended long ago. A request that the server does not
-// show any more has ended once nothing waits for it here.
+// forgetRequests notes what has ended, because the server does not show it any
+// more, and removes what ended long ago. A server that shows a request again
+// gains nothing: when it was seen first is known.
 func (d *Device) forgetRequests(all []*seenRequest, listed map[ledger.Hash]bool) ([]*seenRequest, error) {
 	var kept []*seenRequest
 	for _, r := range all {
-		ended := r.Over || !listed[r.parsed.ID()]
-		if !ended || d.o.Now().Sub(r.waitFrom()) < forgetAfter {
+		r.Over = r.Over || !listed[r.parsed.ID()]
+		if !r.Over || d.o.Now().Sub(r.waitFrom()) < forgetAfter {
+			if err := d.saveRequest(r); err != nil {
+				return nil, err
+			}
 			kept = append(kept, r)
 			continue
 		}
@@ -342,7 +361,7 @@ func (d *Device) describe(r *seenRequest, shares []*heldShare) RecoveryRequest {
 		Phrase:  recoveryPhrase(r.parsed.Message()),
 		Asked:   r.parsed.Time(), FirstSeen: r.FirstSeen, Started: r.Started, Ends: r.Ends,
 		Approvals: int(r.Approvals), Quorum: int(r.Quorum), Vetoes: r.Vetoes,
-		Decision: r.Decision, Decided: r.Decided, Voided: r.Voided, Released: r.Released, Over: r.over(),
+		Decision: r.Decision, Decided: r.Decided, Voided: r.Voided, Released: r.Released, Over: r.Over,
 	}
 	if described.Own {
 		described.Owner = d.Name()
