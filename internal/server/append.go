@@ -1,0 +1,289 @@
+package server
+
+import (
+	"context"
+	"time"
+
+	"zeropass.dev/zeropass/canonical"
+	apiv1 "zeropass.dev/zeropass/gen/zeropass/api/v1"
+	recordv1 "zeropass.dev/zeropass/gen/zeropass/record/v1"
+	"zeropass.dev/zeropass/internal/api"
+	"zeropass.dev/zeropass/internal/store"
+	"zeropass.dev/zeropass/ledger"
+)
+
+// append adds entries to a ledger, compare-and-swap on its head, with the server
+// shares that they name and everything that follows from them.
+func (s *Server) append(ctx context.Context, a *asked, q *apiv1.AppendRequest) (*apiv1.AppendAnswer, error) {
+	acct, err := s.asker(ctx, a)
+	if err != nil {
+		return nil, err
+	}
+	entries, err := parseEntries(q.Entries)
+	if err != nil {
+		return nil, api.RefuseRule(api.ErrEntryRefused, err)
+	}
+	fresh, err := s.fresh(ctx, a, acct.state, entries)
+	if err != nil {
+		return nil, err
+	}
+	after := acct.state
+	if len(fresh) > 0 {
+		after = acct.state.Clone()
+		if err := after.Extend(fresh...); err != nil {
+			return nil, api.RefuseRule(api.ErrEntryRefused, err)
+		}
+	}
+	// By the state after it: after a restore the server may not know yet a device
+	// that these entries add, and a recovery adds the one that asks.
+	if _, err := activeDevice(a, after); err != nil {
+		return nil, err
+	}
+	excused, err := s.excused(acct.id, entries, q.Attestation)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.checkFresh(ctx, a, fresh, excused); err != nil {
+		return nil, err
+	}
+	shares, err := s.takeShares(ctx, acct.id, after, fresh, excused, q.Shares)
+	if err != nil {
+		return nil, err
+	}
+	defer shares.erase()
+
+	answer, err := s.appended(ctx, a, after, shares)
+	if err != nil || len(fresh)+len(shares.opened) == 0 {
+		return answer, err // everything stands already
+	}
+	op := store.Append{Account: acct.id, Head: acct.state.Head(), Entries: fresh}
+	if op.Shares, err = s.encryptShares(acct.id, shares); err != nil {
+		return nil, err
+	}
+	if err := s.follow(ctx, a, &op, after, shares); err != nil {
+		return nil, err
+	}
+	if op.Spend, err = a.logged(acct, answer); err != nil {
+		return nil, err
+	}
+	if err := s.store.Append(ctx, op); err != nil {
+		return nil, err
+	}
+	s.states.put(after)
+	return answer, nil
+}
+
+// fresh returns the entries that do not stand yet. Entries that contradict those
+// that stand, or that do not reach the head, are refused with the head.
+func (s *Server) fresh(ctx context.Context, a *asked, state *ledger.State, entries []*ledger.Entry) ([]*ledger.Entry, error) {
+	head := state.Head()
+	for len(entries) > 0 && entries[0].Sequence() <= head.Sequence {
+		if !state.Contains(entries[0].Head()) {
+			return nil, s.movedFor(ctx, a, state)
+		}
+		entries = entries[1:]
+	}
+	if len(entries) > 0 && (entries[0].Sequence() != head.Sequence+1 || entries[0].Previous() != head.Hash) {
+		return nil, s.movedFor(ctx, a, state)
+	}
+	return entries, nil
+}
+
+// movedFor tells the head to those who may know it.
+func (s *Server) movedFor(ctx context.Context, a *asked, state *ledger.State) error {
+	if _, err := activeDevice(a, state); err != nil {
+		released, findErr := s.releasedTo(ctx, a, state.Account())
+		if findErr != nil {
+			return findErr
+		}
+		if !released {
+			return err
+		}
+	}
+	return s.moved(a, state)
+}
+
+// moved refuses with the server's attestation of the head.
+func (s *Server) moved(a *asked, state *ledger.State) error {
+	refusal := api.Refuse(api.ErrHeadMoved, "the server's newest entry is %v", state.Head())
+	attestation, err := s.attestation(a, state, api.AppendNonce(a.Hash))
+	if err != nil {
+		return err
+	}
+	refusal.Attestation = attestation
+	return refusal
+}
+
+// excused returns the number of the entry that the server's own attestation
+// names, 0 without one. Entries up to it stood here before: the server was
+// restored from an older copy, and need not like their times.
+func (s *Server) excused(id ledger.AccountID, entries []*ledger.Entry, b []byte) (uint64, error) {
+	if len(b) == 0 {
+		return 0, nil
+	}
+	attestation, err := ledger.ParseAttestation(b)
+	if err != nil {
+		return 0, api.RefuseRule(api.ErrMalformed, err)
+	}
+	if attestation.Account() != id || attestation.Holder().Kind != recordv1.Holder_KIND_SERVER || attestation.Verify(s.keys.SignKey()) != nil {
+		return 0, api.Refuse(api.ErrMalformed, "the attestation is not this server's of this account")
+	}
+	for _, e := range entries {
+		if e.Head() == attestation.Head() {
+			return e.Sequence(), nil
+		}
+	}
+	return 0, nil
+}
+
+// checkTime refuses a new entry of another time than now.
+func checkTime(a *asked, e *ledger.Entry, excused uint64) error {
+	off := a.now.Sub(e.Time()).Abs()
+	if e.Sequence() > excused && off > api.MaxClockSkew {
+		return api.Refuse(api.ErrEntryTime, "entry %d is off by %s: sign it anew", e.Sequence(), off.Round(time.Second))
+	}
+	return nil
+}
+
+// checkFresh is what the server asks of new entries beyond the ledger's rules.
+func (s *Server) checkFresh(ctx context.Context, a *asked, fresh []*ledger.Entry, excused uint64) error {
+	for _, e := range fresh {
+		if err := checkTime(a, e, excused); err != nil {
+			return err
+		}
+		for _, record := range e.Records() {
+			if r := record.GetServerKeyChanged(); r != nil {
+				if err := s.isOwn(r.Server); err != nil {
+					return err
+				}
+			}
+			if r := record.GetRecovered(); r != nil && e.Sequence() > excused {
+				if err := s.wasReleased(ctx, r); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// wasReleased refuses a recovery that did not get the server's share here.
+func (s *Server) wasReleased(ctx context.Context, r *recordv1.Recovered) error {
+	statement := &recordv1.RecoveredStatement{}
+	if err := canonical.Unmarshal(r.Statement, statement); err != nil {
+		return api.Refuse(api.ErrEntryRefused, "%v", err)
+	}
+	request, err := ledger.ParseRecoveryRequest(statement.Request)
+	if err != nil {
+		return api.RefuseRule(api.ErrEntryRefused, err)
+	}
+	recovery, err := s.recovery(ctx, request.ID())
+	if err != nil {
+		return err
+	}
+	if !recovery.Released {
+		return api.Refuse(api.ErrEntryRefused, "the server has not released its share for this recovery")
+	}
+	return nil
+}
+
+// appended makes the answer: the head that will stand, and the server's receipts
+// that are still wanted.
+func (s *Server) appended(ctx context.Context, a *asked, after *ledger.State, shares *openedShares) (*apiv1.AppendAnswer, error) {
+	attestation, err := s.attestation(a, after, api.AppendNonce(a.Hash))
+	if err != nil {
+		return nil, err
+	}
+	answer := &apiv1.AppendAnswer{Attestation: attestation}
+	for _, e := range []*ledger.Epoch{after.InUse(), after.Prepared()} {
+		if e == nil || e.ServerReceipt {
+			continue
+		}
+		id := ledger.ShareID{Kind: recordv1.SealedServerShare_KIND_SEED, Epoch: e.Number}
+		share, err := s.share(ctx, after.Account(), id, shares)
+		if err != nil {
+			return nil, err
+		}
+		if share == nil {
+			continue
+		}
+		clear(share)
+		receipt, err := s.receipt(after.Account(), e)
+		if err != nil {
+			return nil, err
+		}
+		answer.Receipts = append(answer.Receipts, receipt)
+	}
+	return answer, nil
+}
+
+// receipt states that the server has its share of an epoch's seed.
+func (s *Server) receipt(id ledger.AccountID, e *ledger.Epoch) ([]byte, error) {
+	holder := &recordv1.Holder{Kind: recordv1.Holder_KIND_SERVER}
+	return canonical.Marshal(&recordv1.ShareReceipt{
+		Epoch:     e.Number,
+		Holder:    holder,
+		Signature: s.keys.sign.Sign(ledger.ReceiptContext(id, e.Number, holder, e.Record.ServerShareHash)),
+	})
+}
+
+// follow adds to the transaction what follows from its entries.
+func (s *Server) follow(ctx context.Context, a *asked, op *store.Append, after *ledger.State, shares *openedShares) error {
+	for _, e := range op.Entries {
+		for _, record := range e.Records() {
+			switch kind := record.Kind.(type) {
+			case *recordv1.Record_ContactBound:
+				if err := s.followBinding(ctx, a, op, after, kind.ContactBound, shares); err != nil {
+					return err
+				}
+			case *recordv1.Record_ShareReceipt:
+				if r := kind.ShareReceipt; r.Holder.Kind == recordv1.Holder_KIND_MEMBER {
+					op.Destroy = append(op.Destroy, waitingShareID(r.Epoch, r.Holder.Number))
+				}
+			case *recordv1.Record_EpochPrepared, *recordv1.Record_EpochCommitted, *recordv1.Record_Recovered:
+				op.Epochs = epochsKept(after)
+			}
+		}
+	}
+	return nil
+}
+
+// epochsKept returns the epochs whose shares are still needed. A recovery leaves
+// the epoch in use as it is, so that it can be done again; only the commit of the
+// next one ends it.
+func epochsKept(state *ledger.State) []uint64 {
+	var kept []uint64
+	for _, e := range []*ledger.Epoch{state.InUse(), state.Prepared()} {
+		if e != nil {
+			kept = append(kept, e.Number)
+		}
+	}
+	return kept
+}
+
+func waitingShareID(epoch, member uint64) ledger.ShareID {
+	return ledger.ShareID{Kind: recordv1.SealedServerShare_KIND_WAITING, Epoch: epoch, Member: member}
+}
+
+// followBinding sends the server's half of a member share to its contact.
+func (s *Server) followBinding(ctx context.Context, a *asked, op *store.Append, after *ledger.State, r *recordv1.ContactBound, shares *openedShares) error {
+	if r.Contact == nil {
+		return nil // paper: the owner's device asks for it
+	}
+	contact := ledger.AccountID(r.Contact.Account)
+	op.Contacts = append(op.Contacts, contact)
+	if e, ok := after.Epoch(r.Epoch); !ok || e.Members[r.Member-1].Receipt {
+		return nil
+	}
+	half, err := s.share(ctx, op.Account, waitingShareID(r.Epoch, r.Member), shares)
+	if err != nil || half == nil {
+		return err // an excused entry of an epoch that is over has no half
+	}
+	defer clear(half)
+	body, err := s.serverHalf(op.Account, r, half)
+	if err != nil {
+		return err
+	}
+	op.Messages = append(op.Messages, store.Message{To: contact, Kind: int32(apiv1.Message_KIND_SERVER_HALF), Body: body, Time: a.now})
+	return nil
+}

@@ -1,0 +1,44 @@
+package server
+
+import (
+	"log/slog"
+	"net/http"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"zeropass.dev/zeropass/gen/zeropass/api/v1/apiv1connect"
+)
+
+// Handler returns the HTTP side of the server: the procedures of the API and
+// nothing else.
+func (s *Server) Handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle(apiv1connect.NewServerServiceHandler(service{s},
+		connect.WithRecover(s.recovered),
+		connect.WithConditionalHandlerOptions(func(spec connect.Spec) []connect.HandlerOption {
+			return []connect.HandlerOption{connect.WithReadMaxBytes(messageLimit(spec.Procedure))}
+		}),
+	))
+	return s.limited(mux)
+}
+
+// NewHTTPServer returns a server of the handler that no slow or silent client
+// holds up for long. It speaks HTTP/1.1 and HTTP/2, without TLS too (prior
+// knowledge, RFC 9113 section 3.3).
+func NewHTTPServer(handler http.Handler, log *slog.Logger) *http.Server {
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	protocols.SetHTTP2(true)
+	protocols.SetUnencryptedHTTP2(true)
+	return &http.Server{
+		Handler:           handler,
+		Protocols:         protocols,
+		ReadHeaderTimeout: 10 * time.Second,
+		ReadTimeout:       2 * time.Minute, // 48 MiB at 3 Mbit/s
+		WriteTimeout:      5 * time.Minute,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    16 << 10,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+}

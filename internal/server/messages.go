@@ -1,0 +1,130 @@
+package server
+
+import (
+	"context"
+	"errors"
+
+	apiv1 "zeropass.dev/zeropass/gen/zeropass/api/v1"
+	"zeropass.dev/zeropass/internal/api"
+	"zeropass.dev/zeropass/internal/store"
+	"zeropass.dev/zeropass/ledger"
+)
+
+// How many messages may wait.
+const (
+	messagesPerPair    = 16   // of one kind, from one account to another
+	messagesPerAccount = 1024 // for one account
+	maxAcknowledged    = 1024 // in one request
+)
+
+// sendMessage takes a message for another account.
+func (s *Server) sendMessage(ctx context.Context, a *asked, q *apiv1.SendMessageRequest) (*apiv1.SendMessageAnswer, error) {
+	acct, _, err := s.device(ctx, a)
+	if err != nil {
+		return nil, err
+	}
+	m := q.GetMessage()
+	limit := api.MessageLimit(m.GetKind())
+	switch {
+	case limit == 0:
+		return nil, api.Refuse(api.ErrMalformed, "no device sends a message of kind %d", m.GetKind())
+	case len(m.To) != len(ledger.AccountID{}):
+		return nil, api.Refuse(api.ErrMalformed, "the recipient has %d bytes", len(m.To))
+	case len(m.Body) == 0 || len(m.Body) > limit:
+		return nil, api.Refuse(api.ErrTooLarge, "a message of %d bytes, at most %d are taken", len(m.Body), limit)
+	case m.Id != 0 || len(m.From) != 0 || m.Time != 0 || m.FromName != "":
+		return nil, api.Refuse(api.ErrMalformed, "the server says number, sender and time of a message")
+	}
+	to, err := s.account(ctx, ledger.AccountID(m.To))
+	if err != nil {
+		return nil, err
+	}
+	if bound, fromOwner := api.Parties(m.Kind); bound {
+		owner, contact := to, acct
+		if fromOwner {
+			owner, contact = acct, to
+		}
+		if !isContact(owner.state, contact.id) {
+			return nil, api.Refuse(api.ErrNotAContact, "the owner's ledger names no such contact")
+		}
+	}
+
+	id, err := s.store.Send(ctx, store.Sending{
+		Spend:   a.spend(),
+		Message: store.Message{From: &acct.id, To: to.id, Kind: int32(m.Kind), Body: m.Body, Time: a.now},
+		// Only the newest head matters, and the newest proof of a share.
+		Replace: m.Kind == apiv1.Message_KIND_OWNER_HEAD || m.Kind == apiv1.Message_KIND_CONTACT_ATTESTATION,
+		PerPair: messagesPerPair,
+		PerBox:  messagesPerAccount,
+	})
+	if errors.Is(err, store.ErrFull) {
+		return nil, api.Refuse(api.ErrRateLimited, "the recipient's inbox is full")
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &apiv1.SendMessageAnswer{Id: id}, nil
+}
+
+// isContact says whether the owner's ledger binds the account as a contact, in
+// any epoch: former contacts have things to say as well.
+func isContact(owner *ledger.State, contact ledger.AccountID) bool {
+	for number := uint64(1); number < owner.NextEpoch(); number++ {
+		if e, ok := owner.Epoch(number); ok && boundIn(e, contact) {
+			return true
+		}
+	}
+	return false
+}
+
+// boundIn says whether the epoch binds the account as a contact.
+func boundIn(e *ledger.Epoch, contact ledger.AccountID) bool {
+	for _, m := range e.Members {
+		if m.Contact != nil && string(m.Contact.Account) == string(contact[:]) {
+			return true
+		}
+	}
+	return false
+}
+
+// inbox gives a device what it has not acknowledged.
+func (s *Server) inbox(ctx context.Context, a *asked, q *apiv1.InboxRequest) (*apiv1.InboxAnswer, error) {
+	acct, d, err := s.device(ctx, a)
+	if err != nil {
+		return nil, err
+	}
+	messages, more, err := s.store.Inbox(ctx, acct.id, d.Number, bounded(q.After), api.PageSize)
+	if err != nil {
+		return nil, err
+	}
+	answer := &apiv1.InboxAnswer{More: more}
+	for _, m := range messages {
+		message := &apiv1.Message{
+			Id: m.ID, To: m.To[:], Kind: apiv1.Message_Kind(m.Kind), Body: m.Body, Time: uint64(m.Time.UnixMilli()), FromName: m.FromName,
+		}
+		if m.From != nil {
+			message.From = m.From[:]
+		}
+		answer.Messages = append(answer.Messages, message)
+	}
+	return answer, nil
+}
+
+// acknowledge takes messages out of a device's inbox.
+func (s *Server) acknowledge(ctx context.Context, a *asked, q *apiv1.AcknowledgeRequest) (*apiv1.AcknowledgeAnswer, error) {
+	acct, d, err := s.device(ctx, a)
+	if err != nil {
+		return nil, err
+	}
+	if len(q.Ids) > maxAcknowledged {
+		return nil, api.Refuse(api.ErrTooLarge, "%d messages, at most %d are acknowledged at once", len(q.Ids), maxAcknowledged)
+	}
+	op := store.Acknowledgement{Spend: a.spend(), Account: acct.id, Device: d.Number}
+	for _, id := range q.Ids {
+		op.IDs = append(op.IDs, bounded(id))
+	}
+	for _, active := range acct.state.ActiveDevices() {
+		op.Active = append(op.Active, active.Number)
+	}
+	return &apiv1.AcknowledgeAnswer{}, s.store.Acknowledge(ctx, op)
+}

@@ -1,0 +1,426 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	apiv1 "zeropass.dev/zeropass/gen/zeropass/api/v1"
+	recordv1 "zeropass.dev/zeropass/gen/zeropass/record/v1"
+	"zeropass.dev/zeropass/internal/api"
+	"zeropass.dev/zeropass/internal/store"
+	"zeropass.dev/zeropass/ledger"
+)
+
+const (
+	// openRecoveries is how many requests may be open for an account. Whoever
+	// knows its name can make one, so an attacker must not be able to fill this
+	// up for good: staleRecovery clears what no contact has approved.
+	openRecoveries = 256
+	staleRecovery  = 30 * 24 * time.Hour
+
+	maxSealedShare = 4 << 10 // bytes of a member share for the new device
+)
+
+// startRecovery tells a new device which account has a name, and then takes its
+// request.
+func (s *Server) startRecovery(ctx context.Context, a *asked, q *apiv1.StartRecoveryRequest) (*apiv1.StartRecoveryAnswer, error) {
+	if len(q.Request) == 0 {
+		return s.named(ctx, q.Name)
+	}
+	acct, err := s.asker(ctx, a)
+	if err != nil {
+		return nil, err
+	}
+	request, err := s.checkRequest(a, acct, q.Request)
+	if err != nil {
+		return nil, err
+	}
+	all, err := s.store.Recoveries(ctx, acct.id)
+	if err != nil {
+		return nil, err
+	}
+	started := store.Recovery{
+		ID: request.ID(), Account: acct.id, Request: q.Request, Key: a.Key.Bytes(),
+		Started: a.now, Sequence: acct.state.Head().Sequence,
+	}
+	op := store.Start{Head: acct.state.Head(), Limit: openRecoveries, Stale: a.now.Add(-staleRecovery)}
+	for _, r := range all {
+		if isOver(acct.state, r) {
+			op.Over = append(op.Over, r.ID)
+		}
+		if r.ID == started.ID {
+			started = r // asked again: nothing starts anew
+		}
+	}
+	op.Recovery = started
+
+	answer := &apiv1.StartRecoveryAnswer{Account: acct.id[:], Request: started.ID[:]}
+	if answer.Recovery, err = s.describe(ctx, a, acct, started); err != nil {
+		return nil, err
+	}
+	if op.Spend, err = a.logged(acct, answer); err != nil {
+		return nil, err
+	}
+	err = s.store.Start(ctx, op)
+	switch {
+	case errors.Is(err, store.ErrOpen):
+		return nil, api.Refuse(api.ErrRecoveryOpen, "go on with that one")
+	case errors.Is(err, store.ErrFull):
+		return nil, api.Refuse(api.ErrRateLimited, "%d recoveries are open for the account", openRecoveries)
+	}
+	return answer, err
+}
+
+func (s *Server) named(ctx context.Context, name string) (*apiv1.StartRecoveryAnswer, error) {
+	key, err := nameKey(name)
+	if err != nil {
+		return nil, err
+	}
+	id, err := s.store.Named(ctx, key)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, api.Refuse(api.ErrUnknownAccount, "no account has this name: check its spelling, and the server's address")
+	}
+	return &apiv1.StartRecoveryAnswer{Account: id[:]}, err
+}
+
+// checkRequest wants a request that a recovery of the account may begin with.
+func (s *Server) checkRequest(a *asked, acct *account, b []byte) (*ledger.RecoveryRequest, error) {
+	request, err := ledger.ParseRecoveryRequest(b)
+	if err != nil {
+		return nil, api.RefuseRule(api.ErrMalformed, err)
+	}
+	if !request.SignKey().Equal(a.Key) || a.Header.Device != 0 {
+		return nil, api.Refuse(api.ErrUnknownDevice, "the new device asks for itself, without a number")
+	}
+	if _, ok := acct.state.Recovered(request.ID()); ok {
+		return nil, api.Refuse(api.ErrRecoveryOver, "this request has recovered the account")
+	}
+	if err := acct.state.CheckRequest(request); err != nil {
+		return nil, api.RefuseRule(api.ErrMalformed, err)
+	}
+	if off := a.now.Sub(request.Time()).Abs(); off > staleRecovery {
+		return nil, api.Refuse(api.ErrClock, "the request was made %s ago: make a new one", off.Round(time.Hour))
+	}
+	if !acct.state.Committed() {
+		return nil, api.Refuse(api.ErrNotRecoverable, "no quorum of contacts has ever proved its shares")
+	}
+	return request, nil
+}
+
+// isOver says whether a recovery that came later than the request's start has
+// ended it, or its own.
+func isOver(state *ledger.State, r store.Recovery) bool {
+	for _, done := range state.Recoveries() {
+		if done.Sequence > r.Sequence {
+			return true
+		}
+	}
+	return false
+}
+
+// recovery returns a request that was started here.
+func (s *Server) recovery(ctx context.Context, id ledger.Hash) (store.Recovery, error) {
+	r, err := s.store.Recovery(ctx, id)
+	if errors.Is(err, store.ErrNotFound) {
+		return store.Recovery{}, api.Refuse(api.ErrUnknownRecovery, "start it anew")
+	}
+	return r, err
+}
+
+// standing is how far a recovery has come.
+type standing struct {
+	request *ledger.RecoveryRequest
+	vetoes  []ledger.Veto
+	counted []store.Approval // that count now
+	members []uint64         // whose they are, in ascending order
+	sheet   bool             // the sheet's is among them
+	quorum  int
+	ends    time.Time
+	over    bool
+}
+
+// enough says whether the approvals make a quorum.
+func (st *standing) enough() bool { return st.sheet || len(st.members) >= st.quorum }
+
+// stand finds out how far a recovery has come, by the ledger as it is now: an
+// approval that a veto, a new epoch or time has voided does not count.
+func (s *Server) stand(ctx context.Context, acct *account, r store.Recovery, now time.Time) (*standing, error) {
+	request, err := ledger.ParseRecoveryRequest(r.Request)
+	if err != nil {
+		return nil, err
+	}
+	e := acct.state.InUse()
+	st := &standing{request: request, vetoes: acct.state.Vetoes(r.ID), quorum: e.Quorum(), over: isOver(acct.state, r)}
+	// A veto starts the whole period again.
+	from := r.Started
+	for _, veto := range st.vetoes {
+		if veto.Time.After(from) {
+			from = veto.Time
+		}
+	}
+	st.ends = from.Add(e.WaitingPeriod())
+	approvals, err := s.store.Approvals(ctx, r.ID)
+	if err != nil {
+		return nil, err
+	}
+	for member := range e.Record.Members {
+		st.count(acct.state, approvals, memberHolder(uint64(member)+1), now)
+	}
+	st.count(acct.state, approvals, &recordv1.Holder{Kind: recordv1.Holder_KIND_SHEET}, now)
+	return st, nil
+}
+
+// count counts a holder's approval, if there is one that counts.
+func (st *standing) count(state *ledger.State, approvals []store.Approval, holder *recordv1.Holder, now time.Time) {
+	for _, stored := range approvals {
+		if stored.Holder != holderName(holder) {
+			continue
+		}
+		a, err := ledger.ParseApproval(stored.Approval)
+		if err != nil || state.CheckApproval(a, st.request, now) != nil {
+			return
+		}
+		st.counted = append(st.counted, stored)
+		if holder.Kind == recordv1.Holder_KIND_SHEET {
+			st.sheet = true
+		} else {
+			st.members = append(st.members, holder.Number)
+		}
+	}
+}
+
+func memberHolder(member uint64) *recordv1.Holder {
+	return &recordv1.Holder{Kind: recordv1.Holder_KIND_MEMBER, Number: member}
+}
+
+func holderName(h *recordv1.Holder) string {
+	if h.Kind == recordv1.Holder_KIND_SHEET {
+		return "sheet"
+	}
+	return fmt.Sprintf("member/%d", h.Number)
+}
+
+// describe says how far a recovery has come, to whoever may know.
+func (s *Server) describe(ctx context.Context, a *asked, acct *account, r store.Recovery) (*apiv1.Recovery, error) {
+	st, err := s.stand(ctx, acct, r, a.now)
+	if err != nil {
+		return nil, err
+	}
+	asker, _ := a.Account()
+	d := &apiv1.Recovery{
+		Request:       r.Request,
+		Name:          acct.name,
+		Started:       uint64(r.Started.UnixMilli()),
+		Ends:          uint64(st.ends.UnixMilli()),
+		Approvals:     uint64(len(st.counted)),
+		Quorum:        uint64(st.quorum),
+		Approved:      st.members,
+		SheetApproved: st.sheet,
+		Over:          st.over,
+		Epoch:         acct.state.InUse().Number,
+		Owner:         asker == acct.id && a.Header.Device != 0,
+		Released:      r.Released,
+	}
+	for _, veto := range st.vetoes {
+		entry, err := s.entry(ctx, acct.id, veto.Sequence)
+		if err != nil {
+			return nil, err
+		}
+		d.Vetoes = append(d.Vetoes, entry)
+	}
+	return d, nil
+}
+
+// entry returns one entry's exact bytes.
+func (s *Server) entry(ctx context.Context, id ledger.AccountID, sequence uint64) ([]byte, error) {
+	entries, err := s.store.Entries(ctx, id, sequence-1, sequence, 1)
+	if err != nil {
+		return nil, err
+	}
+	if len(entries) != 1 {
+		return nil, fmt.Errorf("server: the store lacks entry %d of a ledger", sequence)
+	}
+	return entries[0], nil
+}
+
+// recoveryStatus tells the new device, the account's devices and its contacts how
+// far a recovery has come.
+func (s *Server) recoveryStatus(ctx context.Context, a *asked, q *apiv1.RecoveryStatusRequest) (*apiv1.RecoveryStatusAnswer, error) {
+	r, acct, _, err := s.concerned(ctx, a, q.Request)
+	if err != nil {
+		return nil, err
+	}
+	d, err := s.describe(ctx, a, acct, r)
+	if err != nil {
+		return nil, err
+	}
+	return &apiv1.RecoveryStatusAnswer{Recovery: d}, nil
+}
+
+// party is what an asker is to a recovery.
+type party int
+
+const (
+	newDevice party = iota + 1
+	ownDevice
+	contactDevice
+)
+
+// concerned returns the recovery that a request names, its account, and what the
+// asker is to it. For strangers the recovery does not exist.
+func (s *Server) concerned(ctx context.Context, a *asked, id []byte) (store.Recovery, *account, party, error) {
+	none := store.Recovery{}
+	if len(id) != len(ledger.Hash{}) {
+		return none, nil, 0, api.Refuse(api.ErrMalformed, "a recovery's id has %d bytes", len(id))
+	}
+	asker, err := s.asker(ctx, a)
+	if err != nil {
+		return none, nil, 0, err
+	}
+	r, err := s.recovery(ctx, ledger.Hash(id))
+	if err != nil {
+		return none, nil, 0, err
+	}
+	acct, err := s.account(ctx, r.Account)
+	if err != nil {
+		return none, nil, 0, err
+	}
+	if a.Header.Device == 0 {
+		if asker.id == acct.id && string(r.Key) == string(a.Key.Bytes()) {
+			return r, acct, newDevice, nil
+		}
+		return none, nil, 0, api.Refuse(api.ErrUnknownRecovery, "start it anew")
+	}
+	if _, err := activeDevice(a, asker.state); err != nil {
+		return none, nil, 0, err
+	}
+	if asker.id == acct.id {
+		return r, acct, ownDevice, nil
+	}
+	if boundIn(acct.state.InUse(), asker.id) {
+		return r, acct, contactDevice, nil
+	}
+	return none, nil, 0, api.Refuse(api.ErrUnknownRecovery, "the account is no contact's of yours")
+}
+
+// recoveries tells a device the open recoveries of its own account, and of those
+// whose contact its account is.
+func (s *Server) recoveries(ctx context.Context, a *asked, _ *apiv1.RecoveriesRequest) (*apiv1.RecoveriesAnswer, error) {
+	own, _, err := s.device(ctx, a)
+	if err != nil {
+		return nil, err
+	}
+	accounts := []*account{own}
+	owners, err := s.store.Owners(ctx, own.id)
+	if err != nil {
+		return nil, err
+	}
+	for _, id := range owners {
+		owner, err := s.account(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		if boundIn(owner.state.InUse(), own.id) {
+			accounts = append(accounts, owner)
+		}
+	}
+	answer := &apiv1.RecoveriesAnswer{}
+	for _, acct := range accounts {
+		all, err := s.store.Recoveries(ctx, acct.id)
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range all {
+			if isOver(acct.state, r) {
+				continue
+			}
+			d, err := s.describe(ctx, a, acct, r)
+			if err != nil {
+				return nil, err
+			}
+			answer.Recoveries = append(answer.Recoveries, d)
+		}
+	}
+	return answer, nil
+}
+
+// approve takes a contact's approval from one of the contact's devices, and one
+// that was typed in words from the new device.
+func (s *Server) approve(ctx context.Context, a *asked, q *apiv1.ApproveRequest) (*apiv1.ApproveAnswer, error) {
+	approval, err := ledger.ParseApproval(q.Approval)
+	if err != nil {
+		return nil, api.RefuseRule(api.ErrApprovalRefused, err)
+	}
+	if len(q.SealedShare) > maxSealedShare {
+		return nil, api.Refuse(api.ErrTooLarge, "a sealed share of %d bytes", len(q.SealedShare))
+	}
+	id := approval.Request()
+	r, acct, asker, err := s.concerned(ctx, a, id[:])
+	if err != nil {
+		return nil, err
+	}
+	if isOver(acct.state, r) {
+		return nil, api.Refuse(api.ErrRecoveryOver, "another device has recovered the account")
+	}
+	if err := s.checkApproval(a, acct, r, approval, asker); err != nil {
+		return nil, err
+	}
+
+	// The answer tells what stands once the approval does, so it is not logged
+	// by its hash: the owner's log has the request.
+	op := store.Approval{
+		Account: acct.id, Head: acct.state.Head(), Recovery: r.ID,
+		Holder: holderName(approval.Holder()), Approval: q.Approval, SealedShare: q.SealedShare,
+	}
+	if op.Spend, err = a.logged(acct, &apiv1.ApproveAnswer{}); err != nil {
+		return nil, err
+	}
+	if err := s.store.Approve(ctx, op); err != nil {
+		return nil, err
+	}
+	return &apiv1.ApproveAnswer{}, nil
+}
+
+// checkApproval wants an approval that counts, from whom it may come.
+func (s *Server) checkApproval(a *asked, acct *account, r store.Recovery, approval *ledger.Approval, asker party) error {
+	request, err := ledger.ParseRecoveryRequest(r.Request)
+	if err != nil {
+		return err
+	}
+	if err := acct.state.CheckApproval(approval, request, a.now); err != nil {
+		return api.RefuseRule(api.ErrApprovalRefused, err)
+	}
+	holder := approval.Holder()
+	member, _ := acct.state.InUse().Member(holder.Number)
+	switch {
+	case asker == newDevice:
+	case asker == contactDevice && holder.Kind == recordv1.Holder_KIND_MEMBER && member.Contact != nil &&
+		string(member.Contact.Account) == string(a.Header.Account):
+	default:
+		return api.Refuse(api.ErrApprovalRefused, "it comes from neither its holder nor the new device")
+	}
+	return s.checkHead(acct.state, approval)
+}
+
+// checkHead wants the head that an approval names to be proved. A head that the
+// server has signed itself but lacks is one that it lost: then it cannot judge
+// who else signed, and leaves it to the new device, which stops at such a ledger.
+func (s *Server) checkHead(state *ledger.State, approval *ledger.Approval) error {
+	head, named := approval.Head()
+	if !named {
+		return nil
+	}
+	_, server := approval.Attestations()
+	if state.CheckAttestation(server) != nil {
+		return api.Refuse(api.ErrApprovalRefused, "this server did not sign the head that it names")
+	}
+	if head.Sequence > state.Head().Sequence {
+		return nil
+	}
+	if _, proved := state.ProvedHead(approval); !proved {
+		return api.Refuse(api.ErrApprovalRefused, "no device of the account signed the head that it names")
+	}
+	return nil
+}

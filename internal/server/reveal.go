@@ -1,0 +1,248 @@
+package server
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"zeropass.dev/zeropass/credential"
+	apiv1 "zeropass.dev/zeropass/gen/zeropass/api/v1"
+	recordv1 "zeropass.dev/zeropass/gen/zeropass/record/v1"
+	"zeropass.dev/zeropass/internal/api"
+	"zeropass.dev/zeropass/internal/entropy"
+	"zeropass.dev/zeropass/internal/store"
+	"zeropass.dev/zeropass/ledger"
+	"zeropass.dev/zeropass/seed"
+)
+
+// reveal gives the server's shares of slots to a device with a second factor.
+func (s *Server) reveal(ctx context.Context, a *asked, q *apiv1.RevealRequest) (*apiv1.RevealAnswer, error) {
+	acct, d, err := s.device(ctx, a)
+	if err != nil {
+		return nil, err
+	}
+	names, err := revealed(acct.state, q)
+	if err != nil {
+		return nil, err
+	}
+	if err := secondFactor(a, acct.state, d); err != nil {
+		return nil, err
+	}
+	stored, err := s.store.Shares(ctx, acct.id, names)
+	if err != nil {
+		return nil, err
+	}
+	if len(stored) != len(names) {
+		return nil, api.Refuse(api.ErrUnknownSlot, "%d of %d shares are there", len(stored), len(names))
+	}
+	shares, err := s.revealedShares(acct.id, stored)
+	defer eraseShares(shares)
+	if err != nil {
+		return nil, err
+	}
+	place := api.RevealPlace{Account: acct.id, Request: a.Hash, Device: d.Number}
+	sealed, err := api.SealReveal(s.rand, place, d.SealKey, &apiv1.RevealedShares{Shares: shares})
+	if err != nil {
+		return nil, err
+	}
+
+	// Every request counts once, however many slots a bulk reveal has: its
+	// confirmer and the activity log see what it is.
+	answer := &apiv1.RevealAnswer{Sealed: sealed}
+	policy := acct.state.Policy(a.now)
+	limit := &store.RevealLimit{PerHour: policy.RevealsPerHour, PerDay: policy.RevealsPerDay}
+	return answer, s.logAnswer(ctx, a, acct, answer, store.Answer{Reveal: limit})
+}
+
+// logAnswer makes the record of an answer durable, before it is given.
+func (s *Server) logAnswer(ctx context.Context, a *asked, acct *account, answer proto.Message, op store.Answer) (err error) {
+	if op.Spend, err = a.logged(acct, answer); err != nil {
+		return err
+	}
+	op.Account, op.Head = acct.id, acct.state.Head()
+	return s.store.Log(ctx, op)
+}
+
+// revealed checks a reveal request and names its shares.
+func revealed(state *ledger.State, q *apiv1.RevealRequest) ([]ledger.ShareID, error) {
+	switch {
+	case q.Purpose == api.PurposeGet && len(q.Slots) == 1:
+	case q.Purpose == api.PurposeExport || q.Purpose == api.PurposeRotation:
+	default:
+		return nil, api.Refuse(api.ErrMalformed, "the purpose is %q for one slot, or %q or %q for many", api.PurposeGet, api.PurposeExport, api.PurposeRotation)
+	}
+	if len(q.Slots) == 0 || len(q.Slots) > api.MaxReveals {
+		return nil, api.Refuse(api.ErrMalformed, "%d slots", len(q.Slots))
+	}
+	seen := map[ledger.ShareID]bool{}
+	var names []ledger.ShareID
+	for _, v := range q.Slots {
+		name, err := ledger.SealedShareID(&recordv1.SealedServerShare{
+			Kind: recordv1.SealedServerShare_KIND_SLOT, Epoch: v.Epoch, Slot: v.Slot, Version: v.Version,
+		})
+		if err != nil {
+			return nil, api.RefuseRule(api.ErrMalformed, err)
+		}
+		slot, ok := state.Slot(name.Slot)
+		if !ok || slot.VersionPut(v.Version, v.Epoch) == nil {
+			return nil, api.Refuse(api.ErrUnknownSlot, "%s is not in the ledger", shareName(name))
+		}
+		if seen[name] {
+			return nil, api.Refuse(api.ErrMalformed, "%s twice", shareName(name))
+		}
+		seen[name] = true
+		names = append(names, name)
+	}
+	return names, nil
+}
+
+// revealedShares decrypts shares of slots. What it returns is to be erased, on an
+// error too.
+func (s *Server) revealedShares(id ledger.AccountID, stored []store.Share) ([]*apiv1.RevealedShare, error) {
+	var shares []*apiv1.RevealedShare
+	for _, share := range stored {
+		plain, err := s.decryptShare(id, share)
+		if err != nil {
+			return shares, err
+		}
+		shares = append(shares, &apiv1.RevealedShare{
+			Slot:  &apiv1.SlotVersion{Slot: share.Slot[:], Version: share.Version, Epoch: share.Epoch},
+			Share: plain,
+		})
+	}
+	return shares, nil
+}
+
+func eraseShares(shares []*apiv1.RevealedShare) {
+	for _, share := range shares {
+		clear(share.Share)
+	}
+}
+
+// secondFactor wants another active device to confirm the whole request. The
+// asking device's own confirm key counts only while no other is active, and if
+// locks made it so, only after the waiting period: or a thief could lock the
+// others and go on alone.
+func secondFactor(a *asked, state *ledger.State, asking *ledger.Device) error {
+	if len(a.Confirmations()) == 0 {
+		return api.Refuse(api.ErrConfirmationMissing, "confirm the request")
+	}
+	alone := len(state.ActiveDevices()) == 1
+	for _, c := range a.Confirmations() {
+		d, ok := state.Device(c.Device)
+		if !ok || d.Status != ledger.Active {
+			return api.Refuse(api.ErrConfirmationWrong, "device %d is not active", c.Device)
+		}
+		key := d.SignKey
+		switch {
+		case c.Key == apiv1.Confirmation_KEY_SIGN && d.Number != asking.Number:
+		case c.Key == apiv1.Confirmation_KEY_CONFIRM && d.Number == asking.Number && alone:
+			key = d.ConfirmKey
+		default:
+			return api.Refuse(api.ErrConfirmationWrong, "another active device must confirm; only a device that is alone may confirm itself")
+		}
+		if !a.Confirmed(c, key) {
+			return api.Refuse(api.ErrConfirmationWrong, "the signature is not device %d's", c.Device)
+		}
+	}
+	if alone {
+		return lockWait(a.now, state)
+	}
+	return nil
+}
+
+// lockWait refuses while the newest lock is younger than the waiting period.
+func lockWait(now time.Time, state *ledger.State) error {
+	var locked time.Time
+	for _, d := range state.Devices() {
+		if d.Status == ledger.Locked && d.Changed.Time.After(locked) {
+			locked = d.Changed.Time
+		}
+	}
+	if locked.IsZero() {
+		return nil
+	}
+	if wait := locked.Add(state.InUse().WaitingPeriod()).Sub(now); wait > 0 {
+		refusal := api.Refuse(api.ErrPeriodNotOver, "other devices were locked: this one may confirm itself in %s", wait.Round(time.Second))
+		refusal.RetryAfter = wait
+		return refusal
+	}
+	return nil
+}
+
+// seedHalf gives the server's half of a new seed. It is kept nowhere.
+func (s *Server) seedHalf(ctx context.Context, a *asked, q *apiv1.SeedHalfRequest) (*apiv1.SeedHalfAnswer, error) {
+	if err := nonce(q.Nonce); err != nil {
+		return nil, err
+	}
+	acct, d, err := s.device(ctx, a)
+	if err != nil {
+		return nil, err
+	}
+	half, sources, err := entropy.ServerHalf(s.rand, s.hardware)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(half)
+	sealed, err := seed.SealServerHalf(s.rand, acct.id, [16]byte(q.Nonce), d.Number, d.SealKey, half)
+	if err != nil {
+		return nil, err
+	}
+	answer := &apiv1.SeedHalfAnswer{Sealed: sealed, Sources: sources}
+	return answer, s.logAnswer(ctx, a, acct, answer, store.Answer{})
+}
+
+// paperHalf gives the server's half of a member share to the device that bound
+// the member to paper, for it to print. An unlocked device that is not the one
+// does not get it: that one had a second factor.
+func (s *Server) paperHalf(ctx context.Context, a *asked, q *apiv1.PaperHalfRequest) (*apiv1.PaperHalfAnswer, error) {
+	acct, d, err := s.device(ctx, a)
+	if err != nil {
+		return nil, err
+	}
+	e, ok := acct.state.Epoch(q.Epoch)
+	if !ok || !slices.Contains(epochsKept(acct.state), q.Epoch) {
+		return nil, api.Refuse(api.ErrNotAContact, "epoch %d is neither in use nor prepared", q.Epoch)
+	}
+	m, ok := e.Member(q.Member)
+	if !ok || !m.Paper || m.Receipt {
+		return nil, api.Refuse(api.ErrNotAContact, "member %d does not wait for paper", q.Member)
+	}
+	author, err := s.author(ctx, acct.id, m.BoundAt.Sequence)
+	if err != nil {
+		return nil, err
+	}
+	if author != d.Number {
+		return nil, api.Refuse(api.ErrNotAContact, "device %d chose paper: print there", author)
+	}
+	half, err := s.share(ctx, acct.id, waitingShareID(q.Epoch, q.Member), &openedShares{})
+	if err != nil {
+		return nil, err
+	}
+	if half == nil {
+		return nil, api.Refuse(api.ErrUnavailable, "the server lacks its half: sync, so that the device sends it again")
+	}
+	defer clear(half)
+	place := credential.ContactHalf{Account: acct.id, Epoch: q.Epoch, Member: q.Member, Contact: acct.id, Party: credential.Server}
+	sealed, err := place.Seal(s.rand, d.SealKey, half)
+	if err != nil {
+		return nil, err
+	}
+	answer := &apiv1.PaperHalfAnswer{Sealed: sealed.Sealed}
+	return answer, s.logAnswer(ctx, a, acct, answer, store.Answer{})
+}
+
+// author returns the device that appended an entry.
+func (s *Server) author(ctx context.Context, id ledger.AccountID, sequence uint64) (uint64, error) {
+	entry, err := s.entry(ctx, id, sequence)
+	if err != nil {
+		return 0, err
+	}
+	e, err := ledger.ParseEntry(entry)
+	if err != nil {
+		return 0, err
+	}
+	return e.Author(), nil
+}
