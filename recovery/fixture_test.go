@@ -2,6 +2,7 @@ package recovery_test
 
 import (
 	"bytes"
+	"context"
 	"crypto/rand"
 	"flag"
 	"fmt"
@@ -20,6 +21,7 @@ import (
 	"zeropass.dev/zeropass/hpke"
 	"zeropass.dev/zeropass/interchange"
 	"zeropass.dev/zeropass/ledger"
+	"zeropass.dev/zeropass/recovery"
 	"zeropass.dev/zeropass/seed"
 	"zeropass.dev/zeropass/signing"
 	"zeropass.dev/zeropass/slip39"
@@ -413,15 +415,119 @@ func fixtureItems() []interchange.Item {
 	}
 }
 
+// TestFixtureIsMade makes the account anew, so that what made the fixture stays
+// true, and opens it.
 func TestFixtureIsMade(t *testing.T) {
 	dir := t.TempDir()
 	if *writeFixture != "" {
 		dir = *writeFixture
 	}
 	makeFixture(t, dir)
-	h := ok[*home.Home](t)(home.OpenReadOnly(filepath.Join(dir, "home")))
+	checkFixture(t, dir)
+}
+
+// TestFixtureOpens opens the account that was made once.
+func TestFixtureOpens(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS("testdata/fixture-v1")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(filepath.Join(dir, "home"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	checkFixture(t, dir)
+}
+
+// checkFixture opens everything that is in the directory.
+func checkFixture(t *testing.T, dir string) {
+	h := ok[*home.Home](t)(home.Open(filepath.Join(dir, "home")))
 	defer func() { _ = h.Close() }()
-	if s := h.State(); s.InUse().Number != 2 || !s.Committed() || len(s.LiveSlots()) != 6 {
-		t.Errorf("%d live slots, epoch %d", len(s.LiveSlots()), s.InUse().Number)
+	if err := h.Unlock([]byte(fixturePassphrase)); err != nil {
+		t.Fatal(err)
+	}
+	state := h.State()
+	if state.InUse().Number != 2 || !state.Committed() || len(state.LiveSlots()) != 6 || len(h.Repairs()) > 0 {
+		t.Errorf("%d live slots, epoch %d, repairs %v", len(state.LiveSlots()), state.InUse().Number, h.Repairs())
+	}
+	keys := ok[*home.Keys](t)(h.Keys())
+	confirm := ok[*signing.PrivateKey](t)(h.ConfirmKey([]byte(fixtureConfirm)))
+	d, _ := state.Device(1)
+	if !keys.Sign.PublicKey().Equal(d.SignKey) || !confirm.PublicKey().Equal(d.ConfirmKey) || keys.Account != state.Account() {
+		t.Error("the keys are not those in the ledger")
+	}
+	for _, share := range state.RequiredShares() {
+		if share.Kind == recordv1.SealedServerShare_KIND_WAITING {
+			continue
+		}
+		if _, err := h.ServerShare(share.ShareID); err != nil {
+			t.Errorf("%v: %v", share.ShareID, err)
+		}
+	}
+	checkBeside(t, h)
+	checkRecovery(t, h, dir)
+}
+
+func checkBeside(t *testing.T, h *home.Home) {
+	held := ok[[]*recordv1.StoredShare](t)(h.Held())
+	if len(held) != 1 || held[0].Owner != "Ben" {
+		t.Errorf("held %d", len(held))
+	} else if _, err := slip39.ParseBinary(held[0].Share); err != nil {
+		t.Error(err)
+	}
+	proofs := h.Proofs()
+	if len(proofs) != 1 || h.State().CheckAttestation(proofs[0]) != nil {
+		t.Errorf("%d proofs", len(proofs))
+	}
+	if h.LastActivity() == nil || len(ok[[]*ledger.Activity](t)(h.Activity(0, 9))) != 1 {
+		t.Error("no activity")
+	}
+	if b := ok[[]byte](t)(h.Private("generation-1")); len(b) != 32 {
+		t.Errorf("%d private bytes", len(b))
+	}
+	if b := ok[[]byte](t)(h.Evidence("note")); string(b) != "kept\n" {
+		t.Errorf("evidence %q", b)
+	}
+	names := ok[[]string](t)(h.PendingNames())
+	if len(names) != 1 {
+		t.Fatalf("pending %q", names)
+	}
+	writes := ok[[]home.Write](t)(home.ParseWrites(ok[[]byte](t)(h.Pending(names[0]))))
+	if len(writes) != 1 || writes[0].Metadata.Title != "Written on a train" || writes[0].Secret.GetLogin().GetPassword() != "no network here" {
+		t.Errorf("pending %v", names)
+	}
+}
+
+// checkRecovery rebuilds the account from two contacts' words and the device.
+func checkRecovery(t *testing.T, h *home.Home, dir string) {
+	device := ok[*recovery.Device](t)(recovery.FromHome(h))
+	defer device.Erase()
+	shares := []*slip39.Share{ok[*slip39.Share](t)(device.SeedShare(2))}
+	for _, name := range []string{"contact-2.txt", "contact-3.txt"} {
+		text := ok[[]byte](t)(os.ReadFile(filepath.Join(dir, "words", name)))
+		shares = append(shares, ok[*slip39.Share](t)(recovery.ParseShare(string(text))))
+	}
+	keys, _, err := recovery.Rebuild(shares, h.State(), 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	backup := recovery.NewBackup(h.State(), 2, keys)
+	defer backup.Erase()
+	opened := ok[[]recovery.Opened](t)(recovery.Open(context.Background(), h.State(), 2, device, backup))
+	got := make(map[string]*recordv1.Secret)
+	for _, o := range opened {
+		if o.Err != nil || o.NotBackedUp != nil {
+			t.Errorf("slot %v: %v, %v", o.Slot, o.Err, o.NotBackedUp)
+			continue
+		}
+		got[o.Metadata.Title] = o.Secret
+	}
+	want := fixtureItems()[:6]
+	if len(got) != len(want) {
+		t.Errorf("%d secrets, want %d", len(got), len(want))
+	}
+	for _, item := range want {
+		if !proto.Equal(got[item.Metadata.Title], item.Secret) {
+			t.Errorf("%s: another secret", item.Metadata.Title)
+		}
 	}
 }
