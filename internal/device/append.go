@@ -187,13 +187,18 @@ func (d *Device) pushAgain(ctx context.Context, tries int) error {
 	for _, e := range journal.Entries {
 		request.Entries = append(request.Entries, e.Bytes())
 	}
-	answer, hash, err := d.client.Append(ctx, d.identity(), request)
+	who := d.identity()
+	who.Device = journal.Entries[0].Author() // of a device that recovers, the number that it will have
+	answer, hash, err := d.client.Append(ctx, who, request)
 	var refusal *api.Refusal
 	switch {
 	case err == nil:
 		return d.accept(journal, answer, hash)
 	case errors.As(err, &refusal) && refusal.Signed && errors.Is(err, api.ErrHeadMoved):
 		return d.moved(ctx, journal, tries)
+	case errors.As(err, &refusal) && refusal.Signed && errors.Is(err, api.ErrEntryTime):
+		// It was journalled too long ago, and does not stand.
+		return errors.Join(d.home.RemoveJournal(), errRebuild)
 	case errors.As(err, &refusal) && refusal.Signed && final(refusal):
 		return errors.Join(err, d.home.RemoveJournal())
 	}

@@ -1,4 +1,83 @@
-// CLAIMED since 21:50 by the author of this file: Held and Contacts with their result types, the forgetting of old shares: func (d *Device) forgetHeld(r *SyncResult) error, and func (d *Device) restoreHeld([]Item) error, for RecoverFinish to give back to home/held what came back as slots of the kind HELD_SHARE. The author of
-// contacts.go, invite.go, inbox.go and keep.go goes on with those (Invite, Accept, Confirm, Rebind, exchange), and leaves these
-// functions out.
 package device
+
+import (
+	"context"
+	"time"
+
+	"zeropass.dev/zeropass/home"
+	"zeropass.dev/zeropass/ledger"
+	"zeropass.dev/zeropass/recovery"
+	"zeropass.dev/zeropass/slip39"
+)
+
+// HeldShare is a share that is kept for somebody else. Its words print like any
+// text: show them to a person, and log nothing of this.
+type HeldShare struct {
+	Owner         string
+	Account       ledger.AccountID
+	Epoch         uint64
+	Member        uint64
+	Quorum        int
+	Members       int
+	WaitingPeriod time.Duration
+	Whole         bool        // both halves are here
+	Words         string      // 59 words; empty while they may not be shown
+	QR            string      // text of a QR code; likewise
+	ShownFrom     time.Time   // when they may be shown, while a recovery is open; else zero
+	Head          ledger.Head // newest that the owner has proved
+}
+
+// Held returns the shares that are kept here for others. It does not need the
+// server. While a recovery of the owner is open, the words are shown only when
+// the waiting period of the share's envelope has passed since this device saw the
+// request, or its newest veto: somebody who tricks a contact must wait as well.
+func (d *Device) Held(ctx context.Context) ([]HeldShare, error) {
+	if err := d.readable(); err != nil {
+		return nil, err
+	}
+	all, err := d.home.Held()
+	if err != nil {
+		return nil, explain(err, "read the shares that are kept here")
+	}
+	seen, err := d.seenRequests()
+	if err != nil {
+		return nil, explain(err, "read the recovery requests")
+	}
+	var shares []HeldShare
+	for _, stored := range all {
+		id, err := home.ParseHeldID(stored)
+		if err != nil {
+			return nil, explain(err, "read a share")
+		}
+		e, err := recovery.ParseEnvelope(stored.Envelope)
+		if err != nil {
+			return nil, explain(err, "read a share")
+		}
+		h := HeldShare{
+			Owner: stored.Owner, Account: id.Account, Epoch: id.Epoch, Member: id.Member,
+			Quorum: int(e.Quorum), Members: int(e.Members), WaitingPeriod: time.Duration(e.WaitingPeriod) * time.Second,
+			Whole: len(stored.Share) > 0,
+		}
+		if a, err := ledger.ParseAttestation(stored.HeadDevice); err == nil {
+			h.Head = a.Head()
+		}
+		for _, r := range seen {
+			if r.parsed.Account() != id.Account || r.over() {
+				continue
+			}
+			if due := recovery.DueAt(e, r.waitFrom()); due.After(h.ShownFrom) {
+				h.ShownFrom = due
+			}
+		}
+		if h.Whole && !d.o.Now().Before(h.ShownFrom) {
+			share, err := slip39.ParseBinary(stored.Share)
+			if err != nil {
+				return nil, explain(err, "read a share")
+			}
+			h.Words, h.QR = share.Mnemonic(), recovery.QRText(share)
+			share.Erase()
+		}
+		shares = append(shares, h)
+	}
+	return shares, ctx.Err()
+}

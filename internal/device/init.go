@@ -279,24 +279,30 @@ func (d *Device) genesis(ctx context.Context, g *seed.Generation, deviceName str
 	if err != nil {
 		return err
 	}
-	if journal == nil {
-		entry, err := d.newGenesis(g, deviceName)
-		if err != nil {
+	if journal != nil {
+		err := d.sendGenesis(ctx, journal.Entries[0])
+		if !signed(err) || !errors.Is(err, api.ErrEntryTime) {
 			return err
 		}
-		journal = &home.Append{Entries: []*ledger.Entry{entry}}
-		if err := d.home.PutJournal(journal); err != nil {
+		// Its time has passed, and nobody has seen it.
+		if err := d.home.RemoveJournal(); err != nil {
 			return err
 		}
 	}
-	entry := journal.Entries[0]
+	entry, err := d.newGenesis(g, deviceName)
+	if err != nil {
+		return err
+	}
+	if err := d.home.PutJournal(&home.Append{Entries: []*ledger.Entry{entry}}); err != nil {
+		return err
+	}
+	return d.sendGenesis(ctx, entry)
+}
+
+func (d *Device) sendGenesis(ctx context.Context, entry *ledger.Entry) error {
 	who := d.identity()
 	who.Account, who.Device = nil, 0
 	answer, hash, err := d.client.CreateAccount(ctx, who, &apiv1.CreateAccountRequest{Name: d.Name(), Entry: entry.Bytes()})
-	if signed(err) && errors.Is(err, api.ErrClock) || signed(err) && errors.Is(err, api.ErrEntryRefused) {
-		// Its time has passed, and nobody has seen it.
-		return errors.Join(err, d.home.RemoveJournal())
-	}
 	if err != nil {
 		return err
 	}

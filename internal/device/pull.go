@@ -39,6 +39,8 @@ func (d *Device) pull(ctx context.Context) error {
 		}
 		if behind, err := d.compare(proof, page); err != nil {
 			return err
+		} else if behind && d.keys.Device == 0 {
+			return nil // the recovery starts again from what the server has
 		} else if behind {
 			return d.resend(ctx, proof.Head())
 		}
@@ -52,6 +54,9 @@ func (d *Device) pull(ctx context.Context) error {
 	}
 	if err := d.clearFork(); err != nil {
 		return err
+	}
+	if d.keys.Device == 0 {
+		return nil // a device that recovers has nothing to mend with
 	}
 	return d.sendShares(ctx, missing)
 }

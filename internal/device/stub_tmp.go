@@ -1,3 +1,0 @@
-package device
-
-func (d *Device) recovering() bool { return false }

@@ -1,0 +1,195 @@
+package device
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"zeropass.dev/zeropass/canonical"
+	apiv1 "zeropass.dev/zeropass/gen/zeropass/api/v1"
+	recordv1 "zeropass.dev/zeropass/gen/zeropass/record/v1"
+	"zeropass.dev/zeropass/internal/client"
+	"zeropass.dev/zeropass/ledger"
+)
+
+// SyncResult is what a sync did and found.
+type SyncResult struct {
+	Entries   int               // that came from elsewhere or were accepted now
+	Head      ledger.Head       // of device and server
+	Sent      int               // secrets that the server has accepted now
+	Answers   []string          // invitations that were answered: confirm them
+	Receipts  []string          // contacts that proved their shares
+	Held      []string          // owners whose shares became whole here
+	Committed []uint64          // epochs that can be recovered from now on
+	Approvals []string          // owners for whom an approval left
+	Requests  []RecoveryRequest // open recoveries of this account and of those whose shares are here
+	Notes     []string          // what a person ought to know, in words
+}
+
+func (r *SyncResult) note(format string, args ...any) {
+	if text := fmt.Sprintf(format, args...); !slices.Contains(r.Notes, text) {
+		r.Notes = append(r.Notes, text)
+	}
+}
+
+// Sync brings device and server together: entries in both directions, secrets
+// that were not sent, messages, receipts, attestations, approvals whose time has
+// come, and the activity log. What it does is safe to do again.
+func (d *Device) Sync(ctx context.Context) (*SyncResult, error) {
+	if d.recovering() {
+		return nil, failure(CodeNotYet, ErrRecovering, "zeropass recover status shows how far it is; zeropass recover finish ends it", "%s waits for its recovery", d.Name())
+	}
+	if err := d.readable(); err != nil {
+		return nil, err
+	}
+	result := &SyncResult{}
+	before := d.Head().Sequence
+	pending, err := d.pendingWrites()
+	if err != nil {
+		return nil, explain(err, "read what was not sent yet")
+	}
+	for _, step := range []struct {
+		doing string
+		do    func(context.Context, *SyncResult) error
+	}{
+		{"send what was under way", func(ctx context.Context, _ *SyncResult) error { return ignoreRebuild(d.push(ctx)) }},
+		{"bring the ledgers together", func(ctx context.Context, _ *SyncResult) error { return d.pull(ctx) }},
+		{"go on with this device", func(context.Context, *SyncResult) error { return d.belongs(d.home.State()) }},
+		{"take the server's receipt", func(ctx context.Context, _ *SyncResult) error { return d.serverReceipts(ctx) }},
+		{"deal with messages", d.receive},
+		{"send the secrets that were not sent", func(ctx context.Context, _ *SyncResult) error { return d.sendPending(ctx) }},
+		{"send shares to contacts", func(ctx context.Context, _ *SyncResult) error { _, err := d.sendEnvelopes(ctx); return err }},
+		{"commit the epoch", func(ctx context.Context, r *SyncResult) (err error) { r.Committed, err = d.commit(ctx); return err }},
+		{"forget what has ended", func(context.Context, *SyncResult) error { return d.home.PruneServerShares() }},
+		{"prove the ledger", d.attest},
+		{"forget shares that have a successor", func(_ context.Context, r *SyncResult) error { return d.forgetHeld(r) }},
+		{"prove the shares that are held here", func(ctx context.Context, _ *SyncResult) error { return d.attestHeld(ctx) }},
+		{"look for recoveries", d.watchRequests},
+		{"replicate the activity log", d.pullActivity},
+	} {
+		if err := step.do(ctx, result); err != nil {
+			return nil, explain(err, step.doing)
+		}
+	}
+	result.Head = d.Head()
+	result.Entries = int(result.Head.Sequence - before)
+	left, err := d.pendingWrites()
+	if err != nil {
+		return nil, explain(err, "read what was not sent yet")
+	}
+	result.Sent = max(0, len(pending)-len(left))
+	return result, nil
+}
+
+func ignoreRebuild(err error) error {
+	if errors.Is(err, errRebuild) {
+		return nil
+	}
+	return err
+}
+
+// attest proves this device's copy, and takes the proofs of the server and of
+// other devices. Where server and device agree, the contacts get the head.
+func (d *Device) attest(ctx context.Context, result *SyncResult) error {
+	s := d.home.State()
+	own, err := d.ownAttestation(s)
+	if err != nil {
+		return err
+	}
+	nonce, err := d.nonce()
+	if err != nil {
+		return err
+	}
+	answer, err := d.client.Attest(ctx, d.identity(), &apiv1.AttestRequest{Attestation: own, Nonce: nonce})
+	if err != nil {
+		return err
+	}
+	proof, err := d.serverProof(answer.Attestation, nonce)
+	if err != nil {
+		return err
+	}
+	if head := proof.Head(); head.Sequence <= s.Head().Sequence && !s.Contains(head) {
+		return d.forked(proof, nil)
+	}
+	if err := d.keepProof(proof); err != nil {
+		return err
+	}
+	for _, b := range answer.Attestations {
+		if err := d.otherCopy(s, b, result); err != nil {
+			return err
+		}
+	}
+	if proof.Head() != s.Head() {
+		return nil // another device wrote meanwhile; the next sync proves that
+	}
+	return d.proveToContacts(ctx, s, own, answer.Attestation)
+}
+
+func (d *Device) ownAttestation(s *ledger.State) ([]byte, error) {
+	nonce, err := d.nonce()
+	if err != nil {
+		return nil, err
+	}
+	head := s.Head()
+	return ledger.NewAttestation(&recordv1.Attestation{
+		Account:  d.keys.Account[:],
+		Epoch:    s.InUse().Number,
+		Sequence: head.Sequence,
+		Head:     head.Hash[:],
+		Time:     uint64(d.o.Now().UnixMilli()),
+		Nonce:    nonce,
+		Holder:   &recordv1.Holder{Kind: recordv1.Holder_KIND_DEVICE, Number: d.keys.Device},
+	}, d.keys.Sign)
+}
+
+// otherCopy takes another device's proof of its copy. One that shows another
+// history is evidence.
+func (d *Device) otherCopy(s *ledger.State, b []byte, result *SyncResult) error {
+	a, err := ledger.ParseAttestation(b)
+	if err != nil {
+		return fmt.Errorf("%w: it shows a device's attestation that cannot be read: %w", client.ErrDishonest, err)
+	}
+	holder := a.Holder()
+	if holder.GetKind() != recordv1.Holder_KIND_DEVICE || holder.GetNumber() == d.keys.Device {
+		return nil
+	}
+	if err := s.CheckAttestation(a); err != nil {
+		return nil //nolint:nilerr // a device that this copy does not know yet
+	}
+	head := a.Head()
+	switch {
+	case s.Contains(head):
+		return d.home.PutProof(a)
+	case head.Sequence <= s.Head().Sequence:
+		name := fmt.Sprintf("device-fork-%d-%d", holder.Number, head.Sequence)
+		if err := d.home.PutEvidence(name, b); err != nil {
+			return err
+		}
+		result.note("device %d has another history than this one; the proof is kept in evidence/%s", holder.Number, name)
+	}
+	return nil
+}
+
+// proveToContacts sends the head that this device and the server both attested to
+// everybody who keeps a share.
+func (d *Device) proveToContacts(ctx context.Context, s *ledger.State, own, server []byte) error {
+	body, err := canonical.Marshal(&recordv1.ProvedHead{Device: own, Server: server})
+	if err != nil {
+		return err
+	}
+	sent := map[string]bool{}
+	for _, e := range openEpochs(s) {
+		for _, m := range e.Members {
+			account := string(m.Contact.GetAccount())
+			if !m.Receipt || m.Contact == nil || sent[account] {
+				continue
+			}
+			sent[account] = true
+			if err := d.sendMessage(ctx, ledger.AccountID(m.Contact.Account), apiv1.Message_KIND_OWNER_HEAD, body); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
