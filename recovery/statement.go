@@ -45,8 +45,9 @@ type Lost struct {
 // works on all cores, where rand must allow several readers.
 //
 // A slot that does not open does not keep the others from being recovered: it is
-// listed, and in the place of its device share stands a ciphertext of nothing. So
-// does a metadata key, in whose place stands a new one that opens nothing.
+// listed, and in the place of its device share stands a ciphertext of nothing. A
+// metadata key that does not open is listed likewise, and a new one that opens
+// nothing stands in its place.
 //
 // Errors wrap [ErrStatement], or are the ledger's for a request or an approval
 // that does not count, rand's or ctx's.
