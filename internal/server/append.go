@@ -39,11 +39,16 @@ func (s *Server) append(ctx context.Context, a *asked, q *apiv1.AppendRequest) (
 	if _, err := activeDevice(a, after); err != nil {
 		return nil, err
 	}
-	excused, err := s.excused(acct.id, entries, q.Attestation)
+	excused, err := s.excused(acct.id, q.Attestation, func(head ledger.Head) uint64 {
+		if after.Contains(head) {
+			return head.Sequence
+		}
+		return 0
+	})
 	if err != nil {
 		return nil, err
 	}
-	if err := s.checkFresh(ctx, a, fresh, excused); err != nil {
+	if err := s.checkFresh(ctx, a, acct.state, fresh, excused); err != nil {
 		return nil, err
 	}
 	shares, err := s.takeShares(ctx, acct.id, after, fresh, excused, q.Shares)
@@ -115,9 +120,9 @@ func (s *Server) moved(a *asked, state *ledger.State) error {
 }
 
 // excused returns the number of the entry that the server's own attestation
-// names, 0 without one. Entries up to it stood here before: the server was
-// restored from an older copy, and need not like their times.
-func (s *Server) excused(id ledger.AccountID, entries []*ledger.Entry, b []byte) (uint64, error) {
+// names, as find finds it, 0 without one. Entries up to it stood here before: the
+// server was restored from an older copy, and need not like their times.
+func (s *Server) excused(id ledger.AccountID, b []byte, find func(ledger.Head) uint64) (uint64, error) {
 	if len(b) == 0 {
 		return 0, nil
 	}
@@ -128,12 +133,7 @@ func (s *Server) excused(id ledger.AccountID, entries []*ledger.Entry, b []byte)
 	if attestation.Account() != id || attestation.Holder().Kind != recordv1.Holder_KIND_SERVER || attestation.Verify(s.keys.SignKey()) != nil {
 		return 0, api.Refuse(api.ErrMalformed, "the attestation is not this server's of this account")
 	}
-	for _, e := range entries {
-		if e.Head() == attestation.Head() {
-			return e.Sequence(), nil
-		}
-	}
-	return 0, nil
+	return find(attestation.Head()), nil
 }
 
 // checkTime refuses a new entry of another time than now.
@@ -146,7 +146,7 @@ func checkTime(a *asked, e *ledger.Entry, excused uint64) error {
 }
 
 // checkFresh is what the server asks of new entries beyond the ledger's rules.
-func (s *Server) checkFresh(ctx context.Context, a *asked, fresh []*ledger.Entry, excused uint64) error {
+func (s *Server) checkFresh(ctx context.Context, a *asked, state *ledger.State, fresh []*ledger.Entry, excused uint64) error {
 	for _, e := range fresh {
 		if err := checkTime(a, e, excused); err != nil {
 			return err
@@ -158,7 +158,7 @@ func (s *Server) checkFresh(ctx context.Context, a *asked, fresh []*ledger.Entry
 				}
 			}
 			if r := record.GetRecovered(); r != nil && e.Sequence() > excused {
-				if err := s.wasReleased(ctx, r); err != nil {
+				if err := s.wasReleased(ctx, state, r); err != nil {
 					return err
 				}
 			}
@@ -167,8 +167,9 @@ func (s *Server) checkFresh(ctx context.Context, a *asked, fresh []*ledger.Entry
 	return nil
 }
 
-// wasReleased refuses a recovery that did not get the server's share here.
-func (s *Server) wasReleased(ctx context.Context, r *recordv1.Recovered) error {
+// wasReleased refuses a recovery that did not get the server's share here, or
+// that another came before.
+func (s *Server) wasReleased(ctx context.Context, state *ledger.State, r *recordv1.Recovered) error {
 	statement := &recordv1.RecoveredStatement{}
 	if err := canonical.Unmarshal(r.Statement, statement); err != nil {
 		return api.Refuse(api.ErrEntryRefused, "%v", err)
@@ -180,6 +181,9 @@ func (s *Server) wasReleased(ctx context.Context, r *recordv1.Recovered) error {
 	recovery, err := s.recovery(ctx, request.ID())
 	if err != nil {
 		return err
+	}
+	if isOver(state, recovery) {
+		return api.Refuse(api.ErrRecoveryOver, "another device has recovered the account; what is lost again needs a new request")
 	}
 	if !recovery.Released {
 		return api.Refuse(api.ErrEntryRefused, "the server has not released its share for this recovery")
@@ -233,7 +237,11 @@ func (s *Server) follow(ctx context.Context, a *asked, op *store.Append, after *
 		for _, record := range e.Records() {
 			switch kind := record.Kind.(type) {
 			case *recordv1.Record_ContactBound:
-				if err := s.followBinding(ctx, a, op, after, kind.ContactBound, shares); err != nil {
+				r := kind.ContactBound
+				if r.Contact != nil {
+					op.Contacts = append(op.Contacts, ledger.AccountID(r.Contact.Account))
+				}
+				if err := s.sendHalf(ctx, a, op, after, r.Epoch, r.Member, shares); err != nil {
 					return err
 				}
 			case *recordv1.Record_ShareReceipt:
@@ -242,6 +250,14 @@ func (s *Server) follow(ctx context.Context, a *asked, op *store.Append, after *
 				}
 			case *recordv1.Record_EpochPrepared, *recordv1.Record_EpochCommitted, *recordv1.Record_Recovered:
 				op.Epochs = epochsKept(after)
+			}
+		}
+	}
+	for _, share := range shares.opened {
+		// A half that a restored server lacked when its member was bound.
+		if share.id.Kind == recordv1.SealedServerShare_KIND_WAITING {
+			if err := s.sendHalf(ctx, a, op, after, share.id.Epoch, share.id.Member, shares); err != nil {
+				return err
 			}
 		}
 	}
@@ -265,25 +281,27 @@ func waitingShareID(epoch, member uint64) ledger.ShareID {
 	return ledger.ShareID{Kind: recordv1.SealedServerShare_KIND_WAITING, Epoch: epoch, Member: member}
 }
 
-// followBinding sends the server's half of a member share to its contact.
-func (s *Server) followBinding(ctx context.Context, a *asked, op *store.Append, after *ledger.State, r *recordv1.ContactBound, shares *openedShares) error {
-	if r.Contact == nil {
-		return nil // paper: the owner's device asks for it
-	}
-	contact := ledger.AccountID(r.Contact.Account)
-	op.Contacts = append(op.Contacts, contact)
-	if e, ok := after.Epoch(r.Epoch); !ok || e.Members[r.Member-1].Receipt {
+// sendHalf sends the server's half of a member share to the contact that the
+// member is bound to, until its receipt stands. Paper has no inbox: the owner's
+// device asks for that half.
+func (s *Server) sendHalf(ctx context.Context, a *asked, op *store.Append, after *ledger.State, epoch, member uint64, shares *openedShares) error {
+	e, _ := after.Epoch(epoch) // what was folded, or opened, names a member of an epoch
+	m := e.Members[member-1]
+	if m.Contact == nil || m.Receipt || shares.sent[waitingShareID(epoch, member)] {
 		return nil
 	}
-	half, err := s.share(ctx, op.Account, waitingShareID(r.Epoch, r.Member), shares)
+	half, err := s.share(ctx, op.Account, waitingShareID(epoch, member), shares)
 	if err != nil || half == nil {
-		return err // an excused entry of an epoch that is over has no half
+		return err // an excused entry's half may be gone with its epoch, or come later
 	}
 	defer clear(half)
-	body, err := s.serverHalf(op.Account, r, half)
+	body, err := s.serverHalf(op.Account, epoch, &m, half)
 	if err != nil {
 		return err
 	}
-	op.Messages = append(op.Messages, store.Message{To: contact, Kind: int32(apiv1.Message_KIND_SERVER_HALF), Body: body, Time: a.now})
+	shares.sent[waitingShareID(epoch, member)] = true
+	op.Messages = append(op.Messages, store.Message{
+		To: ledger.AccountID(m.Contact.Account), Kind: int32(apiv1.Message_KIND_SERVER_HALF), Body: body, Time: a.now,
+	})
 	return nil
 }

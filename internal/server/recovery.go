@@ -16,7 +16,8 @@ import (
 const (
 	// openRecoveries is how many requests may be open for an account. Whoever
 	// knows its name can make one, so an attacker must not be able to fill this
-	// up for good: staleRecovery clears what no contact has approved.
+	// up for good: what no contact has approved is forgotten this long after its
+	// waiting period.
 	openRecoveries = 256
 	staleRecovery  = 30 * 24 * time.Hour
 
@@ -45,7 +46,7 @@ func (s *Server) startRecovery(ctx context.Context, a *asked, q *apiv1.StartReco
 		ID: request.ID(), Account: acct.id, Request: q.Request, Key: a.Key.Bytes(),
 		Started: a.now, Sequence: acct.state.Head().Sequence,
 	}
-	op := store.Start{Head: acct.state.Head(), Limit: openRecoveries, Stale: a.now.Add(-staleRecovery)}
+	op := store.Start{Head: acct.state.Head(), Limit: openRecoveries, Stale: a.now.Add(-acct.state.InUse().WaitingPeriod() - staleRecovery)}
 	for _, r := range all {
 		if isOver(acct.state, r) {
 			op.Over = append(op.Over, r.ID)
@@ -57,7 +58,11 @@ func (s *Server) startRecovery(ctx context.Context, a *asked, q *apiv1.StartReco
 	op.Recovery = started
 
 	answer := &apiv1.StartRecoveryAnswer{Account: acct.id[:], Request: started.ID[:]}
-	if answer.Recovery, err = s.describe(ctx, a, acct, started); err != nil {
+	st, err := s.stand(ctx, acct, started, a.now)
+	if err != nil {
+		return nil, err
+	}
+	if answer.Recovery, err = s.describe(ctx, a, acct, started, st); err != nil {
 		return nil, err
 	}
 	if op.Spend, err = a.logged(acct, answer); err != nil {
@@ -145,8 +150,9 @@ type standing struct {
 func (st *standing) enough() bool { return st.sheet || len(st.members) >= st.quorum }
 
 // stand finds out how far a recovery has come, by the ledger as it is now: an
-// approval that a veto, a new epoch or time has voided does not count.
-func (s *Server) stand(ctx context.Context, acct *account, r store.Recovery, now time.Time) (*standing, error) {
+// approval that a veto, a new epoch or time has voided does not count. just are
+// approvals that are about to be stored.
+func (s *Server) stand(ctx context.Context, acct *account, r store.Recovery, now time.Time, just ...store.Approval) (*standing, error) {
 	request, err := ledger.ParseRecoveryRequest(r.Request)
 	if err != nil {
 		return nil, err
@@ -161,10 +167,11 @@ func (s *Server) stand(ctx context.Context, acct *account, r store.Recovery, now
 		}
 	}
 	st.ends = from.Add(e.WaitingPeriod())
-	approvals, err := s.store.Approvals(ctx, r.ID)
+	stored, err := s.store.Approvals(ctx, r.ID)
 	if err != nil {
 		return nil, err
 	}
+	approvals := append(just, stored...)
 	for member := range e.Record.Members {
 		st.count(acct.state, approvals, memberHolder(uint64(member)+1), now)
 	}
@@ -172,7 +179,7 @@ func (s *Server) stand(ctx context.Context, acct *account, r store.Recovery, now
 	return st, nil
 }
 
-// count counts a holder's approval, if there is one that counts.
+// count counts a holder's first approval in the list, if it counts.
 func (st *standing) count(state *ledger.State, approvals []store.Approval, holder *recordv1.Holder, now time.Time) {
 	for _, stored := range approvals {
 		if stored.Holder != holderName(holder) {
@@ -203,18 +210,14 @@ func holderName(h *recordv1.Holder) string {
 }
 
 // describe says how far a recovery has come, to whoever may know.
-func (s *Server) describe(ctx context.Context, a *asked, acct *account, r store.Recovery) (*apiv1.Recovery, error) {
-	st, err := s.stand(ctx, acct, r, a.now)
-	if err != nil {
-		return nil, err
-	}
+func (s *Server) describe(ctx context.Context, a *asked, acct *account, r store.Recovery, st *standing) (*apiv1.Recovery, error) {
 	asker, _ := a.Account()
 	d := &apiv1.Recovery{
 		Request:       r.Request,
 		Name:          acct.name,
 		Started:       uint64(r.Started.UnixMilli()),
 		Ends:          uint64(st.ends.UnixMilli()),
-		Approvals:     uint64(len(st.counted)),
+		Approvals:     uint64(len(st.members)),
 		Quorum:        uint64(st.quorum),
 		Approved:      st.members,
 		SheetApproved: st.sheet,
@@ -252,7 +255,11 @@ func (s *Server) recoveryStatus(ctx context.Context, a *asked, q *apiv1.Recovery
 	if err != nil {
 		return nil, err
 	}
-	d, err := s.describe(ctx, a, acct, r)
+	st, err := s.stand(ctx, acct, r, a.now)
+	if err != nil {
+		return nil, err
+	}
+	d, err := s.describe(ctx, a, acct, r, st)
 	if err != nil {
 		return nil, err
 	}
@@ -333,10 +340,14 @@ func (s *Server) recoveries(ctx context.Context, a *asked, _ *apiv1.RecoveriesRe
 			return nil, err
 		}
 		for _, r := range all {
-			if isOver(acct.state, r) {
+			st, err := s.stand(ctx, acct, r, a.now)
+			if err != nil {
+				return nil, err
+			}
+			if st.over {
 				continue
 			}
-			d, err := s.describe(ctx, a, acct, r)
+			d, err := s.describe(ctx, a, acct, r, st)
 			if err != nil {
 				return nil, err
 			}
@@ -368,19 +379,22 @@ func (s *Server) approve(ctx context.Context, a *asked, q *apiv1.ApproveRequest)
 		return nil, err
 	}
 
-	// The answer tells what stands once the approval does, so it is not logged
-	// by its hash: the owner's log has the request.
 	op := store.Approval{
 		Account: acct.id, Head: acct.state.Head(), Recovery: r.ID,
 		Holder: holderName(approval.Holder()), Approval: q.Approval, SealedShare: q.SealedShare,
 	}
-	if op.Spend, err = a.logged(acct, &apiv1.ApproveAnswer{}); err != nil {
+	st, err := s.stand(ctx, acct, r, a.now, op)
+	if err != nil {
 		return nil, err
 	}
-	if err := s.store.Approve(ctx, op); err != nil {
+	answer := &apiv1.ApproveAnswer{}
+	if answer.Recovery, err = s.describe(ctx, a, acct, r, st); err != nil {
 		return nil, err
 	}
-	return &apiv1.ApproveAnswer{}, nil
+	if op.Spend, err = a.logged(acct, answer); err != nil {
+		return nil, err
+	}
+	return answer, s.store.Approve(ctx, op)
 }
 
 // checkApproval wants an approval that counts, from whom it may come.

@@ -37,6 +37,9 @@ func (s *Server) reveal(ctx context.Context, a *asked, q *apiv1.RevealRequest) (
 	if len(stored) != len(names) {
 		return nil, api.Refuse(api.ErrUnknownSlot, "%d of %d shares are there", len(stored), len(names))
 	}
+	if size := sizeOf(stored); size > api.MaxBody-1<<20 {
+		return nil, api.Refuse(api.ErrTooLarge, "%d slots have shares of %d bytes: ask for fewer", len(names), size)
+	}
 	shares, err := s.revealedShares(acct.id, stored)
 	defer eraseShares(shares)
 	if err != nil {
@@ -113,6 +116,15 @@ func (s *Server) revealedShares(id ledger.AccountID, stored []store.Share) ([]*a
 		})
 	}
 	return shares, nil
+}
+
+// sizeOf returns about how large an answer with these shares is.
+func sizeOf(stored []store.Share) int {
+	size := 0
+	for _, share := range stored {
+		size += len(share.Sealed) + 64
+	}
+	return size
 }
 
 func eraseShares(shares []*apiv1.RevealedShare) {

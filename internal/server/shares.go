@@ -21,6 +21,7 @@ import (
 type openedShares struct {
 	opened []openedShare
 	byID   map[ledger.ShareID][]byte
+	sent   map[ledger.ShareID]bool // halves that go to their contacts
 }
 
 type openedShare struct {
@@ -81,7 +82,7 @@ func (s *Server) takeShares(ctx context.Context, id ledger.AccountID, after *led
 	if err != nil {
 		return nil, err
 	}
-	shares := &openedShares{opened: opened, byID: map[ledger.ShareID][]byte{}}
+	shares := &openedShares{opened: opened, byID: map[ledger.ShareID][]byte{}, sent: map[ledger.ShareID]bool{}}
 	for _, share := range opened {
 		shares.byID[share.id] = share.share
 	}
@@ -187,13 +188,13 @@ func (s *Server) share(ctx context.Context, account ledger.AccountID, id ledger.
 }
 
 // serverHalf seals the server's half of a member share to each of its contact's
-// devices, and signs that.
-func (s *Server) serverHalf(id ledger.AccountID, r *recordv1.ContactBound, half []byte) ([]byte, error) {
+// devices, and signs that, with the share key that the ledger names.
+func (s *Server) serverHalf(id ledger.AccountID, epoch uint64, m *ledger.Member, half []byte) ([]byte, error) {
 	place := credential.ContactHalf{
-		Account: id, Epoch: r.Epoch, Member: r.Member, Contact: [32]byte(r.Contact.Account), Party: credential.Server,
+		Account: id, Epoch: epoch, Member: m.Number, Contact: [32]byte(m.Contact.Account), Party: credential.Server,
 	}
-	message := &recordv1.ServerHalf{Account: id[:], Epoch: r.Epoch, Member: r.Member, Contact: r.Contact.Account}
-	for _, d := range r.Contact.Devices {
+	message := &recordv1.ServerHalf{Account: id[:], Epoch: epoch, Member: m.Number, Contact: m.Contact.Account, ShareKey: m.ShareKey.Bytes()}
+	for _, d := range m.Contact.Devices {
 		to, err := hpke.NewPublicKey(d.SealKey)
 		if err != nil {
 			return nil, err
