@@ -159,18 +159,7 @@ func eraseRevealed(shares []*apiv1.RevealedShare) {
 func (d *Device) combine(s *ledger.State, id ledger.SlotID, epoch uint64, serverShare []byte) (Item, error) {
 	slot, _ := s.Slot(id)
 	put := slot.Put(epoch)
-	sealed, generation, sealer, ok := s.DeviceShare(id, epoch)
-	if !ok {
-		return Item{}, fmt.Errorf("device: slot %v is not split in epoch %d", id, epoch)
-	}
-	shareKeys, err := d.generation(s, generation)
-	if err != nil {
-		return Item{}, err
-	}
-	if shareKeys.DeviceShare == nil {
-		return Item{}, fmt.Errorf("device: the device-share key of generation %d is not known here", generation)
-	}
-	deviceShare, err := credential.OpenDeviceShare(shareKeys.DeviceShare, d.keys.Account, put, sealed, generation, sealer)
+	deviceShare, err := d.deviceShare(s, slot, epoch)
 	if err != nil {
 		return Item{}, err
 	}
@@ -188,6 +177,22 @@ func (d *Device) combine(s *ledger.State, id ledger.SlotID, epoch uint64, server
 		return Item{}, err
 	}
 	return Item{Metadata: m, Secret: secret}, nil
+}
+
+// deviceShare opens the devices' share of a slot's newest version.
+func (d *Device) deviceShare(s *ledger.State, slot *ledger.Slot, epoch uint64) ([]byte, error) {
+	sealed, generation, sealer, ok := s.DeviceShare(slot.ID, epoch)
+	if !ok {
+		return nil, fmt.Errorf("device: slot %v is not split in epoch %d", slot.ID, epoch)
+	}
+	g, err := d.generation(s, generation)
+	if err != nil {
+		return nil, err
+	}
+	if g.DeviceShare == nil {
+		return nil, fmt.Errorf("device: the device-share key of generation %d is not known here", generation)
+	}
+	return credential.OpenDeviceShare(g.DeviceShare, d.keys.Account, slot.Put(epoch), sealed, generation, sealer)
 }
 
 // metadata opens a slot version's metadata.
