@@ -81,8 +81,11 @@ func parseWords(text string, want int) (*slip39.Share, error) {
 	if share != nil {
 		share.Erase()
 	}
-	positions, _ := slip39.LocateError(mnemonic) // its error is err
-	return nil, &WordsError{Words: len(words), Want: want, Positions: positions, Err: err}
+	wrong := &WordsError{Words: len(words), Want: want, Err: err}
+	if len(words) == want || errors.Is(err, slip39.ErrUnknownWord) {
+		wrong.Positions, _ = slip39.LocateError(mnemonic) // its error is err
+	}
+	return nil, wrong
 }
 
 // splitWords drops what people put around words: "12. acid," is the word acid. It

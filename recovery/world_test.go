@@ -55,13 +55,13 @@ type epochShares struct {
 	master         *seed.MasterPublicKey
 }
 
-// lockedRand lets many goroutines read one generator.
-type lockedRand struct {
+// locked lets many goroutines read one generator.
+type locked struct {
 	mu sync.Mutex
-	r  *rand.ChaCha8
+	r  io.Reader
 }
 
-func (l *lockedRand) Read(b []byte) (int, error) {
+func (l *locked) Read(b []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.r.Read(b)
@@ -89,7 +89,7 @@ func newWorld(t testing.TB, number byte, first *keyring) *world {
 	t.Helper()
 	w := &world{
 		t:        t,
-		rand:     &lockedRand{r: rand.NewChaCha8([32]byte{number})},
+		rand:     &locked{r: rand.NewChaCha8([32]byte{number})},
 		now:      time.UnixMilli(1_790_000_000_000),
 		devices:  map[uint64]*keyring{},
 		epochs:   map[uint64]*epochShares{},
