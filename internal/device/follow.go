@@ -1,0 +1,204 @@
+package device
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"google.golang.org/protobuf/proto"
+
+	apiv1 "zeropass.dev/zeropass/gen/zeropass/api/v1"
+	recordv1 "zeropass.dev/zeropass/gen/zeropass/record/v1"
+	"zeropass.dev/zeropass/internal/client"
+	"zeropass.dev/zeropass/ledger"
+)
+
+// FollowResult is what became of this device's history after a fork.
+type FollowResult struct {
+	Common uint64   // sequence number of the last entry that both histories have
+	Again  int      // slot records that were appended again
+	Rest   []string // what was not, in words: look at it and do it again where it matters
+	Head   ledger.Head
+}
+
+// FollowServer gives up this device's branch of a forked ledger, because the
+// owner says that the server was restored from an older copy: it takes the
+// server's branch, appends its own slot records that are missing there again, and
+// lists the rest. The old branch stays as evidence.
+func (d *Device) FollowServer(ctx context.Context) (*FollowResult, error) {
+	if err := d.readable(); err != nil {
+		return nil, err
+	}
+	f, err := load[fork](d, forkFile)
+	if err != nil {
+		return nil, explain(err, "read what is known of the fork")
+	}
+	if f == nil {
+		return nil, failure(CodeUsage, nil, "run zeropass sync", "this device has seen no other history")
+	}
+	theirs, err := d.takeBranch(ctx)
+	if err != nil {
+		return nil, explain(err, "take the server's history")
+	}
+	mine, common, err := d.ownBranch(theirs)
+	if err != nil {
+		return nil, explain(err, "compare both histories")
+	}
+	result := &FollowResult{Common: common}
+	var redo []transaction
+	for _, e := range mine {
+		t, rest, err := d.again(e)
+		if err != nil {
+			return nil, explain(err, "read this device's history")
+		}
+		result.Rest = append(result.Rest, rest...)
+		if len(t.records) > 0 {
+			redo = append(redo, t)
+		}
+	}
+	if err := d.home.RemoveJournal(); err != nil {
+		return nil, explain(err, "take the server's history")
+	}
+	if err := d.home.ReplaceLedger(theirs...); err != nil {
+		return nil, explain(err, "take the server's history")
+	}
+	d.forgetKeys()
+	if err := d.clearFork(); err != nil {
+		return nil, explain(err, "go on")
+	}
+	for _, t := range redo {
+		if err := d.redo(ctx, t, result); err != nil {
+			return nil, explain(err, "append the slot records again")
+		}
+	}
+	result.Head = d.Head()
+	return result, nil
+}
+
+// takeBranch reads the server's whole ledger.
+func (d *Device) takeBranch(ctx context.Context) ([]*ledger.Entry, error) {
+	var all []*ledger.Entry
+	state := &ledger.State{}
+	for {
+		nonce, err := d.nonce()
+		if err != nil {
+			return nil, err
+		}
+		page, err := d.client.Entries(ctx, d.identity(), &apiv1.EntriesRequest{After: state.Head().Sequence, Nonce: nonce})
+		if err != nil {
+			return nil, err
+		}
+		proof, err := d.serverProof(page.Attestation, nonce)
+		if err != nil {
+			return nil, err
+		}
+		entries, err := parseShown(page.Entries)
+		if err != nil {
+			return nil, err
+		}
+		if err := state.Extend(entries...); err != nil {
+			return nil, fmt.Errorf("%w: it shows a ledger that is none: %w", client.ErrDishonest, err)
+		}
+		all = append(all, entries...)
+		if page.More && len(entries) > 0 {
+			continue
+		}
+		if state.Account() != d.keys.Account || state.Head() != proof.Head() {
+			return nil, fmt.Errorf("%w: the ledger that it shows is not the one that it attests", client.ErrDishonest)
+		}
+		return all, nil
+	}
+}
+
+// ownBranch returns the entries that only this device has.
+func (d *Device) ownBranch(theirs []*ledger.Entry) (mine []*ledger.Entry, common uint64, err error) {
+	s := d.home.State()
+	for _, e := range theirs {
+		if !s.Contains(e.Head()) {
+			break
+		}
+		common = e.Sequence()
+	}
+	for after := common; after < s.Head().Sequence; after++ {
+		b, err := d.home.Entries(after, 1)
+		if err != nil {
+			return nil, 0, err
+		}
+		e, err := ledger.ParseEntry(b[0])
+		if err != nil {
+			return nil, 0, err
+		}
+		mine = append(mine, e)
+	}
+	return mine, common, nil
+}
+
+// again splits an entry of this device's branch into what is appended again, its
+// own slots, and what is only told.
+func (d *Device) again(e *ledger.Entry) (t transaction, rest []string, err error) {
+	for _, record := range e.Records() {
+		switch {
+		case e.Author() == d.keys.Device && record.GetSlotPut() != nil:
+			t.records = append(t.records, record.GetSlotPut())
+		case e.Author() == d.keys.Device && record.GetSlotDeleted() != nil:
+			t.records = append(t.records, record.GetSlotDeleted())
+		default:
+			kind := record.ProtoReflect().WhichOneof(record.ProtoReflect().Descriptor().Oneofs().ByName("kind"))
+			rest = append(rest, fmt.Sprintf("%s, entry %d by device %d", kind.Message().Name(), e.Sequence(), e.Author()))
+		}
+	}
+	if len(t.records) == 0 {
+		return t, rest, nil
+	}
+	for _, named := range e.ServerShares() {
+		share, err := d.home.ServerShare(named.ShareID)
+		if err != nil {
+			continue // an older version, whose share nobody needs any more
+		}
+		t.shares = append(t.shares, share)
+	}
+	return t, rest, nil
+}
+
+// redo appends slot records again, those that still fit together, or tells why
+// they cannot.
+func (d *Device) redo(ctx context.Context, t transaction, result *FollowResult) error {
+	appended := 0
+	err := d.append(ctx, func(s *ledger.State) ([]transaction, error) {
+		left := transaction{shares: t.shares}
+		for _, record := range t.records {
+			if !stands(s, record) {
+				left.records = append(left.records, record)
+			}
+		}
+		if appended = len(left.records); appended == 0 {
+			return nil, nil
+		}
+		return []transaction{left}, nil
+	})
+	var rule *ledger.RuleError
+	if errors.As(err, &rule) || err != nil && signed(err) {
+		for _, record := range t.records {
+			result.Rest = append(result.Rest, fmt.Sprintf("%s, which does not fit the server's history: %v", record.ProtoReflect().Descriptor().Name(), err))
+		}
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	result.Again += appended
+	return nil
+}
+
+// stands says whether a slot record is in the ledger already.
+func stands(s *ledger.State, record proto.Message) bool {
+	switch r := record.(type) {
+	case *recordv1.SlotPut:
+		return slices.ContainsFunc(s.Versions(ledger.SlotID(r.Slot)), func(p *recordv1.SlotPut) bool { return proto.Equal(p, r) })
+	case *recordv1.SlotDeleted:
+		slot, ok := s.Slot(ledger.SlotID(r.Slot))
+		return ok && slot.Deleted
+	}
+	return false
+}
