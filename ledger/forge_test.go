@@ -120,6 +120,10 @@ var proposalForgeries = []forgery{
 		d.signEndorsements()
 		d.proposal.Expiry++
 	}),
+	entry("a proposal without endorsements", "G E", RuleField, putA, func(w *world, d *draft) {
+		d.propose(nil)
+		d.endorsers = nil
+	}),
 	entry("expired", "G E P:a", RuleProposalExpiry, edit, func(w *world, d *draft) { d.proposal.Expiry = uint64(d.time.UnixMilli()) - 1 }),
 	entry("base of another ledger", "G E P:a", RuleProposalBase, edit, func(w *world, d *draft) {
 		d.proposal.BaseHash = bytes.Repeat([]byte{7}, 32)
@@ -295,6 +299,8 @@ var epochForgeries = []forgery{
 		func(w *world, m *recordv1.ContactBound) {
 			m.Contact.Devices[0].SealKey = w.contact("contact 1").Devices[0].SealKey
 		}),
+	record("bound to a contact that is another member with other keys", "G E B1", RuleContact, func(w *world) *recordv1.ContactBound { return w.contactBound(2, "ann") },
+		func(w *world, m *recordv1.ContactBound) { m.Contact.Account = w.contact("contact 1").Account }),
 	record("bound to a contact without devices", "G E", RuleField, func(w *world) *recordv1.ContactBound { return w.contactBound(1, "ann") },
 		func(w *world, m *recordv1.ContactBound) { m.Contact.Devices = nil }),
 	record("bound to a contact with one key twice", "G E", RuleField, func(w *world) *recordv1.ContactBound { return w.contactBound(1, "ann") },
@@ -369,11 +375,11 @@ func TestForgeries(t *testing.T) {
 		count     int
 	}{
 		{"place", placeForgeries, 14},
-		{"proposal", proposalForgeries, 29},
+		{"proposal", proposalForgeries, 30},
 		{"device", deviceForgeries, 30},
-		{"epoch", epochForgeries, 40},
+		{"epoch", epochForgeries, 41},
 		{"slot", slotForgeries, 17},
-		{"recovery", recoveryForgeries, 42},
+		{"recovery", recoveryForgeries, 44},
 	} {
 		if len(group.forgeries) != group.count {
 			t.Errorf("%s: %d forgeries, not %d", group.name, len(group.forgeries), group.count)

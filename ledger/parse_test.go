@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"gitlab.com/yawning/secp256k1-voi"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -217,7 +218,10 @@ func changes(fd protoreflect.FieldDescriptor, v protoreflect.Value) map[string]p
 			"zeros":   make([]byte, len(b)),
 		}
 		if len(b) == 33 {
-			all["uncompressed"] = append([]byte{4}, make([]byte, 64)...)
+			all["uncompressed"] = slices.Clone(b)
+			if point, err := secp256k1.NewPointFromBytes(b); err == nil {
+				all["uncompressed"] = point.UncompressedBytes()
+			}
 			all["off the curve"] = append([]byte{2}, make([]byte, 32)...)
 			all["hybrid"] = append([]byte{6}, b[1:]...)
 			all["beyond the field"] = append([]byte{2}, bytes.Repeat([]byte{0xff}, 32)...)
@@ -296,7 +300,7 @@ func TestNotCanonical(t *testing.T) {
 		{"record: suite 2", withRecord(cat([]byte{0x08, 1, 0x10, 2}, record[4:])), ""},
 		{"record: no version", withRecord(record[2:]), ""},
 		{"record: no suite", withRecord(cat(record[:2], record[4:])), ""},
-		{"record: version as bytes", withRecord(cat(field(1, []byte{1}), record[2:])), RuleEncoding},
+		{"record: version as bytes", withRecord(cat(field(1, []byte{1, 1}), record[2:])), RuleEncoding},
 		{"record: version cut off", withRecord([]byte{0x08}), RuleEncoding},
 		{"record: no kind", withRecord(suite), RuleShape},
 		{"record: two kinds", withRecord(cat(record, field(14, nil))), RuleEncoding},

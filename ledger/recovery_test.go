@@ -130,6 +130,13 @@ var recoveryForgeries = []forgery{
 	statement("new generation without backup", RuleBackup, func(w *world, r *recovering, st *recordv1.RecoveredStatement) { st.Generation.Backups = nil }),
 	statement("no seed share", RuleField, func(w *world, r *recovering, st *recordv1.RecoveredStatement) { st.SeedShare = nil }),
 	statement("device share is missing", RuleStatement, func(w *world, r *recovering, st *recordv1.RecoveredStatement) { st.DeviceShares = st.DeviceShares[1:] }),
+	statement("the last device share is missing", RuleStatement, func(w *world, r *recovering, st *recordv1.RecoveredStatement) {
+		st.DeviceShares = st.DeviceShares[:len(st.DeviceShares)-1]
+	}),
+	statement("a device share too many", RuleStatement, func(w *world, r *recovering, st *recordv1.RecoveredStatement) {
+		last := &recordv1.SlotShare{Slot: bytes.Repeat([]byte{0xff}, 16), Version: 1, SealedDeviceShare: w.sealed()}
+		st.DeviceShares = append(st.DeviceShares, last)
+	}),
 	statement("device shares out of order", RuleField, func(w *world, r *recovering, st *recordv1.RecoveredStatement) { slices.Reverse(st.DeviceShares) }),
 	statement("device share of a deleted slot", RuleStatement, func(w *world, r *recovering, st *recordv1.RecoveredStatement) {
 		id := w.slot("c")

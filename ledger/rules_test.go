@@ -134,7 +134,8 @@ func TestHistories(t *testing.T) {
 			` + recoverable + ` P:a E T B1 B2 R1 R2 RS Q:r/12 C!committed-once B1!member E T B1 B2 R1 R2 RS C
 			` + recoverable + ` D D X2 P:a Q:r/23 P:a E T B1 B2 R1 R2 RS C
 			` + recoverable + ` S Q:r/12
-			G E Q:r/12!not-committed
+			G E Q:r/12!not-committed Q:r/!not-committed
+			` + recoverable + ` Q:r/112!approvals
 			G E B1 B2 B3 R1 R2 Q:r/12!not-committed RS C Q:r/12
 			G E B1 B2 R1 R2 RS C B3 Q:r/13!approval Q:s/123!approval +72h Q:r/13
 			G E B1 B2 R1 R2 RS C Q:r/13!approval
