@@ -1,0 +1,78 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"strings"
+	"syscall"
+
+	"zeropass.dev/zeropass/internal/server"
+	"zeropass.dev/zeropass/internal/store"
+)
+
+// exitCode is how the program ends. The numbers are documented, are those of
+// zeropass, and do not change.
+type exitCode int
+
+const (
+	exitDone   exitCode = 0
+	exitFailed exitCode = 1
+	exitUsage  exitCode = 2
+	exitNewer  exitCode = 9
+	exitBusy   exitCode = 10
+)
+
+// failure is an error with its exit code and what to do next.
+type failure struct {
+	code exitCode
+	text string
+	hint string
+}
+
+func (f *failure) Error() string { return f.text }
+
+func fail(code exitCode, hint, format string, args ...any) error {
+	return &failure{code: code, text: fmt.Sprintf(format, args...), hint: hint}
+}
+
+func usage(hint, format string, args ...any) error { return fail(exitUsage, hint, format, args...) }
+
+// explain finds exit code, text and hint of an error.
+func explain(err error) *failure {
+	var f *failure
+	var path *fs.PathError
+	switch {
+	case errors.As(err, &f):
+		return f
+	case errors.Is(err, store.ErrOtherServer):
+		return &failure{exitFailed, "the data directory belongs to a server with another key file", "Start with the key file that the data were made with."}
+	case errors.Is(err, store.ErrNewerSchema):
+		return &failure{exitNewer, err.Error(), "Install the newer program. This one has changed nothing."}
+	case errors.Is(err, store.ErrFailed):
+		return &failure{exitFailed, err.Error(), "Look at the disk, and start again: what was acknowledged is there, or the server says that it is not."}
+	case errors.Is(err, server.ErrKeyFileAccess):
+		return &failure{exitFailed, err.Error(), "Make it its owner's alone with chmod 600. If others may have read it, make a new server: whoever has it and the data has all of the server's shares."}
+	case errors.Is(err, server.ErrKeyFile):
+		return &failure{exitFailed, err.Error(), "Name the key file that this server made, or restore it from its copy."}
+	case errors.Is(err, syscall.ENOSPC):
+		return &failure{exitFailed, err.Error(), "The disk is full. Make room and start again."}
+	case errors.As(err, &path):
+		return &failure{exitFailed, fmt.Sprintf("%s: %s", path.Path, path.Err), ""}
+	}
+	return &failure{exitFailed, err.Error(), ""}
+}
+
+// report prints an error and returns the exit code.
+func report(w io.Writer, err error) exitCode {
+	if err == nil {
+		return exitDone
+	}
+	f := explain(err)
+	_, _ = fmt.Fprintf(w, "error: %s\n", strings.Join(strings.Fields(f.text), " "))
+	if f.hint != "" {
+		_, _ = fmt.Fprintf(w, "hint: %s\n", f.hint)
+	}
+	return f.code
+}
