@@ -70,7 +70,7 @@ func (s *Server) createAccount(ctx context.Context, a *asked, q *apiv1.CreateAcc
 	case err != nil:
 		return nil, err
 	}
-	s.states.put(state)
+	s.states.put(state, len(q.Entry))
 	return answer, nil
 }
 
@@ -192,7 +192,7 @@ func (s *Server) missing(ctx context.Context, acct *account) ([]*recordv1.Sealed
 		missing = append(missing, m)
 	}
 	if len(missing) == 0 {
-		s.states.setWhole(acct.id)
+		s.states.setWhole(acct.id, true)
 	}
 	return missing, nil
 }

@@ -58,15 +58,19 @@ func (s *Server) append(ctx context.Context, a *asked, q *apiv1.AppendRequest) (
 	defer shares.erase()
 
 	answer, err := s.appended(ctx, a, after, shares)
-	if err != nil || len(fresh)+len(shares.opened) == 0 {
-		return answer, err // everything stands already
+	if err != nil {
+		return nil, err
 	}
 	op := store.Append{Account: acct.id, Head: acct.state.Head(), Entries: fresh}
 	if op.Shares, err = s.encryptShares(acct.id, shares); err != nil {
 		return nil, err
 	}
-	if err := s.follow(ctx, a, &op, after, shares); err != nil {
+	follow(&op, after)
+	if err := s.sendHalves(ctx, a, &op, after, entries, shares); err != nil {
 		return nil, err
+	}
+	if len(op.Entries)+len(op.Shares)+len(op.Messages) == 0 {
+		return answer, nil // everything stands already
 	}
 	if op.Spend, err = a.logged(acct, answer); err != nil {
 		return nil, err
@@ -74,7 +78,10 @@ func (s *Server) append(ctx context.Context, a *asked, q *apiv1.AppendRequest) (
 	if err := s.store.Append(ctx, op); err != nil {
 		return nil, err
 	}
-	s.states.put(after)
+	s.states.put(after, sizeOfEntries(fresh))
+	if excused > 0 {
+		s.states.setWhole(acct.id, false) // shares of theirs may not have come along
+	}
 	return answer, nil
 }
 
@@ -232,17 +239,13 @@ func (s *Server) receipt(id ledger.AccountID, e *ledger.Epoch) ([]byte, error) {
 }
 
 // follow adds to the transaction what follows from its entries.
-func (s *Server) follow(ctx context.Context, a *asked, op *store.Append, after *ledger.State, shares *openedShares) error {
+func follow(op *store.Append, after *ledger.State) {
 	for _, e := range op.Entries {
 		for _, record := range e.Records() {
 			switch kind := record.Kind.(type) {
 			case *recordv1.Record_ContactBound:
-				r := kind.ContactBound
-				if r.Contact != nil {
-					op.Contacts = append(op.Contacts, ledger.AccountID(r.Contact.Account))
-				}
-				if err := s.sendHalf(ctx, a, op, after, r.Epoch, r.Member, shares); err != nil {
-					return err
+				if c := kind.ContactBound.Contact; c != nil {
+					op.Contacts = append(op.Contacts, ledger.AccountID(c.Account))
 				}
 			case *recordv1.Record_ShareReceipt:
 				if r := kind.ShareReceipt; r.Holder.Kind == recordv1.Holder_KIND_MEMBER {
@@ -253,15 +256,6 @@ func (s *Server) follow(ctx context.Context, a *asked, op *store.Append, after *
 			}
 		}
 	}
-	for _, share := range shares.opened {
-		// A half that a restored server lacked when its member was bound.
-		if share.id.Kind == recordv1.SealedServerShare_KIND_WAITING {
-			if err := s.sendHalf(ctx, a, op, after, share.id.Epoch, share.id.Member, shares); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }
 
 // epochsKept returns the epochs whose shares are still needed. A recovery leaves
@@ -279,29 +273,4 @@ func epochsKept(state *ledger.State) []uint64 {
 
 func waitingShareID(epoch, member uint64) ledger.ShareID {
 	return ledger.ShareID{Kind: recordv1.SealedServerShare_KIND_WAITING, Epoch: epoch, Member: member}
-}
-
-// sendHalf sends the server's half of a member share to the contact that the
-// member is bound to, until its receipt stands. Paper has no inbox: the owner's
-// device asks for that half.
-func (s *Server) sendHalf(ctx context.Context, a *asked, op *store.Append, after *ledger.State, epoch, member uint64, shares *openedShares) error {
-	e, _ := after.Epoch(epoch) // what was folded, or opened, names a member of an epoch
-	m := e.Members[member-1]
-	if m.Contact == nil || m.Receipt || shares.sent[waitingShareID(epoch, member)] {
-		return nil
-	}
-	half, err := s.share(ctx, op.Account, waitingShareID(epoch, member), shares)
-	if err != nil || half == nil {
-		return err // an excused entry's half may be gone with its epoch, or come later
-	}
-	defer clear(half)
-	body, err := s.serverHalf(op.Account, epoch, &m, half)
-	if err != nil {
-		return err
-	}
-	shares.sent[waitingShareID(epoch, member)] = true
-	op.Messages = append(op.Messages, store.Message{
-		To: ledger.AccountID(m.Contact.Account), Kind: int32(apiv1.Message_KIND_SERVER_HALF), Body: body, Time: a.now,
-	})
-	return nil
 }

@@ -13,8 +13,11 @@ import (
 // How many messages may wait.
 const (
 	messagesPerPair    = 16   // of one kind, from one account to another
-	messagesPerAccount = 1024 // for one account
-	maxAcknowledged    = 1024 // in one request
+	messagesPerAccount = 4096 // for one account
+	// Anybody may answer an invitation: that must leave room for those who help in
+	// a recovery.
+	answersPerAccount = 512
+	maxAcknowledged   = 1024 // in one request
 )
 
 // sendMessage takes a message for another account.
@@ -49,13 +52,18 @@ func (s *Server) sendMessage(ctx context.Context, a *asked, q *apiv1.SendMessage
 		}
 	}
 
-	id, err := s.store.Send(ctx, store.Sending{
-		Spend:   a.spend(),
+	answer := &apiv1.SendMessageAnswer{}
+	spend, perBox := a.spend(), messagesPerAccount
+	if m.Kind == apiv1.Message_KIND_INVITATION_ANSWER {
+		perBox = answersPerAccount
+	}
+	answer.Id, err = s.store.Send(ctx, store.Sending{
+		Spend:   spend,
 		Message: store.Message{From: &acct.id, To: to.id, Kind: int32(m.Kind), Body: m.Body, Time: a.now},
 		// Only the newest head matters, and the newest proof of a share.
 		Replace: m.Kind == apiv1.Message_KIND_OWNER_HEAD || m.Kind == apiv1.Message_KIND_CONTACT_ATTESTATION,
 		PerPair: messagesPerPair,
-		PerBox:  messagesPerAccount,
+		PerBox:  perBox,
 	})
 	if errors.Is(err, store.ErrFull) {
 		return nil, api.Refuse(api.ErrRateLimited, "the recipient's inbox is full")
@@ -63,7 +71,7 @@ func (s *Server) sendMessage(ctx context.Context, a *asked, q *apiv1.SendMessage
 	if err != nil {
 		return nil, err
 	}
-	return &apiv1.SendMessageAnswer{Id: id}, nil
+	return answer, nil
 }
 
 // isContact says whether the owner's ledger binds the account as a contact, in

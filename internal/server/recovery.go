@@ -186,7 +186,7 @@ func (st *standing) count(state *ledger.State, approvals []store.Approval, holde
 			continue
 		}
 		a, err := ledger.ParseApproval(stored.Approval)
-		if err != nil || state.CheckApproval(a, st.request, now) != nil {
+		if err != nil || checkApproval(state, a, st.request, now) != nil {
 			return
 		}
 		st.counted = append(st.counted, stored)
@@ -375,7 +375,14 @@ func (s *Server) approve(ctx context.Context, a *asked, q *apiv1.ApproveRequest)
 	if isOver(acct.state, r) {
 		return nil, api.Refuse(api.ErrRecoveryOver, "another device has recovered the account")
 	}
-	if err := s.checkApproval(a, acct, r, approval, asker); err != nil {
+	if err := mayApprove(a, acct.state, q, approval, asker); err != nil {
+		return nil, err
+	}
+	request, err := ledger.ParseRecoveryRequest(r.Request)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkApproval(acct.state, approval, request, a.now); err != nil {
 		return nil, err
 	}
 
@@ -397,37 +404,36 @@ func (s *Server) approve(ctx context.Context, a *asked, q *apiv1.ApproveRequest)
 	return answer, s.store.Approve(ctx, op)
 }
 
-// checkApproval wants an approval that counts, from whom it may come.
-func (s *Server) checkApproval(a *asked, acct *account, r store.Recovery, approval *ledger.Approval, asker party) error {
-	request, err := ledger.ParseRecoveryRequest(r.Request)
-	if err != nil {
-		return err
+// mayApprove wants an approval to come from a device of the contact that holds
+// the member, with the share that goes with it, or from the new device, where
+// words were typed.
+func mayApprove(a *asked, state *ledger.State, q *apiv1.ApproveRequest, approval *ledger.Approval, asker party) error {
+	if asker == newDevice {
+		return nil
 	}
-	if err := acct.state.CheckApproval(approval, request, a.now); err != nil {
-		return api.RefuseRule(api.ErrApprovalRefused, err)
-	}
-	holder := approval.Holder()
-	member, _ := acct.state.InUse().Member(holder.Number)
-	switch {
-	case asker == newDevice:
-	case asker == contactDevice && holder.Kind == recordv1.Holder_KIND_MEMBER && member.Contact != nil &&
-		string(member.Contact.Account) == string(a.Header.Account):
-	default:
+	member, ok := state.InUse().Member(approval.Holder().Number)
+	if asker != contactDevice || !ok || member.Contact == nil || string(member.Contact.Account) != string(a.Header.Account) {
 		return api.Refuse(api.ErrApprovalRefused, "it comes from neither its holder nor the new device")
 	}
-	return s.checkHead(acct.state, approval)
+	if len(q.SealedShare) == 0 {
+		return api.Refuse(api.ErrApprovalRefused, "the share did not come with it")
+	}
+	return nil
 }
 
-// checkHead wants the head that an approval names to be proved. A head that the
-// server has signed itself but lacks is one that it lost: then it cannot judge
-// who else signed, and leaves it to the new device, which stops at such a ledger.
-func (s *Server) checkHead(state *ledger.State, approval *ledger.Approval) error {
+// checkApproval wants an approval to count now, and the head that it names to be
+// proved. A head that the server has signed itself but lacks is one that it lost:
+// then it cannot judge which device signed too, and leaves it to the new device,
+// which stops at such a ledger.
+func checkApproval(state *ledger.State, approval *ledger.Approval, request *ledger.RecoveryRequest, now time.Time) error {
+	if err := state.CheckApproval(approval, request, now); err != nil {
+		return api.RefuseRule(api.ErrApprovalRefused, err)
+	}
 	head, named := approval.Head()
 	if !named {
 		return nil
 	}
-	_, server := approval.Attestations()
-	if state.CheckAttestation(server) != nil {
+	if _, server := approval.Attestations(); state.CheckAttestation(server) != nil {
 		return api.Refuse(api.ErrApprovalRefused, "this server did not sign the head that it names")
 	}
 	if head.Sequence > state.Head().Sequence {

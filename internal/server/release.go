@@ -69,36 +69,35 @@ func (s *Server) releasable(ctx context.Context, a *asked, acct *account, r stor
 	if err != nil {
 		return nil, err
 	}
-	if st.over && !isLast(a, acct.state, r) {
+	if st.over {
+		// Its own device as well: that one reveals with a second factor now.
 		return nil, api.Refuse(api.ErrRecoveryOver, "a device has recovered the account; what is lost again needs a new request")
 	}
 	if !acct.state.Committed() {
 		return nil, api.Refuse(api.ErrNotRecoverable, "no quorum of contacts has ever proved its shares")
 	}
-	if !st.enough() {
-		refusal := api.Refuse(api.ErrNotEnoughApprovals, "%d of %d", len(st.members), st.quorum)
-		if len(st.vetoes) > 0 {
-			refusal = api.Refuse(api.ErrVetoed, "%d of %d contacts have approved it nevertheless", len(st.members), st.quorum)
-		}
-		refusal.Approvals, refusal.Quorum = uint64(len(st.members)), uint64(st.quorum)
-		return nil, refusal
-	}
-	if wait := st.ends.Sub(a.now); wait > 0 {
-		refusal := api.Refuse(api.ErrPeriodNotOver, "%s are left, until %s", wait.Round(time.Second), st.ends.Format(time.RFC3339))
-		refusal.RetryAfter = wait
+	if refusal := st.refusal(a.now); refusal != nil {
 		return nil, refusal
 	}
 	return st, nil
 }
 
-// isLast says whether it was this very request that recovered the account, its
-// device is active, and nobody recovered since: that device may ask again, until
-// the next epoch commits.
-func isLast(a *asked, state *ledger.State, r store.Recovery) bool {
-	all := state.Recoveries()
-	last := all[len(all)-1]
-	d, ok := state.Device(last.Device)
-	return last.Request == r.ID && last.Epoch == state.InUse().Number && ok && d.Status == ledger.Active && d.SignKey.Equal(a.Key)
+// refusal says what is missing, nil if nothing is.
+func (st *standing) refusal(now time.Time) *api.Refusal {
+	wait := max(0, st.ends.Sub(now))
+	var refusal *api.Refusal
+	switch {
+	case !st.enough() && len(st.vetoes) > 0:
+		refusal = api.Refuse(api.ErrVetoed, "%d of %d contacts have approved it nevertheless; the waiting period ends at %s", len(st.members), st.quorum, st.ends.Format(time.RFC3339))
+	case !st.enough():
+		refusal = api.Refuse(api.ErrNotEnoughApprovals, "%d of %d; the waiting period ends at %s", len(st.members), st.quorum, st.ends.Format(time.RFC3339))
+	case wait > 0:
+		refusal = api.Refuse(api.ErrPeriodNotOver, "it ends at %s; enough contacts have approved", st.ends.Format(time.RFC3339))
+	default:
+		return nil
+	}
+	refusal.RetryAfter, refusal.Approvals, refusal.Quorum = wait, uint64(len(st.members)), uint64(st.quorum)
+	return refusal
 }
 
 // mayReadLedger lets a new device read the ledger from when its recovery may be

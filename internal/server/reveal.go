@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -28,7 +29,7 @@ func (s *Server) reveal(ctx context.Context, a *asked, q *apiv1.RevealRequest) (
 		return nil, err
 	}
 	if err := secondFactor(a, acct.state, d); err != nil {
-		return nil, err
+		return nil, s.unconfirmed(ctx, a, acct, err)
 	}
 	stored, err := s.store.Shares(ctx, acct.id, names)
 	if err != nil {
@@ -54,9 +55,32 @@ func (s *Server) reveal(ctx context.Context, a *asked, q *apiv1.RevealRequest) (
 	// Every request counts once, however many slots a bulk reveal has: its
 	// confirmer and the activity log see what it is.
 	answer := &apiv1.RevealAnswer{Sealed: sealed}
-	policy := acct.state.Policy(a.now)
-	limit := &store.RevealLimit{PerHour: policy.RevealsPerHour, PerDay: policy.RevealsPerDay}
-	return answer, s.logAnswer(ctx, a, acct, answer, store.Answer{Reveal: limit})
+	return answer, s.logAnswer(ctx, a, acct, answer, store.Answer{Reveal: revealLimit(a, acct.state)})
+}
+
+// revealLimit is the policy in force. A device's clock may be a little ahead.
+func revealLimit(a *asked, state *ledger.State) *store.RevealLimit {
+	at := a.now
+	if newest := state.Time(); newest.After(at) {
+		at = newest
+	}
+	policy := state.Policy(at)
+	return &store.RevealLimit{PerHour: policy.RevealsPerHour, PerDay: policy.RevealsPerDay}
+}
+
+// unconfirmed logs a wrong second factor, so that the owner learns of it, and
+// counts it as a reveal, so that nobody tries for long. The answer in the log is
+// the refusal's details.
+func (s *Server) unconfirmed(ctx context.Context, a *asked, acct *account, err error) error {
+	var refusal *api.Refusal
+	if !errors.As(err, &refusal) || refusal.Reason != api.ErrConfirmationWrong {
+		return err
+	}
+	op := store.Answer{Reveal: revealLimit(a, acct.state)}
+	if err := s.logAnswer(ctx, a, acct, refusal.Details(), op); err != nil {
+		return err
+	}
+	return refusal
 }
 
 // logAnswer makes the record of an answer durable, before it is given.

@@ -5,10 +5,8 @@ import (
 	"fmt"
 	"slices"
 
-	"zeropass.dev/zeropass/canonical"
 	"zeropass.dev/zeropass/credential"
 	recordv1 "zeropass.dev/zeropass/gen/zeropass/record/v1"
-	"zeropass.dev/zeropass/hpke"
 	"zeropass.dev/zeropass/internal/api"
 	"zeropass.dev/zeropass/internal/store"
 	"zeropass.dev/zeropass/ledger"
@@ -21,7 +19,6 @@ import (
 type openedShares struct {
 	opened []openedShare
 	byID   map[ledger.ShareID][]byte
-	sent   map[ledger.ShareID]bool // halves that go to their contacts
 }
 
 type openedShare struct {
@@ -82,7 +79,7 @@ func (s *Server) takeShares(ctx context.Context, id ledger.AccountID, after *led
 	if err != nil {
 		return nil, err
 	}
-	shares := &openedShares{opened: opened, byID: map[ledger.ShareID][]byte{}, sent: map[ledger.ShareID]bool{}}
+	shares := &openedShares{opened: opened, byID: map[ledger.ShareID][]byte{}}
 	for _, share := range opened {
 		shares.byID[share.id] = share.share
 	}
@@ -185,32 +182,4 @@ func (s *Server) share(ctx context.Context, account ledger.AccountID, id ledger.
 		return nil, err
 	}
 	return s.decryptShare(account, stored[0])
-}
-
-// serverHalf seals the server's half of a member share to each of its contact's
-// devices, and signs that, with the share key that the ledger names.
-func (s *Server) serverHalf(id ledger.AccountID, epoch uint64, m *ledger.Member, half []byte) ([]byte, error) {
-	place := credential.ContactHalf{
-		Account: id, Epoch: epoch, Member: m.Number, Contact: [32]byte(m.Contact.Account), Party: credential.Server,
-	}
-	message := &recordv1.ServerHalf{Account: id[:], Epoch: epoch, Member: m.Number, Contact: m.Contact.Account, ShareKey: m.ShareKey.Bytes()}
-	for _, d := range m.Contact.Devices {
-		to, err := hpke.NewPublicKey(d.SealKey)
-		if err != nil {
-			return nil, err
-		}
-		sealed, err := place.Seal(s.rand, to, half)
-		if err != nil {
-			return nil, err
-		}
-		message.Halves = append(message.Halves, sealed)
-	}
-	body, err := canonical.Marshal(message)
-	if err != nil {
-		return nil, err
-	}
-	return canonical.Marshal(&recordv1.SignedServerHalf{
-		Half:      body,
-		Signature: s.keys.sign.Sign(signing.NewContext("server-half").Bytes(body)),
-	})
 }

@@ -11,51 +11,83 @@ import (
 	"zeropass.dev/zeropass/ledger"
 )
 
-// maxStates is how many accounts' states are kept in memory.
-const maxStates = 1024
+// maxStates bounds the states that are kept in memory, by the bytes of their
+// entries.
+const maxStates = 256 << 20
 
 // states keeps folded ledgers. A state in it is never changed, so whoever got
 // one may read on while the account goes on.
 type states struct {
-	mu    sync.Mutex
-	byID  map[ledger.AccountID]*ledger.State
-	whole map[ledger.AccountID]bool // whose shares were all found in the store
+	mu   sync.Mutex
+	byID map[ledger.AccountID]*kept
+	size int
+}
+
+type kept struct {
+	state *ledger.State
+	size  int
+	whole bool // all the account's shares were found in the store
 }
 
 func (c *states) get(id ledger.AccountID) *ledger.State {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.byID[id]
+	if k, ok := c.byID[id]; ok {
+		return k.state
+	}
+	return nil
 }
 
-func (c *states) put(state *ledger.State) {
+// put takes a state that has grown by entries of this size.
+func (c *states) put(state *ledger.State, size int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.byID == nil {
-		c.byID, c.whole = map[ledger.AccountID]*ledger.State{}, map[ledger.AccountID]bool{}
+		c.byID = map[ledger.AccountID]*kept{}
 	}
-	for id := range c.byID {
-		if len(c.byID) < maxStates {
+	k, ok := c.byID[state.Account()]
+	switch {
+	case !ok:
+		k = &kept{}
+		c.byID[state.Account()] = k
+	case k.state.Head().Sequence >= state.Head().Sequence && k.state.Contains(state.Head()):
+		return // another request was faster
+	}
+	k.state = state
+	k.size += size
+	c.size += size
+	for id, other := range c.byID {
+		if c.size <= maxStates {
 			break
 		}
-		delete(c.byID, id)
-		delete(c.whole, id)
+		if other != k {
+			c.size -= other.size
+			delete(c.byID, id)
+		}
 	}
-	c.byID[state.Account()] = state
 }
 
 func (c *states) isWhole(id ledger.AccountID) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.whole[id]
+	k, ok := c.byID[id]
+	return ok && k.whole
 }
 
-func (c *states) setWhole(id ledger.AccountID) {
+func (c *states) setWhole(id ledger.AccountID, whole bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if _, ok := c.byID[id]; ok {
-		c.whole[id] = true
+	if k, ok := c.byID[id]; ok {
+		k.whole = whole
 	}
+}
+
+func sizeOfEntries(entries []*ledger.Entry) int {
+	size := 0
+	for _, e := range entries {
+		size += len(e.Bytes())
+	}
+	return size
 }
 
 // account is one account as it stands while a request is decided.
@@ -76,41 +108,43 @@ func (s *Server) account(ctx context.Context, id ledger.AccountID) (*account, er
 	}
 	state := s.states.get(id)
 	if state == nil || state.Head() != stored.Head {
-		if state, err = s.load(ctx, stored, state); err != nil {
+		size := 0
+		if state, size, err = s.load(ctx, stored, state); err != nil {
 			return nil, err
 		}
-		s.states.put(state)
+		s.states.put(state, size)
 	}
 	return &account{id: id, name: stored.Name, state: state}, nil
 }
 
 // load folds what the store has, on top of an older state if that is a part of
-// it.
-func (s *Server) load(ctx context.Context, stored store.Account, older *ledger.State) (*ledger.State, error) {
-	state := &ledger.State{}
+// it. It returns how many bytes of entries it folded.
+func (s *Server) load(ctx context.Context, stored store.Account, older *ledger.State) (state *ledger.State, size int, err error) {
+	state = &ledger.State{}
 	if older != nil && older.Head().Sequence < stored.Head.Sequence {
 		state = older.Clone()
 	}
 	for state.Head().Sequence < stored.Head.Sequence {
 		page, err := s.store.Entries(ctx, stored.ID, state.Head().Sequence, stored.Head.Sequence, api.PageSize)
 		if err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 		entries, err := parseEntries(page)
 		if err != nil {
-			return nil, err
+			return nil, 0, err
 		}
+		size += sizeOfEntries(entries)
 		if len(entries) == 0 {
-			return nil, errors.New("server: the store lacks entries of a ledger")
+			return nil, 0, errors.New("server: the store lacks entries of a ledger")
 		}
 		if err := state.Extend(entries...); err != nil {
-			return nil, errors.Join(errors.New("server: a ledger in the store is damaged"), err)
+			return nil, 0, errors.Join(errors.New("server: a ledger in the store is damaged"), err)
 		}
 	}
 	if state.Head() != stored.Head {
-		return nil, errors.New("server: a ledger in the store does not end where its account says")
+		return nil, 0, errors.New("server: a ledger in the store does not end where its account says")
 	}
-	return state, nil
+	return state, size, nil
 }
 
 func parseEntries(list [][]byte) ([]*ledger.Entry, error) {
