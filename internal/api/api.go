@@ -107,6 +107,6 @@ func AppendNonce(request [32]byte) []byte { return request[:NonceSize] }
 // LoggedRequest returns the exact bytes that the activity log keeps of a
 // request. They have the body only where it is the request's own words: not
 // that of CreateAccount and Append, whose entries are in the ledger and whose
-// server shares the server promised to destroy one day, and not that of Approve
-// and SendMessage, which is somebody else's. The header's hash still fixes it.
+// server shares the server promised to destroy one day, and not that of Approve,
+// which is for the new device. The header's hash still fixes it.
 func LoggedRequest(r *Request) ([]byte, error) { return r.logged() }

@@ -165,15 +165,19 @@ func (r *Refusal) Connect(key *signing.PrivateKey, request *Request, now time.Ti
 	return failure
 }
 
-func (r *Refusal) sign(detail *apiv1.Refusal, key *signing.PrivateKey, request *Request, now time.Time) (err error) {
-	detail.Details, err = canonical.Marshal(&apiv1.RefusalDetails{
+// Details returns what is signed of the refusal, besides its reason.
+func (r *Refusal) Details() *apiv1.RefusalDetails {
+	return &apiv1.RefusalDetails{
 		Message:     r.Message,
 		Attestation: r.Attestation,
 		RetryAfter:  uint64((r.RetryAfter + time.Second - 1) / time.Second),
 		Approvals:   r.Approvals,
 		Quorum:      r.Quorum,
-	})
-	if err != nil {
+	}
+}
+
+func (r *Refusal) sign(detail *apiv1.Refusal, key *signing.PrivateKey, request *Request, now time.Time) (err error) {
+	if detail.Details, err = canonical.Marshal(r.Details()); err != nil {
 		return err
 	}
 	detail.Header, detail.Signature, err = signAnswer(key, request.Hash, detail.Reason, detail.Details, now)

@@ -201,7 +201,7 @@ func (r *Request) logged() ([]byte, error) {
 	}
 	switch r.Header.Procedure {
 	case apiv1connect.ServerServiceCreateAccountProcedure, apiv1connect.ServerServiceAppendProcedure,
-		apiv1connect.ServerServiceApproveProcedure, apiv1connect.ServerServiceSendMessageProcedure:
+		apiv1connect.ServerServiceApproveProcedure:
 	default:
 		logged.Body = r.message.Body
 	}
