@@ -274,6 +274,13 @@ func TestCheckHeads(t *testing.T) {
 		}
 	}
 
+	// Two accounts have nothing to say about each other's ledgers.
+	other := newAccount(t, 50, "one")
+	foreign := other.approve(1, 1, other.request(other.keyring()))
+	if h, err := CheckHeads(w.state, request, []*ledger.Approval{foreign}); err != nil || len(h.Discarded) != 1 {
+		t.Errorf("another account's head: %+v, %v", h, err)
+	}
+
 	// One gap stops the recovery, whatever the others say; the rest is listed.
 	h, err := CheckHeads(short, request, []*ledger.Approval{
 		approve(earlier, 1, owner, oldServer), approve(newest, 1, stranger, oldServer), approve(newest, 1, owner, oldServer),

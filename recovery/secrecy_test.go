@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -11,6 +12,7 @@ import (
 
 	"zeropass.dev/zeropass/aead"
 	"zeropass.dev/zeropass/ledger"
+	"zeropass.dev/zeropass/seed"
 	"zeropass.dev/zeropass/slip39"
 )
 
@@ -45,6 +47,12 @@ func TestSecretsDoNotPrint(t *testing.T) {
 		var log bytes.Buffer
 		slog.New(slog.NewJSONHandler(&log, nil)).Info("test", "value", value)
 		wantSecret(t, name+" in a log", log.String(), secrets)
+		if stringer, ok := value.(interface {
+			String() string
+			GoString() string
+		}); ok {
+			wantSecret(t, name+" as text", stringer.String()+stringer.GoString(), secrets)
+		}
 		j, err := json.Marshal(value)
 		ok(t, err)
 		wantSecret(t, name+" as JSON", string(j), secrets)
@@ -89,4 +97,41 @@ func TestErrorsNameNoSecrets(t *testing.T) {
 	for _, text := range []string{opened[0].Err.Error(), identifyErr.Error(), rebuildErr.Error(), report.String(), (&MissingHeadError{Shown: ledger.Head{}}).Error()} {
 		wantNothing(t, text, text, secrets)
 	}
+}
+
+func TestErasedSourcesGiveNothing(t *testing.T) {
+	w := newAccount(t, 92, "one", "two")
+	put := w.state.LiveSlots()[0].Put(1)
+	kept := w.released.shares()[slotVersion{1, ledger.SlotID(put.Slot), 1}]
+	if w.released.Len() != 2 {
+		t.Fatalf("%d shares", w.released.Len())
+	}
+	w.released.Erase()
+	if share, err := w.released.Share(put); share != nil || !errors.Is(err, ErrNoShare) || w.released.Len() != 0 || !bytes.Equal(kept, make([]byte, len(kept))) {
+		t.Errorf("released: %v", err)
+	}
+
+	backup := w.backup(1, w.epochs[1].server, w.epochs[1].device)
+	ok(t, backup.CheckSlotKey(put))
+	key := must[*aead.Key](t)(backup.MetadataKey(1))
+	if again := must[*aead.Key](t)(backup.MetadataKey(1)); again != key {
+		t.Error("opened twice")
+	}
+	put.SlotKey = w.signKey().PublicKey().Bytes()
+	if err := backup.CheckSlotKey(put); !errors.Is(err, seed.ErrSlotKey) {
+		t.Errorf("another slot key: %v", err)
+	}
+	backup.Erase()
+	if share, err := backup.Share(put); share != nil || err == nil {
+		t.Error("a share from erased keys")
+	}
+	if key, err := backup.MetadataKey(1); key != nil || err == nil {
+		t.Error("a metadata key from erased keys")
+	}
+	defer func() {
+		if recover() == nil {
+			t.Error("the metadata key outlives its Backup")
+		}
+	}()
+	key.Bytes()
 }
