@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -56,30 +55,12 @@ func (w *world) household(owner string) (*person, []*person) {
 	return ann, contacts
 }
 
-// recoverStart asks for the recovery of an account with a new device.
-func (w *world) recoverStart(name string) (*person, *device.RecoveryResult) {
-	w.t.Helper()
-	p := &person{w: w, name: name, dir: filepath.Join(w.t.TempDir(), "new")}
-	d, r, err := device.RecoverStart(context.Background(), w.options(), device.RecoverOptions{
-		Dir: p.dir, ServerURL: w.url(), Name: name, UnlockCost: 1,
-		Passphrase: []byte(passphrase), ConfirmPassphrase: []byte(confirmPassphrase),
-	})
-	if err != nil {
-		w.t.Fatalf("recover start of %s: %s", name, explained(err))
-	}
-	p.Device = d
-	w.t.Cleanup(p.close)
-	return p, r
-}
-
-// approve has contacts approve a recovery; the approvals leave at a sync after
+// approveAll has contacts approve a recovery; the approvals leave at a sync after
 // the waiting period.
-func (w *world) approve(phrase string, contacts ...*person) {
+func (w *world) approveAll(phrase string, contacts ...*person) {
 	w.t.Helper()
 	for _, c := range contacts {
-		if _, err := c.Approve(context.Background(), device.ApproveOptions{Phrase: phrase}); err != nil {
-			w.t.Fatalf("%s approves: %s", c.name, explained(err))
-		}
+		w.approve(c, phrase)
 	}
 }
 
@@ -129,11 +110,11 @@ func TestEverythingComesBack(t *testing.T) {
 	}
 	ann.close() // and lost
 
-	anew, started := w.recoverStart("ann")
+	anew, started := w.newDevice("ann")
 	if started.Ready || started.Approvals != 0 || started.Quorum != 2 {
 		t.Fatalf("at the start: %+v", started)
 	}
-	w.approve(started.Phrase, contacts[:2]...)
+	w.approveAll(started.Phrase, contacts[:2]...)
 	if _, err := anew.RecoverFinish(context.Background(), device.FinishOptions{}); err == nil {
 		t.Fatal("finished without an approval")
 	} else {
@@ -191,8 +172,8 @@ func TestEverythingComesBack(t *testing.T) {
 
 	// And a second time, in the second epoch.
 	anew.close()
-	again, started := w.recoverStart("ann")
-	w.approve(started.Phrase, contacts[1:]...)
+	again, started := w.newDevice("ann")
+	w.approveAll(started.Phrase, contacts[1:]...)
 	w.wait(waiting + time.Minute)
 	contacts[1].sync()
 	contacts[2].sync()
@@ -214,8 +195,8 @@ func TestRecoveryKeepsEveryField(t *testing.T) {
 	}
 	ann.sync()
 	ann.close()
-	anew, started := w.recoverStart("ann")
-	w.approve(started.Phrase, contacts[:2]...)
+	anew, started := w.newDevice("ann")
+	w.approveAll(started.Phrase, contacts[:2]...)
 	w.wait(waiting + time.Minute)
 	contacts[0].sync()
 	contacts[1].sync()
@@ -232,8 +213,8 @@ func TestRecoveryStopsWhenNobodyTakesTheSecrets(t *testing.T) {
 	ann, contacts := w.household("ann")
 	ann.add("site", "secret")
 	ann.sync()
-	anew, started := w.recoverStart("ann")
-	w.approve(started.Phrase, contacts[:2]...)
+	anew, started := w.newDevice("ann")
+	w.approveAll(started.Phrase, contacts[:2]...)
 	w.wait(waiting + time.Minute)
 	contacts[0].sync()
 	contacts[1].sync()
