@@ -176,6 +176,12 @@ func failed(server *signing.PublicKey, request [32]byte, err error) error {
 	case connect.CodeUnavailable, connect.CodeDeadlineExceeded:
 		return fmt.Errorf("%w: %s", ErrUnreachable, reason(err))
 	}
+	// A connection that breaks under the answer is a server that died, or its
+	// network, and no lie.
+	var network *net.OpError
+	if errors.As(err, &network) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return fmt.Errorf("%w: %s", ErrUnreachable, reason(err))
+	}
 	return fmt.Errorf("%w: what answers there does not speak ZeroPass's protocol: %s", ErrDishonest, reason(err))
 }
 
