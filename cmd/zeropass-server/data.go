@@ -30,7 +30,7 @@ type data struct {
 }
 
 // openData opens the data directory and the key file, and makes what is missing.
-func openData(ctx context.Context, dir, keyFile string) (d *data, err error) {
+func openData(ctx context.Context, dir, keyFile string) (_ *data, err error) {
 	if err := checkApart(dir, keyFile); err != nil {
 		return nil, err
 	}
@@ -39,11 +39,10 @@ func openData(ctx context.Context, dir, keyFile string) (d *data, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	d = &data{}
+	d := &data{}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, d.close())
-			d = nil
 		}
 	}()
 	if d.lock, err = lockDir(dir); err != nil {
