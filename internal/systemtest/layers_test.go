@@ -40,6 +40,7 @@ var layers = []string{
 	"internal/store/sqlite",
 	"internal/server",
 	"internal/device",
+	"internal/adversary",
 	"internal/demo",
 	"internal/systemtest",
 	"cmd/zeropass",
