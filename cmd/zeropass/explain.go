@@ -6,6 +6,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"zeropass.dev/zeropass/home"
 	"zeropass.dev/zeropass/interchange"
 	"zeropass.dev/zeropass/internal/device"
 )
@@ -20,6 +21,14 @@ func explainDevice(err error) *failure {
 		bare := *e
 		bare.Hint = ""
 		return &failure{exitFailed, bare.Error(), sentence(e.Hint)}
+	}
+	switch {
+	case errors.Is(err, home.ErrMissing):
+		return &failure{exitHome, "there is no account here", "Make an account with zeropass init, or name another directory with --home."}
+	case errors.Is(err, home.ErrBusy):
+		return &failure{exitHome, "another zeropass is working in this directory", "Wait until it has ended, or end it."}
+	case errors.Is(err, home.ErrPermissions), errors.Is(err, home.ErrDamaged):
+		return &failure{exitHome, err.Error(), ""}
 	}
 	return nil
 }

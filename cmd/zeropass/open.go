@@ -21,22 +21,31 @@ func (a *app) open(ctx context.Context) (*device.Device, error) {
 	if err := a.checkFiles(); err != nil {
 		return nil, err
 	}
-	dir, err := a.homeDir()
+	dir, err := a.existingHome()
 	if err != nil {
 		return nil, err
-	}
-	// Nobody should type a passphrase to learn that there is nothing to open.
-	if _, err := os.Stat(filepath.Join(dir, "config")); errors.Is(err, fs.ErrNotExist) {
-		return nil, fail(exitHome, "Make an account with zeropass init, or name another directory with --home.", "there is no account in %s", dir)
 	}
 	passphrase, err := a.knownPassphrase(ctx)
 	if err != nil {
 		return nil, err
 	}
-	stop := a.working("Unlocking")
+	stop := a.working("unlocking")
 	d, err := device.Open(ctx, dir, passphrase, a.options(ctx))
 	stop()
 	return d, err
+}
+
+// existingHome is homeDir where there is one: nobody should type a passphrase to
+// learn that there is nothing to open.
+func (a *app) existingHome() (string, error) {
+	dir, err := a.homeDir()
+	if err != nil {
+		return "", err
+	}
+	if _, err := os.Stat(filepath.Join(dir, "config")); errors.Is(err, fs.ErrNotExist) {
+		return "", fail(exitHome, "Make an account with zeropass init, or name another directory with --home.", "there is no account in %s", dir)
+	}
+	return dir, nil
 }
 
 // with opens this device, lets f work with it and closes it.

@@ -63,9 +63,12 @@ func newRoot(a *app) *cobra.Command {
 			root.AddCommand(c)
 		}
 	}
-	add("start", initCommand(a))
-	add("secrets", addCommand(a), getCommand(a), listCommand(a), editCommand(a), deleteCommand(a), importCommand(a))
-	add("more", exitCodesTopic(), versionCommand(a))
+	add("start", initCommand(a), statusCommand(a), syncCommand(a))
+	add("secrets", addCommand(a), getCommand(a), listCommand(a), editCommand(a), deleteCommand(a), importCommand(a), exportCommand(a))
+	add("contacts", contactCommand(a), heldCommand(a), requestCommand(a))
+	add("recovery", recoverCommand(a), vetoCommand(a))
+	add("proof", ledgerCommand(a), activityCommand(a))
+	add("more", passphraseCommand(a), exitCodesTopic(), versionCommand(a))
 	return root
 }
 

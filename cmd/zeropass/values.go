@@ -28,7 +28,7 @@ func (q *quorum) Set(s string) error {
 		return fmt.Errorf("there can be 1 to 16 contacts")
 	case k > n:
 		return fmt.Errorf("%d of %d contacts can never come together", k, n)
-	case k < 2 && n != 1:
+	case k < 1 || k < 2 && n != 1:
 		return fmt.Errorf("at least 2 contacts must be needed, unless there is only one")
 	}
 	*q = quorum{k, n}

@@ -1,0 +1,95 @@
+package main
+
+import (
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"zeropass.dev/zeropass/internal/device"
+)
+
+func paperCommand(a *app) *cobra.Command {
+	return group(&cobra.Command{
+		Use:   "paper",
+		Short: "Give a share to a sheet of paper",
+		Long: `Give one of the shares to a sheet of paper instead of a person. Keep it where you
+find it when everything else is lost, away from this device.`,
+	}, paperPrintCommand(a), paperConfirmCommand(a))
+}
+
+func paperPrintCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "print",
+		Short: "Show a share, to be written down or printed",
+		Long: `Show the words of a share, to be written down or printed. Until you type them back
+with "zeropass contact paper confirm" they can be shown again; after that the paper
+alone has them.`,
+		Args: takesNothing,
+		RunE: a.run(func(cmd *cobra.Command, _ []string) error {
+			return a.with(cmd.Context(), func(d *device.Device) error {
+				r, err := d.BindPaper(cmd.Context())
+				if err != nil {
+					return err
+				}
+				a.clearProgress()
+				if a.json {
+					return a.printJSON(struct {
+						Epoch      uint64     `json:"epoch"`
+						Member     uint64     `json:"member"`
+						Quorum     int        `json:"quorum"`
+						CountsFrom *time.Time `json:"counts_from,omitempty"`
+						Words      string     `json:"words"`
+						QR         string     `json:"qr"`
+					}{r.Epoch, r.Member, r.Quorum, jsonTime(r.CountsFrom), r.Words, r.QR})
+				}
+				a.say("ZeroPass share %d of %s, account %s, epoch %d", r.Member, oneLine(d.Name()), d.Account().String()[:8], r.Epoch)
+				a.say("Any %d shares like this one bring everything back.", r.Quorum)
+				a.showWords(r.Words)
+				if term.IsTerminal(int(a.out.Fd())) {
+					a.say("")
+					if err := a.printQR(r.QR); err != nil {
+						return err
+					}
+				}
+				a.next("write the words down, then type them back from the paper: zeropass contact paper confirm")
+				return nil
+			})
+		}),
+	}
+}
+
+func paperConfirmCommand(a *app) *cobra.Command {
+	var file string
+	c := &cobra.Command{
+		Use:   "confirm",
+		Short: "Type the words back from the paper",
+		Long: `Type the words back from the paper. That proves the paper, and from then on it alone
+has the share.`,
+		Args: takesNothing,
+	}
+	c.Flags().StringVar(&file, "words-file", "", "read the words from this file")
+	c.RunE = a.run(func(cmd *cobra.Command, _ []string) error {
+		ctx := cmd.Context()
+		return a.with(ctx, func(d *device.Device) error {
+			words, err := a.secretInput(ctx, file, "Words", false)
+			if err != nil {
+				return err
+			}
+			defer clear(words)
+			r, err := d.ConfirmPaper(ctx, string(words))
+			if err != nil {
+				return err
+			}
+			v := struct {
+				Epoch  uint64 `json:"epoch"`
+				Member uint64 `json:"member"`
+			}{r.Epoch, r.Member}
+			return a.show(v, func() {
+				a.say("The paper has proved share %d. Nothing else has it now.", r.Member)
+				a.next("zeropass sync, then zeropass status to see what is still missing")
+			})
+		})
+	})
+	return c
+}

@@ -1,0 +1,94 @@
+package main
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"zeropass.dev/zeropass/internal/device"
+)
+
+func syncCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "sync",
+		Short: "Bring this device and the server together",
+		Long: `Send what waits here, get what is new, prove this device's copy and the shares that
+it keeps for others, and see whether anybody asks for a recovery. It is safe to run
+at any time, and to run again when it was interrupted.`,
+		Args: takesNothing,
+		RunE: a.run(func(cmd *cobra.Command, _ []string) error {
+			return a.with(cmd.Context(), func(d *device.Device) error {
+				r, err := d.Sync(cmd.Context())
+				if err != nil {
+					return err
+				}
+				a.clearProgress()
+				v := struct {
+					Sequence  uint64        `json:"sequence"`
+					Head      string        `json:"head"`
+					Entries   int           `json:"entries"`
+					Sent      int           `json:"secrets_sent"`
+					Answers   []string      `json:"invitations_answered,omitempty"`
+					Receipts  []string      `json:"shares_proved,omitempty"`
+					Held      []string      `json:"shares_received,omitempty"`
+					Committed []uint64      `json:"epochs_committed,omitempty"`
+					Approvals []string      `json:"approvals_sent,omitempty"`
+					Requests  []requestView `json:"requests"`
+					Notes     []string      `json:"notes,omitempty"`
+				}{
+					r.Head.Sequence, r.Head.Hash.String(), r.Entries, r.Sent, r.Answers, r.Receipts, r.Held,
+					r.Committed, r.Approvals, requestsJSON(openRequests(r.Requests)), r.Notes,
+				}
+				return a.show(v, func() { a.showSync(r) })
+			})
+		}),
+	}
+}
+
+func openRequests(all []device.RecoveryRequest) []device.RecoveryRequest {
+	return slices.DeleteFunc(slices.Clone(all), func(r device.RecoveryRequest) bool { return r.Over })
+}
+
+func (a *app) showSync(r *device.SyncResult) {
+	a.say("This device and the server hold the same ledger (%s).", count(int(r.Head.Sequence), "entry"))
+	if r.Sent > 0 {
+		a.say("%s sent that had been waiting here.", sentenceStart(count(r.Sent, "secret")))
+	}
+	for _, owner := range r.Held {
+		a.say("You now keep a share for %s.", oneLine(owner))
+	}
+	for _, name := range r.Receipts {
+		a.say("%s has proved their share.", oneLine(name))
+	}
+	for _, epoch := range r.Committed {
+		a.say("Epoch %d is committed: from now on everything can be recovered with it.", epoch)
+	}
+	for _, owner := range r.Approvals {
+		a.say("Your approval and your share for %s have left.", oneLine(owner))
+	}
+	for _, note := range r.Notes {
+		a.say("%s", sentence(oneLine(note)))
+	}
+	if open := openRequests(r.Requests); len(open) > 0 {
+		a.say("")
+		a.showRequests(open)
+	}
+	var todo []string
+	for _, name := range r.Answers {
+		todo = append(todo, "call "+oneLine(name)+" and run: zeropass contact confirm "+shellQuote(name))
+	}
+	a.next(todo...)
+}
+
+// joinNames joins names for a sentence: Ann, Ben and Cleo.
+func joinNames(names []string) string {
+	clean := make([]string, 0, len(names))
+	for _, name := range names {
+		clean = append(clean, oneLine(name))
+	}
+	if len(clean) < 2 {
+		return strings.Join(clean, "")
+	}
+	return strings.Join(clean[:len(clean)-1], ", ") + " and " + clean[len(clean)-1]
+}
