@@ -288,6 +288,23 @@ func TestServeLeavesNothingRunning(t *testing.T) {
 	}
 }
 
+// When the disk has failed the server goes on answering nothing: it ends, and says
+// what to do.
+func TestServeEndsWhenTheStoreFails(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	failed := make(chan struct{})
+	close(failed)
+	err = serveUntil(t.Context(), &http.Server{Handler: http.NotFoundHandler()}, listener, nil, failed)
+	var stderr bytes.Buffer
+	if code := report(&stderr, err); code != exitFailed || !bytes.Contains(stderr.Bytes(), []byte("hint: Look at the disk")) {
+		t.Errorf("after the store failed the server ends with %d:\n%s", code, &stderr)
+	}
+}
+
 // Whenever the server is killed, what it has acknowledged is there when it
 // starts again, shares with it, and what was under way is there whole or not at
 // all: sent again byte for byte it is taken.
