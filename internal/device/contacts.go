@@ -77,7 +77,7 @@ func (d *Device) Confirm(ctx context.Context, c ConfirmOptions) (*ConfirmResult,
 	if err := d.save(bookFile, book); err != nil {
 		return nil, explain(err, "remember "+answered.Label)
 	}
-	sent, err := d.sendEnvelopes(ctx)
+	sent, err := d.sendEnvelopes(ctx, &SyncResult{})
 	if err != nil {
 		return result, nil //nolint:nilerr // the contact is bound; the next Sync sends its share
 	}
@@ -193,7 +193,7 @@ const resendAfter = 24 * time.Hour
 
 // sendEnvelopes sends the device's half of every bound share that has not been
 // sent, or that nobody acknowledged for long, and says how many.
-func (d *Device) sendEnvelopes(ctx context.Context) (sent int, err error) {
+func (d *Device) sendEnvelopes(ctx context.Context, result *SyncResult) (sent int, err error) {
 	s := d.home.State()
 	book, err := d.book()
 	if err != nil {
@@ -215,8 +215,12 @@ func (d *Device) sendEnvelopes(ctx context.Context) (sent int, err error) {
 			if body == nil {
 				continue
 			}
-			if err := d.sendMessage(ctx, ledger.AccountID(m.Contact.Account), apiv1.Message_KIND_SHARE_ENVELOPE, body); err != nil {
+			taken, err := d.deliver(ctx, ledger.AccountID(m.Contact.Account), apiv1.Message_KIND_SHARE_ENVELOPE, body, result)
+			if err != nil {
 				return sent, err
+			}
+			if !taken {
+				continue
 			}
 			sent++
 			book.Sent[key] = &sentShare{Contact: hex.EncodeToString(m.Contact.Account), At: d.o.Now()}
@@ -335,7 +339,7 @@ func (d *Device) Rebind(ctx context.Context) (*RebindResult, error) {
 			result.Left = append(result.Left, fmt.Sprintf("paper, member %d", m.Number))
 		}
 	}
-	if _, err := d.sendEnvelopes(ctx); err != nil {
+	if _, err := d.sendEnvelopes(ctx, &SyncResult{}); err != nil {
 		return nil, explain(err, "send the new shares")
 	}
 	return result, nil

@@ -67,7 +67,7 @@ func (d *Device) RecoverFinish(ctx context.Context, f FinishOptions) (*FinishRes
 		if err = d.pushRecovered(ctx); err != nil && !errors.Is(err, errRebuild) {
 			return nil, explain(err, "take over the account")
 		}
-		if err == nil && d.hasRecovered(request) {
+		if err = nil; d.hasRecovered(request) {
 			break
 		}
 		if err = d.takeOver(ctx, request, f, result); errors.Is(err, errRebuild) {
@@ -436,11 +436,10 @@ func (d *Device) afterRecovery(ctx context.Context, f FinishOptions, result *Fin
 	if err := d.serverReceipts(ctx); err != nil {
 		return err
 	}
-	if err := d.home.RemovePrivate(recoveryFile); err != nil {
+	if _, err := d.sendEnvelopes(ctx, &SyncResult{}); err != nil {
 		return err
 	}
-	_, err := d.sendEnvelopes(ctx)
-	return err
+	return d.home.RemovePrivate(recoveryFile)
 }
 
 // nextEpoch prepares an epoch like the one in use, splits every live slot there,

@@ -94,7 +94,7 @@ func (d *Device) keepHead(account ledger.AccountID, o *knownOwner, a *ledger.Att
 
 // attestHeld proves to every owner that the share is still here, over the newest
 // head that the owner proved.
-func (d *Device) attestHeld(ctx context.Context) error {
+func (d *Device) attestHeld(ctx context.Context, result *SyncResult) error {
 	all, err := d.home.Held()
 	if err != nil {
 		return err
@@ -107,14 +107,14 @@ func (d *Device) attestHeld(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := d.attestOne(ctx, stored, e); err != nil {
+		if err := d.attestOne(ctx, result, stored, e); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (d *Device) attestOne(ctx context.Context, stored *recordv1.StoredShare, e *recordv1.ShareEnvelope) error {
+func (d *Device) attestOne(ctx context.Context, result *SyncResult, stored *recordv1.StoredShare, e *recordv1.ShareEnvelope) error {
 	head, err := ledger.ParseAttestation(stored.HeadDevice)
 	if err != nil {
 		return err
@@ -137,5 +137,6 @@ func (d *Device) attestOne(ctx context.Context, stored *recordv1.StoredShare, e 
 	if err != nil {
 		return err
 	}
-	return d.sendMessage(ctx, ledger.AccountID(e.Account), apiv1.Message_KIND_CONTACT_ATTESTATION, body)
+	_, err = d.deliver(ctx, ledger.AccountID(e.Account), apiv1.Message_KIND_CONTACT_ATTESTATION, body, result)
+	return err
 }

@@ -27,8 +27,14 @@ type HeldShare struct {
 	Head          ledger.Head // newest that the owner has proved
 }
 
+// askTimeout is how long an operation that works without the server tries to
+// reach it nevertheless.
+const askTimeout = 10 * time.Second
+
 // Held returns the shares that are kept here for others. It does not need the
-// server. While a recovery of the owner is open, the words are shown only when
+// server, and asks it nevertheless whether somebody wants to recover one of the
+// accounts: else whoever tricks a contact who has not synced would get the words
+// at once. While a recovery of the owner is open, the words are shown only when
 // the waiting period of the share's envelope has passed since this device saw the
 // request, or its newest veto: somebody who tricks a contact must wait as well.
 func (d *Device) Held(ctx context.Context) ([]HeldShare, error) {
@@ -39,9 +45,9 @@ func (d *Device) Held(ctx context.Context) ([]HeldShare, error) {
 	if err != nil {
 		return nil, explain(err, "read the shares that are kept here")
 	}
-	seen, err := d.seenRequests()
+	seen, err := d.requestsNow(ctx)
 	if err != nil {
-		return nil, explain(err, "read the recovery requests")
+		return nil, explain(err, "look for recovery requests")
 	}
 	var shares []HeldShare
 	for _, stored := range all {
@@ -80,4 +86,17 @@ func (d *Device) Held(ctx context.Context) ([]HeldShare, error) {
 		shares = append(shares, h)
 	}
 	return shares, ctx.Err()
+}
+
+// requestsNow returns the recovery requests that the server shows, or those that
+// were seen before if it cannot be asked.
+func (d *Device) requestsNow(ctx context.Context) ([]*seenRequest, error) {
+	asking, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	shown, err := d.client.Recoveries(asking, d.identity())
+	if err != nil {
+		return d.seenRequests()
+	}
+	all, _, err := d.noteRequests(shown)
+	return all, err
 }

@@ -187,6 +187,17 @@ func (d *Device) sendMessage(ctx context.Context, to ledger.AccountID, kind apiv
 	return d.client.SendMessage(ctx, d.identity(), &apiv1.Message{To: to[:], Kind: kind, Body: body})
 }
 
+// deliver sends a message, and notes it when the server does not take it: what one
+// person cannot get must not keep everything else from going on.
+func (d *Device) deliver(ctx context.Context, to ledger.AccountID, kind apiv1.Message_Kind, body []byte, result *SyncResult) (bool, error) {
+	err := d.sendMessage(ctx, to, kind, body)
+	if signed(err) {
+		result.note("the server does not take a message to account %v: %v", to.String()[:8], err)
+		return false, nil
+	}
+	return err == nil, err
+}
+
 // answerKey is the key that an invitation's secret gives, and the context that
 // the answer is sealed under.
 func answerKey(secret []byte, owner ledger.AccountID) (*aead.Key, *signing.Context, error) {

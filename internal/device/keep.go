@@ -117,7 +117,7 @@ func (d *Device) takeEnvelope(ctx context.Context, m *apiv1.Message, result *Syn
 	}
 	if stored != nil && len(stored.Share) > 0 {
 		// The owner sends it again, so the receipt did not arrive.
-		return d.sendReceipt(ctx, stored, e)
+		return d.sendReceipt(ctx, result, stored, e)
 	}
 	half, err := d.openHalf(e, e.Halves, credential.Device)
 	if err != nil {
@@ -191,6 +191,11 @@ func (d *Device) takeServerHalf(ctx context.Context, m *apiv1.Message, result *S
 	if err != nil {
 		return err
 	}
+	// The server signs which share this is, not only its half of it: that is one of
+	// the two signatures by which an old share has its successor.
+	if !bytes.Equal(half.ShareKey, e.ShareKey) {
+		return fmt.Errorf("%w: half of another share than the one in the envelope of %s", errWorthless, stored.Owner)
+	}
 	if stored.ServerHalf, err = d.openHalf(e, half.Halves, credential.Server); err != nil {
 		return fmt.Errorf("%w: %w", errWorthless, err)
 	}
@@ -242,7 +247,7 @@ func (d *Device) makeWhole(ctx context.Context, stored *recordv1.StoredShare, re
 		return err
 	}
 	result.Held = append(result.Held, stored.Owner)
-	return d.sendReceipt(ctx, stored, e)
+	return d.sendReceipt(ctx, result, stored, e)
 }
 
 // checkMemberShare wants the share that the envelope is about.
@@ -263,10 +268,15 @@ func checkMemberShare(e *recordv1.ShareEnvelope, binary []byte) error {
 	return nil
 }
 
+// heldSource is by what the slot of a held share is found again.
+func heldSource(e *recordv1.ShareEnvelope) string {
+	return fmt.Sprintf("held/%s/%d/%d", hex.EncodeToString(e.Account), e.Epoch, e.Member)
+}
+
 // keepAsSlot stores the share as an ordinary slot of this account too, so that
 // it comes back when this account is recovered.
 func (d *Device) keepAsSlot(stored *recordv1.StoredShare, e *recordv1.ShareEnvelope) error {
-	source := fmt.Sprintf("held/%s/%d/%d", hex.EncodeToString(e.Account), e.Epoch, e.Member)
+	source := heldSource(e)
 	known, err := d.knownSources()
 	if err != nil {
 		return err
@@ -291,7 +301,7 @@ func (d *Device) keepAsSlot(stored *recordv1.StoredShare, e *recordv1.ShareEnvel
 }
 
 // sendReceipt proves to the owner that the share is whole here.
-func (d *Device) sendReceipt(ctx context.Context, stored *recordv1.StoredShare, e *recordv1.ShareEnvelope) error {
+func (d *Device) sendReceipt(ctx context.Context, result *SyncResult, stored *recordv1.StoredShare, e *recordv1.ShareEnvelope) error {
 	key, err := shareKey(stored, e)
 	if err != nil {
 		return err
@@ -307,7 +317,8 @@ func (d *Device) sendReceipt(ctx context.Context, stored *recordv1.StoredShare, 
 	if err != nil {
 		return err
 	}
-	return d.sendMessage(ctx, account, apiv1.Message_KIND_SHARE_RECEIPT, receipt)
+	_, err = d.deliver(ctx, account, apiv1.Message_KIND_SHARE_RECEIPT, receipt, result)
+	return err
 }
 
 // shareKey is the key that a held share implies. The caller erases it.

@@ -59,11 +59,18 @@ func eraseHeld(shares []*heldShare) {
 // too, where a stop in between has left that out.
 func (d *Device) keepSlots() error {
 	shares, err := d.wholeShares()
-	if err != nil {
+	if err != nil || len(shares) == 0 {
 		return err
 	}
 	defer eraseHeld(shares)
+	known, err := d.knownSources()
+	if err != nil {
+		return err
+	}
 	for _, s := range shares {
+		if len(known[heldSource(s.envelope)]) > 0 {
+			continue
+		}
 		if err := d.keepAsSlot(s.StoredShare, s.envelope); err != nil {
 			return err
 		}

@@ -174,6 +174,11 @@ func (d *Device) refreshRequests(ctx context.Context) (all []*seenRequest, warni
 	if err != nil {
 		return nil, nil, err
 	}
+	return d.noteRequests(shown)
+}
+
+// noteRequests notes what the server shows.
+func (d *Device) noteRequests(shown []*apiv1.Recovery) (all []*seenRequest, warnings []string, err error) {
 	if all, err = d.seenRequests(); err != nil {
 		return nil, nil, err
 	}

@@ -58,13 +58,14 @@ func (d *Device) Sync(ctx context.Context) (*SyncResult, error) {
 		{"go on with this device", func(context.Context, *SyncResult) error { return d.belongs(d.home.State()) }},
 		{"take the server's receipt", func(ctx context.Context, _ *SyncResult) error { return d.serverReceipts(ctx) }},
 		{"deal with messages", d.receive},
+		{"keep the shares of others as slots too", func(context.Context, *SyncResult) error { return d.keepSlots() }},
 		{"send the secrets that were not sent", func(ctx context.Context, _ *SyncResult) error { return d.sendPending(ctx) }},
-		{"send shares to contacts", func(ctx context.Context, _ *SyncResult) error { _, err := d.sendEnvelopes(ctx); return err }},
+		{"send shares to contacts", func(ctx context.Context, r *SyncResult) error { _, err := d.sendEnvelopes(ctx, r); return err }},
 		{"commit the epoch", func(ctx context.Context, r *SyncResult) (err error) { r.Committed, err = d.commit(ctx); return err }},
 		{"forget what has ended", func(context.Context, *SyncResult) error { return d.home.PruneServerShares() }},
 		{"prove the ledger", d.attest},
 		{"forget shares that have a successor", func(_ context.Context, r *SyncResult) error { return d.forgetHeld(r) }},
-		{"prove the shares that are held here", func(ctx context.Context, _ *SyncResult) error { return d.attestHeld(ctx) }},
+		{"prove the shares that are held here", d.attestHeld},
 		{"look for recoveries", d.watchRequests},
 		{"replicate the activity log", d.pullActivity},
 	} {
@@ -123,7 +124,7 @@ func (d *Device) attest(ctx context.Context, result *SyncResult) error {
 	if proof.Head() != s.Head() {
 		return nil // another device wrote meanwhile; the next sync proves that
 	}
-	return d.proveToContacts(ctx, s, own, answer.Attestation)
+	return d.proveToContacts(ctx, s, own, answer.Attestation, result)
 }
 
 func (d *Device) ownAttestation(s *ledger.State) ([]byte, error) {
@@ -173,7 +174,7 @@ func (d *Device) otherCopy(s *ledger.State, b []byte, result *SyncResult) error 
 
 // proveToContacts sends the head that this device and the server both attested to
 // everybody who keeps a share.
-func (d *Device) proveToContacts(ctx context.Context, s *ledger.State, own, server []byte) error {
+func (d *Device) proveToContacts(ctx context.Context, s *ledger.State, own, server []byte, result *SyncResult) error {
 	body, err := canonical.Marshal(&recordv1.ProvedHead{Device: own, Server: server})
 	if err != nil {
 		return err
@@ -186,7 +187,7 @@ func (d *Device) proveToContacts(ctx context.Context, s *ledger.State, own, serv
 				continue
 			}
 			sent[account] = true
-			if err := d.sendMessage(ctx, ledger.AccountID(m.Contact.Account), apiv1.Message_KIND_OWNER_HEAD, body); err != nil {
+			if _, err := d.deliver(ctx, ledger.AccountID(m.Contact.Account), apiv1.Message_KIND_OWNER_HEAD, body, result); err != nil {
 				return err
 			}
 		}
