@@ -123,6 +123,37 @@ func TestAnApprovalLeavesAfterTheContactsOwnWait(t *testing.T) {
 	wantCode(t, err, device.CodeRefused)
 }
 
+func TestWordsAreWithheldFromAContactWhoHasNotSynced(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ctx := context.Background()
+	owner, contacts := w.family("ann", "bob")
+	w.befriend(owner, contacts...)
+	w.newDevice("olivia")
+	shows := func(p *person) bool {
+		t.Helper()
+		held, err := p.Held(ctx)
+		if err != nil || len(held) != 1 {
+			t.Fatalf("%s: %d shares, %v", p.name, len(held), err)
+		}
+		return held[0].Words != ""
+	}
+	if shows(contacts[0]) {
+		t.Error("ann's words are shown")
+	}
+	w.stopServer()
+	if shows(contacts[0]) {
+		t.Error("ann's words are shown once the server is away")
+	}
+	if !shows(contacts[1]) {
+		t.Error("without the server, and without having seen a request, they are shown")
+	}
+	w.wait(3*day + time.Minute)
+	if !shows(contacts[0]) {
+		t.Error("ann's words are withheld for ever")
+	}
+}
+
 func TestAVetoVoidsApprovals(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
