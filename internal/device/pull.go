@@ -30,6 +30,10 @@ func (d *Device) pull(ctx context.Context) error {
 		if errors.Is(err, api.ErrUnknownAccount) && signed(err) {
 			return d.resend(ctx, ledger.Head{})
 		}
+		if errors.Is(err, api.ErrUnknownDevice) && signed(err) && d.keys.Device != 0 {
+			// The server was restored from a copy that is older than this device.
+			return d.introduce(ctx, err)
+		}
 		if err != nil {
 			return err
 		}
@@ -165,6 +169,29 @@ func (d *Device) resend(ctx context.Context, from ledger.Head) error {
 		return err
 	}
 	return d.sendShares(ctx, shares)
+}
+
+// introduce sends what a server lacks that does not know this device any more. It
+// does not say to a stranger how far its ledger goes, so the first append has as
+// many entries as it takes up to the one that added the device, and those that
+// stand already do no harm. unknown is the server's refusal.
+func (d *Device) introduce(ctx context.Context, unknown error) error {
+	own, ok := d.home.State().Device(d.keys.Device)
+	if !ok {
+		return unknown
+	}
+	after, size := own.Added.Sequence, 0
+	for after > 1 {
+		b, err := d.home.Entries(after-1, 1)
+		if err != nil {
+			return err
+		}
+		if size += len(b[0]); size > resendBytes/2 && after < own.Added.Sequence {
+			break
+		}
+		after--
+	}
+	return d.resend(ctx, ledger.Head{Sequence: after})
 }
 
 // recreate sends Genesis again to a server that does not know the account any

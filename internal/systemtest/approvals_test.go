@@ -3,7 +3,9 @@ package systemtest
 import (
 	"context"
 	"errors"
+	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -321,10 +323,42 @@ func TestAnApprovalIsSentAgainToARestoredServer(t *testing.T) {
 	}
 }
 
+// recover has a new device recover an account with the approvals of contacts.
+func (w *world) recover(name string, contacts ...*person) *person {
+	w.t.Helper()
+	fresh, started := w.newDevice(name)
+	for _, c := range contacts {
+		w.request(c)
+	}
+	w.wait(3*day + time.Minute)
+	for _, c := range contacts {
+		w.approve(c, started.Phrase)
+	}
+	if _, err := fresh.RecoverFinish(context.Background(), device.FinishOptions{}); err != nil {
+		w.t.Fatalf("recover finish of %s: %s", name, explained(err))
+	}
+	return fresh
+}
+
+// epochs are those of which somebody keeps a whole share for another.
+func (p *person) epochs(owner *person) (all []uint64) {
+	p.w.t.Helper()
+	held, err := p.Held(context.Background())
+	if err != nil {
+		p.w.t.Fatal(explained(err))
+	}
+	for _, h := range held {
+		if h.Whole && h.Owner == owner.name {
+			all = append(all, h.Epoch)
+		}
+	}
+	slices.Sort(all)
+	return all
+}
+
 func TestContactsFollowTheOwnerThroughARecovery(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	ctx := context.Background()
 	owner, contacts := w.family("ann", "bob", "cleo")
 	w.befriend(owner, contacts...)
 	owner.sync()
@@ -332,52 +366,116 @@ func TestContactsFollowTheOwnerThroughARecovery(t *testing.T) {
 		c.sync()
 	}
 	owner.close()
-	fresh, started := w.newDevice("olivia")
-	for _, c := range contacts[:2] {
-		w.request(c)
-	}
-	w.wait(3*day + time.Minute)
-	for _, c := range contacts[:2] {
-		w.approve(c, started.Phrase)
-	}
-	finished, err := fresh.RecoverFinish(ctx, device.FinishOptions{})
-	if err != nil {
-		t.Fatal(explained(err))
-	}
-	if finished.Epoch != 2 {
-		t.Fatalf("%+v", finished)
-	}
-	epochs := func(c *person) (all []uint64) {
-		held, err := c.Held(ctx)
-		if err != nil {
-			t.Fatal(explained(err))
-		}
-		for _, h := range held {
-			if h.Whole {
-				all = append(all, h.Epoch)
-			}
-		}
-		return all
-	}
+	fresh := w.recover("olivia", contacts[:2]...)
 	// Cleo approved nothing and learns of the new device by the envelope alone:
-	// the root key of the share that she holds signed for it.
+	// the root key of the share that she keeps signed for it.
 	for _, c := range contacts {
 		if r := c.sync(); len(r.Held) != 1 {
 			t.Errorf("%s: held %q, notes %q", c.name, r.Held, r.Notes)
 		}
-		if got := epochs(c); len(got) != 2 {
-			t.Errorf("before the commit %s holds epochs %v", c.name, got)
+		if got := c.epochs(fresh); !slices.Equal(got, []uint64{1, 2}) {
+			t.Errorf("before the commit %s keeps epochs %v", c.name, got)
 		}
 	}
 	r := fresh.sync()
 	if len(r.Committed) != 1 || r.Committed[0] != 2 {
 		t.Fatalf("committed %v, notes %q", r.Committed, r.Notes)
 	}
-	fresh.sync() // proves the head with the commit
 	for _, c := range contacts {
 		c.sync()
-		if got := epochs(c); len(got) != 1 || got[0] != 2 {
-			t.Errorf("after the commit %s holds epochs %v", c.name, got)
+		if got := c.epochs(fresh); !slices.Equal(got, []uint64{2}) {
+			t.Errorf("after the commit %s keeps epochs %v", c.name, got)
 		}
+	}
+}
+
+// Where nothing leads from what a contact has to the new device, people compare
+// again, and the contact keeps the old share.
+func TestADeviceThatCannotBeTracedIsIntroducedAgain(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	owner, contacts := w.family("ann", "bob")
+	w.befriend(owner, contacts...)
+	owner.close()
+	ann := contacts[0]
+	fresh, started := w.newDevice("olivia")
+	for _, c := range contacts {
+		w.request(c)
+	}
+	w.wait(3*day + time.Minute)
+	for _, c := range contacts {
+		w.approve(c, started.Phrase)
+	}
+	before := w.backup()
+	if _, err := fresh.RecoverFinish(context.Background(), device.FinishOptions{}); err != nil {
+		t.Fatal(explained(err))
+	}
+	// The envelopes are lost with an older copy of the server, and the list that
+	// the root key signed with a file.
+	w.restore(before)
+	if err := os.Remove(filepath.Join(fresh.dir, "private", "device-list")); err != nil {
+		t.Fatal(err)
+	}
+	w.wait(2 * day)
+	fresh.sync()
+	r := ann.sync()
+	if len(r.Held) != 0 || !strings.Contains(strings.Join(r.Notes, " "), "new invitation") {
+		t.Fatalf("held %q, notes %q", r.Held, r.Notes)
+	}
+	invited, err := fresh.Invite(context.Background(), "ann")
+	if err != nil {
+		t.Fatal(explained(err))
+	}
+	accepted, err := ann.Accept(context.Background(), invited.Text)
+	if err != nil {
+		t.Fatal(explained(err))
+	}
+	bound, err := fresh.Confirm(context.Background(), device.ConfirmOptions{Contact: "ann", Phrase: accepted.OwnPhrase})
+	if err != nil || !bound.Again {
+		t.Fatalf("%+v, %v", bound, err)
+	}
+	if r := ann.sync(); len(r.Held) != 1 {
+		t.Fatalf("held %q, notes %q", r.Held, r.Notes)
+	}
+	fresh.sync()
+	for range 2 {
+		ann.sync()
+		fresh.sync()
+	}
+	if got := ann.epochs(fresh); !slices.Equal(got, []uint64{1, 2}) {
+		t.Errorf("ann keeps epochs %v", got)
+	}
+}
+
+func TestAContactWhoRecoveredStillHelps(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	olivia, others := w.family("ann", "bob", "cleo")
+	ann := others[0]
+	w.befriend(olivia, others...)
+	friends := []*person{w.person("fay", nil), w.person("gus", nil)}
+	w.befriend(ann, friends...)
+	ann.sync()
+	held, err := ann.Held(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ann.close()
+	ann = w.recover("ann", friends...)
+	again, err := ann.Held(context.Background())
+	if err != nil || len(again) != 1 || again[0].Words != held[0].Words || again[0].Owner != "olivia" {
+		t.Fatalf("%d shares came back, %v", len(again), err)
+	}
+	olivia.sync()
+	ann.sync()
+	if again, err = ann.Held(context.Background()); err != nil || again[0].Head != olivia.Head() {
+		t.Errorf("ann was not shown the newest head: %v", err)
+	}
+	olivia.close()
+	fresh, started := w.newDevice("olivia")
+	w.request(ann)
+	w.wait(3*day + time.Minute)
+	if r := w.approve(ann, started.Phrase); !r.Sent || w.approvals(fresh) != 1 {
+		t.Errorf("%+v, %d approvals", r, w.approvals(fresh))
 	}
 }
