@@ -178,7 +178,7 @@ func (a *app) readField(ctx context.Context, name, file string) (string, error) 
 		return string(text), err
 	}
 	if severalLines(name) {
-		a.note("%s; end with Ctrl-D in a line of its own:", label)
+		a.tell("%s; end with Ctrl-D in a line of its own:", label)
 		return a.readToEnd(ctx)
 	}
 	if !hidden(name) {
@@ -192,7 +192,7 @@ func (a *app) readField(ctx context.Context, name, file string) (string, error) 
 
 // askFields asks for every field; an empty line leaves one out.
 func (a *app) askFields(ctx context.Context, fields []field) error {
-	a.note("Press Enter to leave a field empty.")
+	a.tell("Press Enter to leave a field empty.")
 	for _, f := range fields {
 		if severalLines(f.name) && f.name != "notes" {
 			continue // too long to type; edit takes it from a file

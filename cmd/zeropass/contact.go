@@ -205,15 +205,14 @@ zeropass contact confirm Ann --phrase "academic acid acne acquire acrobat activi
 }
 
 func (a *app) comparePhrases(ctx context.Context, p device.Phrases) (bool, error) {
-	a.clearProgress()
-	a.note("Call %s, or meet. They read their eight words out:", oneLine(p.Contact))
-	a.note("")
-	a.note("  %s", p.Theirs)
-	a.note("")
-	a.note("And you read yours to them, which their screen shows as well:")
-	a.note("")
-	a.note("  %s", p.Owner)
-	a.note("")
+	a.tell("Call %s, or meet. They read their eight words out:", oneLine(p.Contact))
+	a.tell("")
+	a.tell("  %s", p.Theirs)
+	a.tell("")
+	a.tell("And you read yours to them, which their screen shows as well:")
+	a.tell("")
+	a.tell("  %s", p.Owner)
+	a.tell("")
 	return a.askYes(ctx, "Did you hear and see the very same words?")
 }
 

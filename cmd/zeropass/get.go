@@ -40,7 +40,6 @@ zeropass get github.com --field password`,
 			if err != nil {
 				return err
 			}
-			a.clearProgress()
 			if name != "" {
 				return a.showField(item, name)
 			}

@@ -36,7 +36,6 @@ waiting period, like your approval.`,
 			if err != nil {
 				return err
 			}
-			a.clearProgress()
 			shares, err := heldBy(all, strings.Join(args, " "))
 			if err != nil {
 				return err

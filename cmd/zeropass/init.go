@@ -75,7 +75,6 @@ zeropass init --server https://zeropass.example --name Ada --contacts 3-of-5 --w
 			Quorum: contacts.k, Members: contacts.n, WaitingPeriod: time.Duration(waiting),
 			UnlockCost: cost, MousePool: &pool,
 		})
-		a.clearProgress()
 		if err != nil {
 			return err
 		}

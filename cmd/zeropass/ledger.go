@@ -31,7 +31,6 @@ can open its shares, and compare with the server where it can be reached.`,
 				if err != nil {
 					return err
 				}
-				a.clearProgress()
 				if err := a.show(verifyJSON(r), func() { a.showVerified(r) }); err != nil {
 					return err
 				}
@@ -143,7 +142,6 @@ Lines with ! ought to be looked at if that was not you.`,
 			if err != nil {
 				return err
 			}
-			a.clearProgress()
 			return a.show(activityJSON(entries), func() { a.showActivity(entries, all) })
 		})
 	})

@@ -98,7 +98,6 @@ zeropass edit server --field private-key --secret-file id_ed25519`,
 			if err != nil {
 				return err
 			}
-			a.clearProgress()
 			m.apply(cmd, item.Metadata)
 			if name != "" {
 				if err := a.changeField(ctx, item, name, file); err != nil {
@@ -187,7 +186,6 @@ func (a *app) confirmStep(ctx context.Context, yes bool, question string) error 
 	if !a.interactive() {
 		return usage("Say it with --yes.", "this must be confirmed, and there is no terminal to ask on")
 	}
-	a.clearProgress()
 	sure, err := a.askYes(ctx, question)
 	if err == nil && !sure {
 		err = fail(exitFailed, "", "nothing was changed")
@@ -223,7 +221,6 @@ The export itself is not encrypted: delete it when the import is done.`,
 			if err != nil {
 				return err
 			}
-			a.clearProgress()
 			v := struct {
 				Imported int  `json:"imported"`
 				Skipped  int  `json:"skipped"`

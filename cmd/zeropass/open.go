@@ -69,7 +69,7 @@ func (a *app) options(ctx context.Context) device.Options {
 		ConfirmPassphrase: func() ([]byte, error) {
 			a.clearProgress()
 			if a.confirmPassphraseFile == "" && a.interactive() {
-				a.note("This needs your second factor.")
+				a.tell("This needs your second factor.")
 			}
 			passphrase, err := a.knownConfirmPassphrase(ctx)
 			return bytes.Clone(passphrase), err // the device erases it

@@ -16,12 +16,14 @@ import (
 
 // say prints one line of the answer.
 func (a *app) say(format string, args ...any) {
+	a.clearProgress()
 	fmt.Fprintf(a.out, format+"\n", args...)
 }
 
 // note prints one line that is not part of the answer: what a person at the
 // terminal wants to know and a script does not.
 func (a *app) note(format string, args ...any) {
+	a.clearProgress()
 	fmt.Fprintf(a.err, format+"\n", args...)
 }
 
@@ -46,6 +48,7 @@ func (a *app) next(lines ...string) {
 
 // printJSON prints an answer for programs: one object or array.
 func (a *app) printJSON(v any) error {
+	a.clearProgress()
 	encoder := json.NewEncoder(a.out)
 	encoder.SetEscapeHTML(false)
 	encoder.SetIndent("", "  ")

@@ -32,7 +32,6 @@ alone has them.`,
 				if err != nil {
 					return err
 				}
-				a.clearProgress()
 				if a.json {
 					return a.printJSON(struct {
 						Epoch      uint64     `json:"epoch"`

@@ -27,10 +27,22 @@ func (a *app) interactive() bool {
 
 // tty opens the terminal itself, whatever is redirected.
 func (a *app) tty() (*os.File, error) {
+	a.clearProgress()
 	if !a.interactive() {
 		return nil, errNoTerminal
 	}
 	return os.OpenFile("/dev/tty", os.O_RDWR, 0)
+}
+
+// tell prints one line that belongs to a question, where the question is asked.
+func (a *app) tell(format string, args ...any) {
+	tty, err := a.tty()
+	if err != nil {
+		a.note(format, args...)
+		return
+	}
+	fmt.Fprintf(tty, format+"\n", args...)
+	_ = tty.Close()
 }
 
 var errNoTerminal = errors.New("there is no terminal to ask on")
@@ -162,8 +174,8 @@ func (a *app) newPassphrases(ctx context.Context) error {
 		return err
 	}
 	if a.passphraseFile == "" && a.interactive() {
-		a.note("Choose a passphrase for this device. It opens ZeroPass, and it protects")
-		a.note("the files if somebody copies them.")
+		a.tell("Choose a passphrase for this device. It opens ZeroPass, and it protects")
+		a.tell("the files if somebody copies them.")
 	}
 	first, err := a.chooseFor(ctx, a.passphraseFile, "--passphrase-file", "Passphrase")
 	if err != nil {
@@ -171,9 +183,9 @@ func (a *app) newPassphrases(ctx context.Context) error {
 	}
 	a.passphrase = first
 	if a.confirmPassphraseFile == "" && a.interactive() {
-		a.note("")
-		a.note("Choose a second, different one: the confirm passphrase. Showing a secret")
-		a.note("takes both, so nobody who sees you type the first can read anything.")
+		a.tell("")
+		a.tell("Choose a second, different one: the confirm passphrase. Showing a secret")
+		a.tell("takes both, so nobody who sees you type the first can read anything.")
 	}
 	for {
 		second, err := a.chooseFor(ctx, a.confirmPassphraseFile, "--confirm-passphrase-file", "Confirm passphrase")
@@ -187,7 +199,7 @@ func (a *app) newPassphrases(ctx context.Context) error {
 		if a.confirmPassphraseFile != "" {
 			return usage(hintTwoPassphrases, "the passphrase and the confirm passphrase are the same")
 		}
-		a.note("That is the same as the passphrase. It must be another one.")
+		a.tell("That is the same as the passphrase. It must be another one.")
 	}
 }
 
@@ -204,7 +216,7 @@ func (a *app) chooseFor(ctx context.Context, file, flag, what string) ([]byte, e
 			return nil, err
 		}
 		if len(first) == 0 {
-			a.note("It cannot be empty.")
+			a.tell("It cannot be empty.")
 			continue
 		}
 		again, err := a.ask(ctx, what+", again: ", true)
@@ -217,7 +229,7 @@ func (a *app) chooseFor(ctx context.Context, file, flag, what string) ([]byte, e
 		}
 		clear(first)
 		clear(again)
-		a.note("The two were different. Try again.")
+		a.tell("The two were different. Try again.")
 	}
 }
 

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -68,7 +67,6 @@ Run again with the same directory, it shows the same request.`,
 		}
 		options.Passphrase, options.ConfirmPassphrase = a.passphrase, a.confirmPassphrase
 		d, r, err := device.RecoverStart(ctx, a.options(ctx), options)
-		a.clearProgress()
 		if err != nil {
 			return err
 		}
@@ -176,7 +174,6 @@ func (a *app) withRecovery(ctx context.Context, step func(*device.Device) (*devi
 		if err != nil {
 			return err
 		}
-		a.clearProgress()
 		ready = r.Ready && !r.Over || r.Recovered
 		return a.show(recoveryJSON(r), func() {
 			if r.Missing != "" {
@@ -245,7 +242,6 @@ status says which. If it stops anywhere, run it again.`,
 			r, err := d.RecoverFinish(ctx, device.FinishOptions{
 				Insist: insist,
 				HandOver: func(items []device.Item, lost []device.LostItem) error {
-					a.clearProgress()
 					if o.path == "" {
 						return nil
 					}
@@ -262,7 +258,6 @@ status says which. If it stops anywhere, run it again.`,
 			if err != nil {
 				return err
 			}
-			a.clearProgress()
 			return a.showFinished(r, o.path, written)
 		})
 	})
@@ -315,7 +310,7 @@ func (a *app) showFinished(r *device.FinishResult, path string, written bool) er
 		a.say("")
 		a.say("Earlier devices are revoked. Epoch %d still protects everything, with the shares that", r.OldEpoch)
 		a.say("your contacts have; epoch %d takes its place when they have proved the new ones.", r.Epoch)
-		todo := []string{"ask " + cmp.Or(joinNames(r.Bound), "your contacts") + " to run: zeropass sync", "then zeropass sync and zeropass status here"}
+		todo := []string{"ask your contacts to run: zeropass sync", "then zeropass sync and zeropass status here"}
 		if written {
 			todo = append(todo, "delete "+path+" when you do not need it: everybody who opens it can read it")
 		} else {

@@ -178,7 +178,6 @@ at once then with --wait. Until then "zeropass request deny" takes it back.`,
 			if err != nil {
 				return err
 			}
-			a.clearProgress()
 			v := struct {
 				Request requestView `json:"request"`
 				Sent    bool        `json:"sent"`
@@ -202,15 +201,14 @@ at once then with --wait. Until then "zeropass request deny" takes it back.`,
 }
 
 func (a *app) compareRequest(ctx context.Context, r device.RecoveryRequest) (bool, error) {
-	a.clearProgress()
 	for _, line := range wrap(device.SpeakFirst, 78) {
-		a.note("%s", line)
+		a.tell("%s", line)
 	}
-	a.note("")
-	a.note("A new device asks to recover the account of %s. Its eight words:", oneLine(r.Owner))
-	a.note("")
-	a.note("  %s", r.Phrase)
-	a.note("")
+	a.tell("")
+	a.tell("A new device asks to recover the account of %s. Its eight words:", oneLine(r.Owner))
+	a.tell("")
+	a.tell("  %s", r.Phrase)
+	a.tell("")
 	return a.askYes(ctx, "Have you spoken with "+oneLine(r.Owner)+", and did they read these words to you?")
 }
 

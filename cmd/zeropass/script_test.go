@@ -44,11 +44,13 @@ func TestScripts(t *testing.T) {
 			return writePassphrases(env.WorkDir)
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"server":  cmdServer,
-			"code":    cmdCode,
-			"extract": cmdExtract,
-			"until":   cmdUntil,
-			"busy":    cmdBusy,
+			"server":   cmdServer,
+			"code":     cmdCode,
+			"extract":  cmdExtract,
+			"until":    cmdUntil,
+			"withfile": cmdWithFile,
+			"busy":     cmdBusy,
+			"talk":     cmdTalk,
 		},
 	})
 }
@@ -173,7 +175,7 @@ func cmdExtract(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(found[1]+"\n"), 0o600))
 }
 
-// code NUMBER COMMAND...: the command must end with this exit code.
+// code NUMBER COMMAND...: the command must end with this exit code; ? is any.
 func cmdCode(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: code NUMBER COMMAND...")
@@ -185,9 +187,17 @@ func cmdCode(ts *testscript.TestScript, neg bool, args []string) {
 	} else {
 		ts.Check(err)
 	}
-	if strconv.Itoa(got) != args[0] {
+	if args[0] != "?" && strconv.Itoa(got) != args[0] {
 		ts.Fatalf("exit code %d, not %s", got, args[0])
 	}
+}
+
+// withfile VARIABLE FILE: the file's line goes into the variable.
+func cmdWithFile(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: withfile VARIABLE FILE")
+	}
+	ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile(args[1])))
 }
 
 // busy DIR: the home is held open until the script ends.

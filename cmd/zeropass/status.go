@@ -28,7 +28,6 @@ a script can watch over it.`,
 				if err != nil {
 					return err
 				}
-				a.clearProgress()
 				recoverable = s.Recoverable
 				return a.show(statusJSON(s), func() { a.showStatus(s) })
 			})

@@ -2,7 +2,6 @@ package main
 
 import (
 	"slices"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -23,7 +22,6 @@ at any time, and to run again when it was interrupted.`,
 				if err != nil {
 					return err
 				}
-				a.clearProgress()
 				v := struct {
 					Sequence  uint64        `json:"sequence"`
 					Head      string        `json:"head"`
@@ -79,16 +77,4 @@ func (a *app) showSync(r *device.SyncResult) {
 		todo = append(todo, "call "+oneLine(name)+" and run: zeropass contact confirm "+shellQuote(name))
 	}
 	a.next(todo...)
-}
-
-// joinNames joins names for a sentence: Ann, Ben and Cleo.
-func joinNames(names []string) string {
-	clean := make([]string, 0, len(names))
-	for _, name := range names {
-		clean = append(clean, oneLine(name))
-	}
-	if len(clean) < 2 {
-		return strings.Join(clean, "")
-	}
-	return strings.Join(clean[:len(clean)-1], ", ") + " and " + clean[len(clean)-1]
 }
