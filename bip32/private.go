@@ -12,7 +12,9 @@ import (
 // PrivateKey is an extended private key: a private key with a chain code and
 // its place in the tree. Erase it after use.
 type PrivateKey struct {
-	scalar secp256k1.Scalar // 0 once erased
+	// Behind a pointer, so that printing a struct that has a PrivateKey in an
+	// unexported field, where fmt calls no methods, shows an address.
+	scalar *secp256k1.Scalar // 0 once erased
 
 	// public is made together with the private key, since deriving any child
 	// takes it, and so that keys never change.
@@ -22,8 +24,8 @@ type PrivateKey struct {
 // newPrivateKey takes a scalar from 1 to n-1. It copies the scalar.
 func newPrivateKey(scalar *secp256k1.Scalar, from origin) *PrivateKey {
 	k := new(PrivateKey)
-	k.scalar.Set(scalar)
-	k.public.point.ScalarBaseMult(&k.scalar)
+	k.scalar = secp256k1.NewScalarFrom(scalar)
+	k.public.point.ScalarBaseMult(k.scalar)
 	k.public.compressed = [pointSize]byte(k.public.point.CompressedBytes())
 	k.public.origin = from
 	return k
@@ -45,7 +47,7 @@ func (k *PrivateKey) Child(index uint32) (*PrivateKey, error) {
 	defer clear(il[:])
 	defer clear(from.chainCode[:])
 
-	scalar, err := childScalar(&k.scalar, il)
+	scalar, err := childScalar(k.scalar, il)
 	if err != nil {
 		return nil, err
 	}
@@ -60,7 +62,7 @@ func (k *PrivateKey) Derive(path ...uint32) (*PrivateKey, error) {
 	if k.erased() {
 		return nil, ErrErased
 	}
-	current := newCopy(k)
+	current := newPrivateCopy(k)
 	for depth, index := range path {
 		child, err := current.Child(index)
 		current.Erase()
@@ -76,7 +78,8 @@ func (k *PrivateKey) Derive(path ...uint32) (*PrivateKey, error) {
 // BIP32. It panics if k was erased.
 func (k *PrivateKey) Public() *PublicKey {
 	k.mustLive()
-	return newCopy(&k.public)
+	public := k.public
+	return &public
 }
 
 // Bytes returns the private key, 32 bytes big-endian, from 1 to n-1. It is a
@@ -109,9 +112,14 @@ func (k *PrivateKey) ParentFingerprint() [4]byte { return k.public.ParentFingerp
 // Erase overwrites the private key, chain code and all else with zeros. k is
 // of no use afterwards: methods that would need the key return ErrErased or,
 // if they return no error, panic.
-func (k *PrivateKey) Erase() { *k = PrivateKey{} }
+func (k *PrivateKey) Erase() {
+	if k.scalar != nil {
+		k.scalar.Zero()
+	}
+	*k = PrivateKey{}
+}
 
-func (k *PrivateKey) erased() bool { return k.scalar.IsZero() == 1 }
+func (k *PrivateKey) erased() bool { return k.scalar == nil || k.scalar.IsZero() == 1 }
 
 func (k *PrivateKey) mustLive() {
 	if k.erased() {
@@ -144,9 +152,9 @@ func childScalar(parent *secp256k1.Scalar, il *[scalarSize]byte) (*secp256k1.Sca
 	return child, nil
 }
 
-func newCopy[T any](v *T) *T {
-	c := *v
-	return &c
+// newPrivateCopy shares nothing with k, so that either can be erased.
+func newPrivateCopy(k *PrivateKey) *PrivateKey {
+	return &PrivateKey{scalar: secp256k1.NewScalarFrom(k.scalar), public: k.public}
 }
 
 // The methods below stand between a private key and whatever prints values.

@@ -60,7 +60,8 @@ func (k *PublicKey) Child(index uint32) (*PublicKey, error) {
 // Derive walks down the path, one [PublicKey.Child] after the other. The empty
 // path gives a copy of k. Errors are those of Child.
 func (k *PublicKey) Derive(path ...uint32) (*PublicKey, error) {
-	current := newCopy(k)
+	copied := *k
+	current := &copied
 	for depth, index := range path {
 		child, err := current.Child(index)
 		if err != nil {

@@ -5,7 +5,7 @@ import "fmt"
 // encodeWords returns the share as numbers of 10 bits ("Format of the share
 // mnemonic").
 func (s *Share) encodeWords() []uint16 {
-	valueWords := (8*len(s.value) + 9) / 10
+	valueWords := (8*len(s.bytes()) + 9) / 10
 	words := make([]uint16, 0, headerWords+valueWords+checksumWords)
 
 	var ext uint64
@@ -25,8 +25,8 @@ func (s *Share) encodeWords() []uint16 {
 	}
 
 	var acc uint32
-	pending := 10*valueWords - 8*len(s.value) // the padding, in front
-	for _, b := range s.value {
+	pending := 10*valueWords - 8*len(s.bytes()) // the padding, in front
+	for _, b := range s.bytes() {
 		acc = acc<<8 | uint32(b)
 		if pending += 8; pending >= 10 {
 			pending -= 10
@@ -78,7 +78,8 @@ func decodeWords(words []uint16) (*Share, error) {
 	if value[0]>>(10-padding) != 0 {
 		return nil, ErrPadding
 	}
-	share.value = unpackValue(value, padding, share.set.size)
+	unpacked := unpackValue(value, padding, share.set.size)
+	share.value = &unpacked
 	return share, nil
 }
 

@@ -4,7 +4,8 @@ package slip39
 // as a holder may write one by hand.
 func (s *Share) WithThreshold(threshold int) *Share {
 	forged := *s
-	forged.value = s.Value()
+	value := s.Value()
+	forged.value = &value
 	forged.memberThreshold = threshold
 	return &forged
 }

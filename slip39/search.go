@@ -203,7 +203,7 @@ func (set *shareSet) add(input int, s *Share) {
 	}
 	v := set.variants[at]
 	v.inputs = append(v.inputs, input)
-	v.points = append(v.points, point{byte(s.memberIndex), s.value})
+	v.points = append(v.points, point{byte(s.memberIndex), s.bytes()})
 }
 
 // solve finds the candidates for the group shares, then for the encrypted secret.

@@ -18,7 +18,9 @@ type Share struct {
 	groupIndex      int
 	memberIndex     int
 	memberThreshold int
-	value           []byte // nil once erased
+	// Behind a pointer, so that printing a struct that has a Share in an
+	// unexported field, where fmt calls no methods, shows an address.
+	value *[]byte // nil once erased
 }
 
 // setParams are what all shares of one set have in common; equal parameters are
@@ -30,6 +32,14 @@ type setParams struct {
 	groupThreshold    int
 	groupCount        int
 	size              int // bytes of the secret and of every value
+}
+
+// bytes returns the value itself, nil once erased.
+func (s *Share) bytes() []byte {
+	if s.value == nil {
+		return nil
+	}
+	return *s.value
 }
 
 // Identifier returns the 15-bit identifier that all shares of a set carry.
@@ -59,7 +69,7 @@ func (s *Share) MemberThreshold() int { return s.memberThreshold }
 
 // Value returns a copy of the share value, as long as the secret, or nil if the
 // share is erased.
-func (s *Share) Value() []byte { return bytes.Clone(s.value) }
+func (s *Share) Value() []byte { return bytes.Clone(s.bytes()) }
 
 // Equal reports whether both shares have the same parameters, indices and value.
 // Its time does not depend on the values.
@@ -68,12 +78,12 @@ func (s *Share) Equal(t *Share) bool {
 		return s == t
 	}
 	return s.set == t.set && s.groupIndex == t.groupIndex && s.memberIndex == t.memberIndex &&
-		s.memberThreshold == t.memberThreshold && subtle.ConstantTimeCompare(s.value, t.value) == 1
+		s.memberThreshold == t.memberThreshold && subtle.ConstantTimeCompare(s.bytes(), t.bytes()) == 1
 }
 
 // Erase zeroes the value. The share cannot be used afterwards.
 func (s *Share) Erase() {
-	clear(s.value)
+	clear(s.bytes())
 	s.value = nil
 }
 

@@ -100,7 +100,7 @@ func Split(rand io.Reader, secret, passphrase []byte, p Params) (shares [][]*Sha
 		}
 		members := make([]*Share, len(values))
 		for m, value := range values {
-			members[m] = &Share{set: set, groupIndex: g, memberIndex: m, memberThreshold: group.Threshold, value: value}
+			members[m] = &Share{set: set, groupIndex: g, memberIndex: m, memberThreshold: group.Threshold, value: &value}
 		}
 		shares = append(shares, members)
 	}
@@ -156,7 +156,7 @@ func RestoreGroup(shares []*Share, group int) (*Share, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Share{set: set, groupIndex: group, memberThreshold: 1, value: value}, nil
+	return &Share{set: set, groupIndex: group, memberThreshold: 1, value: &value}, nil
 }
 
 // groupShares returns the group shares that exactly the threshold of groups, of
@@ -176,7 +176,7 @@ func groupShares(shares []*Share) (xs []byte, ys [][]byte, err error) {
 		var memberXs []byte
 		var memberYs [][]byte
 		for _, s := range members {
-			memberXs, memberYs = append(memberXs, byte(s.memberIndex)), append(memberYs, s.value)
+			memberXs, memberYs = append(memberXs, byte(s.memberIndex)), append(memberYs, s.bytes())
 		}
 		y, err := recoverValue(memberXs, memberYs)
 		if err != nil {
