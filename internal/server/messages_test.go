@@ -1,0 +1,70 @@
+package server_test
+
+import (
+	"testing"
+
+	apiv1 "zeropass.dev/zeropass/gen/zeropass/api/v1"
+	"zeropass.dev/zeropass/internal/api"
+)
+
+func (a *account) send1(kind apiv1.Message_Kind, to *account, body string) error {
+	return a.client().SendMessage(a.w.t.Context(), a.first().identity(), &apiv1.Message{To: to.id[:], Kind: kind, Body: []byte(body)})
+}
+
+func TestMessages(t *testing.T) {
+	w := newWorld(t)
+	owner, contacts := w.family()
+	contact, stranger := contacts[0], contacts[2]
+	const (
+		answer   = apiv1.Message_KIND_INVITATION_ANSWER
+		envelope = apiv1.Message_KIND_SHARE_ENVELOPE
+		receipt  = apiv1.Message_KIND_SHARE_RECEIPT
+		head     = apiv1.Message_KIND_OWNER_HEAD
+		attests  = apiv1.Message_KIND_CONTACT_ATTESTATION
+	)
+	w.ok(stranger.send1(answer, owner, "answer"))
+	w.ok(contact.send1(receipt, owner, "receipt"))
+	w.ok(contact.send1(attests, owner, "old"))
+	w.ok(contact.send1(attests, owner, "new"))
+	w.ok(owner.send1(envelope, contact, "envelope"))
+	w.ok(owner.send1(head, contact, "head"))
+
+	got := owner.inbox(1)
+	if len(got) != 3 || string(got[2].Body) != "new" || string(got[0].From) != string(stranger.id[:]) || got[0].FromName != stranger.name {
+		t.Fatalf("got %v", got)
+	}
+	for _, wrong := range []struct {
+		from, to *account
+		kind     apiv1.Message_Kind
+	}{
+		{stranger, owner, receipt}, {stranger, owner, attests}, {owner, stranger, envelope}, {owner, stranger, head},
+		{contact, owner, envelope}, {owner, contact, receipt},
+	} {
+		w.refused(wrong.from.send1(wrong.kind, wrong.to, "body"), api.ErrNotAContact)
+	}
+	w.refused(stranger.send1(apiv1.Message_KIND_SERVER_HALF, owner, "half"), api.ErrMalformed)
+	w.refused(stranger.send1(answer, &account{}, "to nobody"), api.ErrUnknownAccount)
+	w.refused(stranger.send1(answer, owner, ""), api.ErrTooLarge)
+	w.refused(stranger.send1(answer, owner, string(make([]byte, api.MessageLimit(answer)+1))), api.ErrTooLarge)
+	lie := &apiv1.Message{To: owner.id[:], Kind: answer, Body: []byte("x"), FromName: "your bank"}
+	w.refused(w.client().SendMessage(t.Context(), stranger.first().identity(), lie), api.ErrMalformed)
+	for range 15 {
+		w.ok(stranger.send1(answer, owner, "again"))
+	}
+	w.refused(stranger.send1(answer, owner, "too often"), api.ErrRateLimited)
+
+	// Every device has its own inbox.
+	second := owner.addDevice()
+	w.ok(w.client().Acknowledge(t.Context(), owner.device(1).identity(), []uint64{got[0].Id, got[1].Id, 1 << 63}))
+	if n := len(owner.inbox(1)); n != 16 {
+		t.Errorf("%d messages for device 1", n)
+	}
+	if n := len(owner.inbox(2)); n != 18 {
+		t.Errorf("%d messages for device 2", n)
+	}
+	w.ok(w.client().Acknowledge(t.Context(), second.identity(), []uint64{got[0].Id}))
+	w.ok(stranger.send1(answer, owner, "there is room again"))
+	if err := w.client().Acknowledge(t.Context(), second.identity(), make([]uint64, 1<<12)); err == nil {
+		t.Error("thousands are acknowledged at once")
+	}
+}

@@ -1,0 +1,198 @@
+package server_test
+
+import (
+	"testing"
+	"time"
+
+	"zeropass.dev/zeropass/canonical"
+	apiv1 "zeropass.dev/zeropass/gen/zeropass/api/v1"
+	"zeropass.dev/zeropass/gen/zeropass/api/v1/apiv1connect"
+	recordv1 "zeropass.dev/zeropass/gen/zeropass/record/v1"
+	"zeropass.dev/zeropass/internal/api"
+	"zeropass.dev/zeropass/ledger"
+)
+
+const (
+	bySign    = apiv1.Confirmation_KEY_SIGN
+	byConfirm = apiv1.Confirmation_KEY_CONFIRM
+)
+
+func TestReveal(t *testing.T) {
+	w := newWorld(t)
+	owner, _ := w.family()
+	d := owner.device(1)
+	owner.store(1, 1, "one")
+	owner.store(1, 2, "two")
+	owner.add(&recordv1.SlotDeleted{Slot: owner.version(1, 1).Slot})
+	for version, want := range map[uint64]string{1: "one", 2: "two"} { // old and deleted ones open until their epoch ends
+		got, err := owner.reveal(d, owner.version(1, version), d.confirms(byConfirm))
+		if w.ok(err); got != want {
+			t.Errorf("version %d is %q, want %q", version, got, want)
+		}
+	}
+	w.restart() // shares are decrypted with the key of the key file
+	_, err := owner.reveal(d, owner.version(1, 1), d.confirms(byConfirm))
+	w.ok(err)
+}
+
+func TestSecondFactor(t *testing.T) {
+	w := newWorld(t)
+	owner, contacts := w.family()
+	d := owner.device(1)
+	owner.store(1, 1, "secret")
+	reveal := func(by *device, confirm func(*apiv1.SignedRequest)) error {
+		_, err := owner.reveal(by, owner.version(1, 1), confirm)
+		return err
+	}
+	w.refused(reveal(d, nil), api.ErrConfirmationMissing)
+	w.refused(reveal(d, d.confirms(bySign)), api.ErrConfirmationWrong)
+	forged := *d
+	forged.confirm = contacts[0].device(1).confirm
+	w.refused(reveal(d, forged.confirms(byConfirm)), api.ErrConfirmationWrong)
+	w.refused(reveal(d, func(r *apiv1.SignedRequest) {
+		other := must(apiRequest(w, d)) // another request's confirmation
+		d.confirms(byConfirm)(other)
+		r.Confirmations = other.Confirmations
+	}), api.ErrConfirmationWrong)
+	w.ok(reveal(d, d.confirms(byConfirm)))
+	w.wait(24 * time.Hour) // wrong ones were counted
+
+	second := owner.addDevice()
+	w.refused(reveal(d, d.confirms(byConfirm)), api.ErrConfirmationWrong)
+	w.ok(reveal(d, second.confirms(bySign)))
+	w.ok(reveal(second, d.confirms(bySign)))
+
+	// A thief who locks the others must wait before the one that is left counts.
+	owner.add(&recordv1.DeviceLocked{Device: 2})
+	w.refused(reveal(d, second.confirms(bySign)), api.ErrConfirmationWrong)
+	refusal := w.refused(reveal(d, d.confirms(byConfirm)), api.ErrPeriodNotOver)
+	if refusal.RetryAfter != waitingPeriod {
+		t.Errorf("retry after %v, want %v", refusal.RetryAfter, waitingPeriod)
+	}
+	w.wait(waitingPeriod)
+	w.ok(reveal(d, d.confirms(byConfirm)))
+	w.refused(reveal(second, d.confirms(bySign)), api.ErrDeviceLocked)
+}
+
+// apiRequest is some other request of a device.
+func apiRequest(w *world, d *device) (*apiv1.SignedRequest, error) {
+	r, _, err := api.NewRequest(apiv1connect.ServerServiceRevealProcedure, w.keys.SignKey(), d.identity(), &apiv1.RevealRequest{}, w.clock(), zeros{})
+	return r, err
+}
+
+type zeros struct{}
+
+func (zeros) Read(b []byte) (int, error) { clear(b); return len(b), nil }
+
+func TestRevealRefused(t *testing.T) {
+	w := newWorld(t)
+	owner, _ := w.family()
+	d := owner.device(1)
+	owner.store(1, 1, "secret")
+	owner.store(2, 1, "secret")
+	ask := func(purpose string, slots ...*apiv1.SlotVersion) error {
+		_, _, err := w.client().Reveal(t.Context(), d.identity(), &apiv1.RevealRequest{Slots: slots, Purpose: purpose}, d.confirms(byConfirm))
+		return err
+	}
+	one, two := owner.version(1, 1), owner.version(2, 1)
+	w.refused(ask(api.PurposeGet, owner.version(3, 1)), api.ErrUnknownSlot)
+	w.refused(ask(api.PurposeGet, owner.version(1, 2)), api.ErrUnknownSlot)
+	w.refused(ask(api.PurposeGet, &apiv1.SlotVersion{Slot: one.Slot, Version: 1, Epoch: 2}), api.ErrUnknownSlot)
+	w.refused(ask(api.PurposeGet, &apiv1.SlotVersion{Slot: []byte("short"), Version: 1, Epoch: 1}), api.ErrMalformed)
+	w.refused(ask(api.PurposeGet, one, two), api.ErrMalformed)
+	w.refused(ask("curiosity", one), api.ErrMalformed)
+	w.refused(ask(api.PurposeExport), api.ErrMalformed)
+	w.refused(ask(api.PurposeExport, one, one), api.ErrMalformed)
+	w.ok(ask(api.PurposeExport, one, two))
+
+	// The seed share is no slot's, whatever one calls it.
+	w.refused(ask(api.PurposeGet, &apiv1.SlotVersion{Slot: make([]byte, 16), Epoch: 1}), api.ErrMalformed)
+}
+
+func TestRevealPolicy(t *testing.T) {
+	w := newWorld(t)
+	owner, _ := w.family()
+	d := owner.device(1)
+	owner.store(1, 1, "secret")
+	reveal := func() error {
+		_, err := owner.reveal(d, owner.version(1, 1), d.confirms(byConfirm))
+		return err
+	}
+	for range 5 {
+		w.ok(reveal())
+	}
+	refusal := w.refused(reveal(), api.ErrRateLimited)
+	if refusal.RetryAfter != time.Hour {
+		t.Errorf("retry after %v, want an hour", refusal.RetryAfter)
+	}
+	w.restart()
+	w.refused(reveal(), api.ErrRateLimited)
+	w.wait(time.Hour)
+	// A stricter policy counts at once.
+	owner.add(&recordv1.PolicyChanged{Policy: &recordv1.Policy{RevealsPerHour: 1, RevealsPerDay: 8}})
+	w.ok(reveal())
+	w.refused(reveal(), api.ErrRateLimited)
+	w.wait(time.Hour)
+	w.ok(reveal())
+	w.wait(time.Hour)
+	w.ok(reveal())
+	w.wait(time.Hour)
+	w.refused(reveal(), api.ErrRateLimited) // eight in a day
+}
+
+// The activity log has the exact requests, chained, before anything leaves.
+func TestActivityLog(t *testing.T) {
+	w := newWorld(t)
+	owner, contacts := w.family()
+	d := owner.device(1)
+	owner.store(1, 1, "secret")
+	n, _ := activityOf(owner)
+	_, err := owner.reveal(d, owner.version(1, 1), d.confirms(byConfirm))
+	w.ok(err)
+	_, err = owner.reveal(d, owner.version(1, 1), contacts[0].device(1).confirms(byConfirm))
+	w.refused(err, api.ErrConfirmationWrong)
+	_, err = owner.reveal(d, owner.version(1, 1), nil)
+	w.refused(err, api.ErrConfirmationMissing)
+
+	entries, head := activityOf(owner)
+	if len(entries) != len(n)+2 {
+		t.Fatalf("%d entries more, want the reveal and the wrong second factor", len(entries)-len(n))
+	}
+	var previous *ledger.Activity
+	for _, activity := range entries {
+		w.ok(activity.Follows(owner.id, previous))
+		previous = activity
+	}
+	if string(head) != string(hashBytes(previous.Hash())) {
+		t.Error("the server names another end of the log")
+	}
+	request, body, err := api.ParseLogged(entries[len(n)].Request())
+	w.ok(err)
+	asked := &apiv1.RevealRequest{}
+	w.ok(canonical.Unmarshal(body, asked))
+	if request.Header.Procedure != apiv1connect.ServerServiceRevealProcedure || asked.Purpose != api.PurposeGet || len(request.Confirmations()) != 1 {
+		t.Errorf("the log has %v, %v", request.Header, asked)
+	}
+	// Of an append it keeps no shares: they are to be destroyed one day.
+	first, body, err := api.ParseLogged(entries[2].Request())
+	if w.ok(err); first.Header.Procedure != apiv1connect.ServerServiceAppendProcedure || len(body) != 0 {
+		t.Errorf("of %s the log has a body of %d bytes", first.Header.Procedure, len(body))
+	}
+	page, err := w.client().ActivityLog(t.Context(), d.identity(), &apiv1.ActivityLogRequest{After: 1 << 63, Nonce: nonce()})
+	if w.ok(err); len(page.Entries) != 0 || page.More {
+		t.Error("there are activities beyond the last")
+	}
+}
+
+func activityOf(a *account) ([]*ledger.Activity, []byte) {
+	a.w.t.Helper()
+	answer, err := a.client().ActivityLog(a.w.t.Context(), a.first().identity(), &apiv1.ActivityLogRequest{Nonce: nonce()})
+	a.w.ok(err)
+	var entries []*ledger.Activity
+	for _, b := range answer.Entries {
+		entries = append(entries, must(ledger.ParseActivity(b)))
+	}
+	return entries, answer.Head
+}
+
+func hashBytes(h ledger.Hash) []byte { return h[:] }
