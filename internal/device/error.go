@@ -45,18 +45,14 @@ func (e *Error) Unwrap() error { return e.Err }
 // Causes that callers tell apart with errors.Is, beside those of packages home,
 // api, client, ledger and recovery.
 var (
-	ErrFork            = errors.New("device: the server shows another history")
-	ErrRevoked         = errors.New("device: this device no longer belongs to the account")
-	ErrRecovering      = errors.New("device: this directory waits for a recovery")
-	ErrNotRecovering   = errors.New("device: no recovery was started here")
-	ErrWaiting         = errors.New("device: the waiting period is not over")
-	ErrPhrase          = errors.New("device: the safety phrases differ")
-	ErrMissingHead     = errors.New("device: the ledger lacks a head that a contact proves")
-	ErrBefore          = errors.New("device: the directory belongs to something else")
-	ErrServerKeys      = errors.New("device: the server has other keys than it had")
-	ErrNotAccepted     = errors.New("device: the server has not accepted it yet")
-	ErrInvitation      = errors.New("device: not a usable invitation")
-	ErrNothingToReveal = errors.New("device: there is nothing to reveal")
+	ErrFork          = errors.New("device: the server shows another history")
+	ErrRevoked       = errors.New("device: this device no longer belongs to the account")
+	ErrRecovering    = errors.New("device: this directory waits for a recovery")
+	ErrNotRecovering = errors.New("device: no recovery was started here")
+	ErrPhrase        = errors.New("device: the safety phrases differ")
+	ErrMissingHead   = errors.New("device: the ledger lacks a head that a contact proves")
+	ErrBefore        = errors.New("device: the directory belongs to something else")
+	ErrInvitation    = errors.New("device: not a usable invitation")
 )
 
 // failure makes an [Error] of its own code.
@@ -91,7 +87,7 @@ func codeOf(err error) Code {
 	case errors.Is(err, client.ErrDishonest), errors.Is(err, ErrFork):
 		return CodeDishonest
 	case errors.Is(err, api.ErrPeriodNotOver), errors.Is(err, api.ErrNotEnoughApprovals), errors.Is(err, api.ErrVetoed),
-		errors.Is(err, api.ErrNotRecoverable), errors.Is(err, ErrWaiting):
+		errors.Is(err, api.ErrNotRecoverable):
 		return CodeNotYet
 	case errors.Is(err, api.ErrUnknownSlot), errors.Is(err, api.ErrUnknownRecovery), errors.Is(err, api.ErrUnknownAccount):
 		return CodeNotFound

@@ -314,5 +314,10 @@ func (d *Device) writable() error {
 	if err := d.stopped(); err != nil {
 		return err
 	}
+	if said, err := d.revoked(); err != nil {
+		return explain(err, "go on with this device")
+	} else if said {
+		return d.revokedError(nil)
+	}
 	return d.belongs(d.home.State())
 }

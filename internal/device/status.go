@@ -120,7 +120,11 @@ func (d *Device) basics(s *ledger.State) (*Status, error) {
 	}
 	st.Fork = f != nil
 	own, ok := s.Device(d.keys.Device)
-	st.Revoked = !ok || own.Status == ledger.Revoked
+	said, err := d.revoked()
+	if err != nil {
+		return nil, err
+	}
+	st.Revoked = !ok || own.Status == ledger.Revoked || said
 	return st, nil
 }
 

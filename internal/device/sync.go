@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"zeropass.dev/zeropass/canonical"
 	apiv1 "zeropass.dev/zeropass/gen/zeropass/api/v1"
 	recordv1 "zeropass.dev/zeropass/gen/zeropass/record/v1"
+	"zeropass.dev/zeropass/internal/api"
 	"zeropass.dev/zeropass/internal/client"
 	"zeropass.dev/zeropass/ledger"
 )
@@ -70,8 +72,11 @@ func (d *Device) Sync(ctx context.Context) (*SyncResult, error) {
 		{"replicate the activity log", d.pullActivity},
 	} {
 		if err := step.do(ctx, result); err != nil {
-			return nil, explain(err, step.doing)
+			return nil, d.noticeRevoked(err, step.doing)
 		}
+	}
+	if err := d.home.RemovePrivate(revokedFile); err != nil {
+		return nil, explain(err, "go on with this device")
 	}
 	result.Head = d.Head()
 	result.Entries = int(result.Head.Sequence - before)
@@ -81,6 +86,34 @@ func (d *Device) Sync(ctx context.Context) (*SyncResult, error) {
 	}
 	result.Sent = max(0, len(pending)-len(left))
 	return result, nil
+}
+
+// revokedFile remembers that the server has signed that this device is revoked. A
+// revoked device is not shown the entry that says so.
+const revokedFile = "revoked"
+
+// noticeRevoked explains an error, and remembers when it means that this device
+// does not belong to the account any more.
+func (d *Device) noticeRevoked(err error, doing string) error {
+	if !signed(err) || !errors.Is(err, api.ErrDeviceRevoked) {
+		return explain(err, doing)
+	}
+	if err := d.save(revokedFile, d.o.Now()); err != nil {
+		return explain(err, doing)
+	}
+	return d.revokedError(err)
+}
+
+func (d *Device) revokedError(cause error) error {
+	return failure(CodeRefused, errors.Join(ErrRevoked, cause),
+		"another device recovered the account or revoked this one: use that one; if it was not you, tell your contacts now. Secrets that this device has not sent are still in its directory",
+		"the server says that device %d no longer belongs to %s", d.keys.Device, d.Name())
+}
+
+// revoked says whether the server has signed that this device is revoked.
+func (d *Device) revoked() (bool, error) {
+	said, err := load[time.Time](d, revokedFile)
+	return said != nil, err
 }
 
 func ignoreRebuild(err error) error {
@@ -155,8 +188,8 @@ func (d *Device) otherCopy(s *ledger.State, b []byte, result *SyncResult) error 
 	if holder.GetKind() != recordv1.Holder_KIND_DEVICE || holder.GetNumber() == d.keys.Device {
 		return nil
 	}
-	if err := s.CheckAttestation(a); err != nil {
-		return nil //nolint:nilerr // a device that this copy does not know yet
+	if s.CheckAttestation(a) != nil {
+		return nil // by a device that this copy does not know yet
 	}
 	head := a.Head()
 	switch {

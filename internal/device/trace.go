@@ -118,7 +118,7 @@ func listedBy(old *recordv1.ShareEnvelope, list *recordv1.DeviceList, device uin
 func (d *Device) traced(signed []byte) (bool, error) {
 	e, err := recovery.ParseEnvelope(signed)
 	if err != nil {
-		return false, nil //nolint:nilerr // what is no envelope leads nowhere
+		return false, nil // what is no envelope leads nowhere
 	}
 	shares, err := d.wholeShares(ledger.AccountID(e.Account))
 	if err != nil {

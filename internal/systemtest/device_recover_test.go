@@ -168,6 +168,14 @@ func TestEverythingComesBack(t *testing.T) {
 
 	ann.reopen()
 	_, err = ann.Sync(context.Background())
+	if !errors.Is(err, device.ErrRevoked) {
+		t.Fatalf("%v", err)
+	}
+	wantCode(t, err, device.CodeRefused)
+	if st, err := ann.Status(context.Background()); err != nil || !st.Revoked || st.Recoverable {
+		t.Fatalf("%+v, %v", st, err)
+	}
+	_, err = ann.Add(context.Background(), login("more", "x"))
 	wantCode(t, err, device.CodeRefused)
 
 	// And a second time, in the second epoch.
