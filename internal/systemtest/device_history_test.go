@@ -29,8 +29,12 @@ func TestARestoredServerEndsComplete(t *testing.T) {
 		t.Fatal(err)
 	}
 	head := ann.Head()
-	for name, data := range map[string][]byte{"older": old, "empty": empty} {
-		w.restore(data)
+	for _, copied := range []struct {
+		name string
+		data []byte
+	}{{"older", old}, {"empty", empty}} {
+		name := copied.name
+		w.restore(copied.data)
 		w.wait(time.Hour)
 		if name == "older" {
 			ann.add("after "+name, "four") // finds out by itself

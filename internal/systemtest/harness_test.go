@@ -97,6 +97,8 @@ func (w *world) start() {
 	w.stop = func() {
 		_ = h.Close()
 		<-served
+		// A connection that looks alive and is not would make the next request fail.
+		http.DefaultTransport.(*http.Transport).CloseIdleConnections()
 		if err := store.Close(); err != nil {
 			w.t.Error(err)
 		}
