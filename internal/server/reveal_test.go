@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"bytes"
 	"testing"
 	"time"
 
@@ -196,3 +197,30 @@ func activityOf(a *account) ([]*ledger.Activity, []byte) {
 }
 
 func hashBytes(h ledger.Hash) []byte { return h[:] }
+
+// The database alone opens nothing: shares are in it neither open nor in the form
+// in which devices sealed them to the server, which its key file opens.
+func TestDatabaseAlone(t *testing.T) {
+	w := newWorld(t)
+	owner, _ := w.family()
+	d := owner.device(1)
+	owner.store(1, 1, "secret")
+	answer, hash, err := w.client().Reveal(t.Context(), d.identity(), &apiv1.RevealRequest{
+		Slots: []*apiv1.SlotVersion{owner.version(1, 1)}, Purpose: api.PurposeExport,
+	}, d.confirms(byConfirm))
+	w.ok(err)
+	opened, err := api.OpenReveal(d.seal, api.RevealPlace{Account: owner.id, Request: hash, Device: 1}, answer.Sealed)
+	w.ok(err)
+	database := w.backup()
+	if !bytes.Contains(database, owner.entries[len(owner.entries)-1].Bytes()[:64]) {
+		t.Fatal("not even the ledger is in the database, so this tests nothing")
+	}
+	if bytes.Contains(database, opened.Shares[0].Share) {
+		t.Error("a share stands open in the database")
+	}
+	for id, share := range owner.sealed {
+		if bytes.Contains(database, share.Sealed) {
+			t.Errorf("the database keeps %v as it was sealed to the server", id)
+		}
+	}
+}
