@@ -92,9 +92,9 @@ type seenRequest struct {
 
 const (
 	requestFile = "request-" // and the id in hexadecimal
-	// maxRequests is how many requests a device follows. Anybody can make them,
-	// and each takes a file.
-	maxRequests = 200
+	// maxRequests is how many open requests a device follows. Anybody can make
+	// them, and each takes a file; a server admits fewer for one account.
+	maxRequests = 1024
 	// forgetAfter is when a request that has ended is forgotten.
 	forgetAfter = 30 * 24 * time.Hour
 )
@@ -201,7 +201,7 @@ func (d *Device) noteRequests(shown []*apiv1.Recovery) (all []*seenRequest, warn
 				warnings = append(warnings, why...)
 				continue
 			}
-			if len(all) >= maxRequests {
+			if openRequests(all) >= maxRequests {
 				warnings = append(warnings, "there are more recovery requests than this device can follow")
 				continue
 			}
@@ -215,6 +215,15 @@ func (d *Device) noteRequests(shown []*apiv1.Recovery) (all []*seenRequest, warn
 	}
 	all, err = d.forgetRequests(all, listed)
 	return all, warnings, err
+}
+
+func openRequests(all []*seenRequest) (open int) {
+	for _, r := range all {
+		if !r.over() {
+			open++
+		}
+	}
+	return open
 }
 
 // concerned says whether a request is for this account, or for one whose share is

@@ -277,6 +277,35 @@ func TestApproveWaits(t *testing.T) {
 	}
 }
 
+func TestAContactsClockIsAhead(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ctx := context.Background()
+	owner := w.person("olivia", func(i *device.InitOptions) { i.WaitingPeriod = time.Second })
+	contacts := []*person{w.person("ann", nil), w.person("bob", nil)}
+	w.befriend(owner, contacts...)
+	ann := contacts[0]
+	ann.close()
+	options := w.options()
+	options.Now = func() time.Time { return w.now().Add(90 * time.Second) }
+	d, err := device.Open(ctx, ann.dir, []byte(passphrase), options)
+	if err != nil {
+		t.Fatal(explained(err))
+	}
+	ann.Device = d
+	fresh, started := w.newDevice("olivia")
+	w.request(ann)
+	w.wait(2 * time.Second)
+	if r := w.approve(ann, started.Phrase); r.Sent || w.approvals(fresh) != 0 {
+		t.Fatalf("by the server's clock it is too early: %+v", r)
+	}
+	w.wait(90 * time.Second)
+	ann.sync()
+	if n := w.approvals(fresh); n != 1 {
+		t.Errorf("%d approvals", n)
+	}
+}
+
 func TestApproveWaitStopsAtAVeto(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
