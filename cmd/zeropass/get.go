@@ -82,7 +82,11 @@ func (a *app) showItem(entry *device.Entry, item *device.Item) {
 	}
 	add("user", m.GetUserName())
 	for _, f := range fieldsOf(item.Secret) {
-		if f.name != "notes" {
+		switch {
+		case f.name == "notes" && !f.own:
+		case f.name == "fido2" && !f.own && f.value != "":
+			add("passkey", "kept; --field fido2 shows it")
+		default:
 			add(f.name, f.value)
 		}
 	}

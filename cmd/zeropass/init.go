@@ -131,7 +131,11 @@ func (a *app) showInit(v initView, waiting time.Duration) {
 	a.say("  directory       %s", v.Home)
 	a.say("  server          %s", v.Server)
 	a.say("  to recover      %d of %s and %s", v.Quorum, count(v.Contacts, "contact"), "a wait of "+duration(waiting))
-	a.say("  randomness      %s", randomness(v))
+	here, there := randomness(v)
+	a.say("  randomness      here: %s", here)
+	if there != "" {
+		a.say("                  server: %s", there)
+	}
 	a.say("")
 	a.say("The Private Master Seed was split and erased. Nobody has it, not even this device.")
 	a.say("It is NOT RECOVERABLE yet: that takes %d of your contacts.", v.Quorum)
@@ -142,17 +146,17 @@ func (a *app) showInit(v initView, waiting time.Duration) {
 	)
 }
 
-// randomness says where the seed came from.
-func randomness(v initView) string {
-	here := "this system's generator alone"
+// randomness says where the seed's two halves came from.
+func randomness(v initView) (here, there string) {
+	here = "this system's generator alone"
 	if v.Movements > 0 {
 		here = "this system's generator and " + count(v.Movements, "mouse movement")
 	}
 	switch {
 	case slices.Contains(v.ServerSources, entropy.SourceHardware):
-		return here + "; the server's system and hardware generators"
+		there = "its system's and its hardware's generators"
 	case len(v.ServerSources) > 0:
-		return here + "; the server's system generator"
+		there = "its system's generator"
 	}
-	return here
+	return here, there
 }

@@ -41,6 +41,7 @@ type mouseModel struct {
 	pool    *entropy.Pool
 	width   int  // of the bar, in characters
 	stopped bool // by Ctrl-C
+	ending  bool
 }
 
 func (m *mouseModel) Init() tea.Cmd { return nil }
@@ -53,14 +54,26 @@ func (m *mouseModel) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 		mouse := msg.Mouse()
 		m.pool.Add(mouse.X, mouse.Y, time.Now())
 		if m.pool.Progress() >= 1 {
-			return m, tea.Quit
+			return m, m.end()
 		}
 	case tea.KeyPressMsg:
 		// In raw mode the terminal sends no signal.
-		m.stopped = msg.String() == "ctrl+c"
-		return m, tea.Quit
+		m.stopped = m.stopped || msg.String() == "ctrl+c"
+		return m, m.end()
 	}
 	return m, nil
+}
+
+// lastMovements is how long the program takes in what a mouse that does not stop
+// at once still sends, so that it is not typed into whatever comes next.
+const lastMovements = 400 * time.Millisecond
+
+func (m *mouseModel) end() tea.Cmd {
+	if m.ending {
+		return nil
+	}
+	m.ending = true
+	return tea.Tick(lastMovements, func(time.Time) tea.Msg { return tea.QuitMsg{} })
 }
 
 func (m *mouseModel) View() tea.View {
@@ -69,10 +82,16 @@ func (m *mouseModel) View() tea.View {
 	b.WriteString("  Your movements are mixed into the randomness of your Private Master Seed,\n")
 	b.WriteString("  on top of what this computer and the server put in.\n\n")
 	b.WriteString("  " + drawBar(m.pool.Progress(), m.width) + "\n\n")
-	b.WriteString("  No mouse? Press any key to go on without; the seed is strong either way.\n")
+	if m.ending {
+		b.WriteString("  Thank you.\n")
+	} else {
+		b.WriteString("  No mouse? Press any key to go on without; the seed is strong either way.\n")
+	}
 	view := tea.NewView(b.String())
 	view.AltScreen = true
-	view.MouseMode = tea.MouseModeAllMotion
+	if !m.ending {
+		view.MouseMode = tea.MouseModeAllMotion
+	}
 	return view
 }
 

@@ -31,8 +31,8 @@ func TestMouseFillsThePool(t *testing.T) {
 	if _, cmd := m.Update(tea.MouseMotionMsg{X: 9, Y: 9}); cmd == nil {
 		t.Error("a full pool does not end it")
 	}
-	if m.stopped {
-		t.Error("a full pool stops the program")
+	if m.stopped || m.View().MouseMode != tea.MouseModeNone {
+		t.Error("a full pool stops the program, or goes on asking")
 	}
 }
 

@@ -165,7 +165,7 @@ func when(t time.Time) string {
 	if t.IsZero() {
 		return "never"
 	}
-	return t.Local().Format("2006-01-02 15:04 MST")
+	return t.Local().Format("2006-01-02 15:04:05 MST")
 }
 
 // jsonTime is a time in JSON: RFC 3339 in UTC, absent when it is not known.

@@ -36,7 +36,7 @@ func drawQR(code *qr.Code, colors bool) string {
 	light := func(x, y int) bool { return y < code.Size+quietZone && !code.Black(x, y) }
 	for y := -quietZone; y < code.Size+quietZone; y += 2 {
 		if colors {
-			out.WriteString("\x1b[97;40m") // light modules in bright white on black
+			out.WriteString("\x1b[38;5;231;48;5;16m") // white and black of the fixed 256 colours
 		}
 		for x := -quietZone; x < code.Size+quietZone; x++ {
 			switch upper, lower := light(x, y), light(x, y+1); {

@@ -37,7 +37,7 @@ func TestDrawnQRReadsBack(t *testing.T) {
 func paint(t *testing.T, drawn string) image.Image {
 	t.Helper()
 	const scale = 4
-	drawn = strings.NewReplacer("\x1b[97;40m", "", "\x1b[0m", "").Replace(drawn)
+	drawn = strings.NewReplacer("\x1b[38;5;231;48;5;16m", "", "\x1b[0m", "").Replace(drawn)
 	rows := strings.Split(strings.TrimSuffix(drawn, "\n"), "\n")
 	width := len([]rune(rows[0]))
 	img := image.NewGray(image.Rect(0, 0, width*scale, 2*len(rows)*scale))

@@ -63,7 +63,7 @@ func newRoot(a *app) *cobra.Command {
 			root.AddCommand(c)
 		}
 	}
-	add("start", initCommand(a), statusCommand(a), syncCommand(a))
+	add("start", demoCommand(a), initCommand(a), statusCommand(a), syncCommand(a))
 	add("secrets", addCommand(a), getCommand(a), listCommand(a), editCommand(a), deleteCommand(a), importCommand(a), exportCommand(a))
 	add("contacts", contactCommand(a), heldCommand(a), requestCommand(a))
 	add("recovery", recoverCommand(a), vetoCommand(a))
