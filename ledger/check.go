@@ -188,6 +188,7 @@ func checkRecord(record *recordv1.Record) (*recovered, error) {
 		c.between("device", kind.DeviceLocked.Device, 1, maxIndex)
 	case *recordv1.Record_DeviceUnlocked:
 		c.between("device", kind.DeviceUnlocked.Device, 1, maxIndex)
+		checkSealedKeys(&c, kind.DeviceUnlocked.Generations, kind.DeviceUnlocked.SeedShares)
 	case *recordv1.Record_DeviceRevoked:
 		c.between("device", kind.DeviceRevoked.Device, 1, maxIndex)
 		c.at("generation", kind.DeviceRevoked.Generation, func(c *checker) { checkGeneration(c, kind.DeviceRevoked.Generation) })
@@ -245,14 +246,19 @@ func checkDeviceKeys(c *checker, k *recordv1.DeviceKeys) {
 func checkDeviceAdded(c *checker, d *recordv1.DeviceAdded) {
 	c.between("device", d.Device, 1, maxIndex)
 	c.at("keys", d.Keys, func(c *checker) { checkDeviceKeys(c, d.Keys) })
-	for _, g := range d.Generations {
+	checkSealedKeys(c, d.Generations, d.SeedShares)
+}
+
+// checkSealedKeys checks what DeviceAdded and DeviceUnlocked bring a device.
+func checkSealedKeys(c *checker, generations []*recordv1.GenerationKeys, seedShares []*recordv1.SealedToEpoch) {
+	for _, g := range generations {
 		c.some("generations.metadata_key", g.MetadataKey)
 	}
-	ascending(c, "generations", d.Generations, (*recordv1.GenerationKeys).GetNumber)
-	for _, s := range d.SeedShares {
+	ascending(c, "generations", generations, (*recordv1.GenerationKeys).GetNumber)
+	for _, s := range seedShares {
 		c.some("seed_shares.sealed", s.Sealed)
 	}
-	ascending(c, "seed_shares", d.SeedShares, (*recordv1.SealedToEpoch).GetEpoch)
+	ascending(c, "seed_shares", seedShares, (*recordv1.SealedToEpoch).GetEpoch)
 }
 
 func checkSealed(c *checker, field string, list []*recordv1.SealedToDevice) {

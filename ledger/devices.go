@@ -128,27 +128,59 @@ func (s *State) deviceAdded(tx *transaction, r *recordv1.DeviceAdded) error {
 	if r.Keys.Generation != s.generation {
 		return refuse(RuleGeneration, "the name is sealed under generation %d, not %d", r.Keys.Generation, s.generation)
 	}
-	if uint64(len(r.Generations)) != s.generation {
-		return refuse(RuleGeneration, "%d generations are sealed to device %d, not %d", len(r.Generations), r.Device, s.generation)
-	}
-	// Numbers ascend from 1, so as many as there are generations are all of them.
-	for _, g := range r.Generations {
-		if g.Number > s.generation || (len(g.DeviceShareKey) > 0) != (g.Number >= s.openSince) {
-			return refuse(RuleGeneration, "generation %d is not sealed as it is in use", g.Number)
-		}
-		put(s, s.deviceKeys, generationDevice{g.Number, r.Device}, sealedKeys{g.MetadataKey, g.DeviceShareKey, tx.author})
-	}
-	epochs := s.writtenEpochs()
-	if len(r.SeedShares) != len(epochs) {
-		return refuse(RuleSealedTo, "%d seed shares are sealed to device %d, not %d", len(r.SeedShares), r.Device, len(epochs))
-	}
-	for i, share := range r.SeedShares {
-		if share.Epoch != epochs[i] {
-			return refuse(RuleSealedTo, "the seed share of epoch %d is sealed to device %d, not that of epoch %d", share.Epoch, r.Device, epochs[i])
-		}
-		put(s, s.seedShares, epochDevice{share.Epoch, r.Device}, sealedShare{share.Sealed, tx.author})
+	if err := s.bring(tx, r.Device, r.Generations, r.SeedShares); err != nil {
+		return err
 	}
 	return s.setDevice(tx, r.Device, r.Keys)
+}
+
+// Missing returns what is not sealed to a device: key generations, and epochs of
+// those in use and prepared whose group 1's share it has not got. Of an active
+// device that is nothing; of a locked one what DeviceUnlocked must bring it; of
+// [State.NextDevice] what DeviceAdded must. Both ascend.
+func (s *State) Missing(device uint64) (generations, epochs []uint64) {
+	if s.inUse == 0 {
+		return nil, nil
+	}
+	for g := uint64(1); g <= s.generation; g++ {
+		if _, ok := s.deviceKeys[generationDevice{g, device}]; !ok {
+			generations = append(generations, g)
+		}
+	}
+	for _, epoch := range s.writtenEpochs() {
+		if _, ok := s.seedShares[epochDevice{epoch, device}]; !ok {
+			epochs = append(epochs, epoch)
+		}
+	}
+	return generations, epochs
+}
+
+// bring takes the keys and shares that are missing to a device, exactly those,
+// with the device-share key of generations where somebody still has it.
+func (s *State) bring(tx *transaction, device uint64, generations []*recordv1.GenerationKeys, shares []*recordv1.SealedToEpoch) error {
+	missing, epochs := s.Missing(device)
+	if len(generations) != len(missing) {
+		return refuse(RuleGeneration, "%d generations are sealed to device %d, not %d", len(generations), device, len(missing))
+	}
+	for i, g := range generations {
+		if g.Number != missing[i] {
+			return refuse(RuleGeneration, "generation %d is sealed to device %d, not %d", g.Number, device, missing[i])
+		}
+		if (len(g.DeviceShareKey) > 0) != (g.Number >= s.openSince) {
+			return refuse(RuleGeneration, "generation %d is not sealed as it is in use", g.Number)
+		}
+		put(s, s.deviceKeys, generationDevice{g.Number, device}, sealedKeys{g.MetadataKey, g.DeviceShareKey, tx.author})
+	}
+	if len(shares) != len(epochs) {
+		return refuse(RuleSealedTo, "%d seed shares are sealed to device %d, not %d", len(shares), device, len(epochs))
+	}
+	for i, share := range shares {
+		if share.Epoch != epochs[i] {
+			return refuse(RuleSealedTo, "the seed share of epoch %d is sealed to device %d, not that of epoch %d", share.Epoch, device, epochs[i])
+		}
+		put(s, s.seedShares, epochDevice{share.Epoch, device}, sealedShare{share.Sealed, tx.author})
+	}
+	return nil
 }
 
 // subject returns another device than the author, in one of the statuses.
@@ -182,6 +214,9 @@ func (s *State) deviceUnlocked(tx *transaction, r *recordv1.DeviceUnlocked) erro
 	if err != nil {
 		return err
 	}
+	if err := s.bring(tx, r.Device, r.Generations, r.SeedShares); err != nil {
+		return err
+	}
 	s.setStatus(tx, d, Active)
 	return nil
 }
@@ -200,32 +235,25 @@ func (s *State) deviceRevoked(tx *transaction, r *recordv1.DeviceRevoked) error 
 	return s.sealGeneration(tx, r.Generation, s.writtenEpochs())
 }
 
-// sealGeneration takes the keys of a generation, sealed to every active device
-// and backed up to exactly these epochs. A locked device may have them sealed
-// to it too: unlocking then finds it complete, and until then the server gives
-// it nothing.
+// sealGeneration takes the keys of a generation, sealed to exactly the active
+// devices and backed up to exactly these epochs. A locked device may be a thief's:
+// it gets nothing new until DeviceUnlocked brings it what it missed.
 func (s *State) sealGeneration(tx *transaction, g *recordv1.KeyGeneration, epochs []uint64) error {
+	if err := s.sealedToActive(g.MetadataKeys); err != nil {
+		return fmt.Errorf("metadata key of generation %d: %w", g.Number, err)
+	}
 	shares := g.DeviceShareKeys
 	if g.Number < s.openSince {
 		if len(shares) > 0 {
 			return refuse(RuleGeneration, "nobody has the device-share key of generation %d any more", g.Number)
 		}
-	} else if err := s.sealedTo(shares, Active, Locked); err != nil {
+	} else if err := s.sealedToActive(shares); err != nil {
 		return fmt.Errorf("device-share key of generation %d: %w", g.Number, err)
-	}
-	if err := s.sealedTo(g.MetadataKeys, Active, Locked); err != nil {
-		return fmt.Errorf("metadata key of generation %d: %w", g.Number, err)
-	}
-	if len(shares) > 0 && len(shares) != len(g.MetadataKeys) {
-		return refuse(RuleSealedTo, "the keys of generation %d are sealed to different devices", g.Number)
 	}
 	for i, k := range g.MetadataKeys {
 		keys := sealedKeys{metadata: k.Sealed, author: tx.author}
 		if len(shares) > 0 {
-			if shares[i].Device != k.Device {
-				return refuse(RuleSealedTo, "the keys of generation %d are sealed to different devices", g.Number)
-			}
-			keys.deviceShare = shares[i].Sealed
+			keys.deviceShare = shares[i].Sealed // of the same device: both lists are the active ones
 		}
 		put(s, s.deviceKeys, generationDevice{g.Number, k.Device}, keys)
 	}
@@ -241,29 +269,22 @@ func (s *State) sealGeneration(tx *transaction, g *recordv1.KeyGeneration, epoch
 	return nil
 }
 
-// sealedTo wants a ciphertext for every active device, and admits none but for
-// devices in these statuses.
-func (s *State) sealedTo(list []*recordv1.SealedToDevice, statuses ...Status) error {
-	active := 0
+// sealedToActive wants a ciphertext for every active device, in the order of
+// their numbers, and for no other.
+func (s *State) sealedToActive(list []*recordv1.SealedToDevice) error {
+	active := s.ActiveDevices()
 	for _, sealed := range list {
 		d, ok := s.devices[sealed.Device]
 		if !ok {
 			return refuse(RuleSealedTo, "there is no device %d", sealed.Device)
 		}
-		admitted := false
-		for _, status := range statuses {
-			admitted = admitted || d.Status == status
-		}
-		if !admitted {
+		if d.Status != Active {
 			return refuse(RuleSealedTo, "device %d is %v", sealed.Device, d.Status)
 		}
-		if d.Status == Active {
-			active++
-		}
 	}
-	// Numbers ascend, so no device was counted twice.
-	if want := len(s.ActiveDevices()); active != want {
-		return refuse(RuleSealedTo, "%d active devices, not all %d", active, want)
+	// Numbers ascend, so as many as there are active devices are all of them.
+	if len(list) != len(active) {
+		return refuse(RuleSealedTo, "%d active devices, not all %d", len(list), len(active))
 	}
 	return nil
 }

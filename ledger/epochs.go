@@ -155,7 +155,7 @@ func (s *State) epochPrepared(tx *transaction, r *recordv1.EpochPrepared) error 
 	if err := s.takeOverGenerations(tx, r); err != nil {
 		return err
 	}
-	if err := s.sealedTo(r.SeedShares, Active); err != nil {
+	if err := s.sealedToActive(r.SeedShares); err != nil {
 		return err
 	}
 	for _, share := range r.SeedShares {

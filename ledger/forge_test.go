@@ -53,6 +53,8 @@ func prepare(w *world) *recordv1.EpochPrepared { return w.epochPrepared(usual) }
 
 func revoke2(w *world) *recordv1.DeviceRevoked { return w.deviceRevoked(2) }
 
+func unlock2(w *world) *recordv1.DeviceUnlocked { return w.deviceUnlocked(2) }
+
 func (w *world) signDeviceList(m *recordv1.EpochPrepared, active []*Device) {
 	m.DeviceListSignature = w.epochs[m.Epoch].root.Sign(DeviceListContext(w.state.Account(), m.Epoch, active))
 }
@@ -139,6 +141,9 @@ var proposalForgeries = []forgery{
 	}),
 	stale("device locked", "G E P:a D D", "L3", edit),
 	stale("device added", "G E P:a D", "D", edit),
+	stale("a generation is made that the unlocked device misses", "G E D D D L2", "X4", func(w *world) []proto.Message {
+		return list(w.deviceUnlocked(2))
+	}),
 	stale("device list changed and back", "G E P:a D D", "L3 U3", edit),
 	stale("epoch prepared", "G E P:a B1 B2 R1 R2 RS", "E E", func(w *world) []proto.Message {
 		return list(&recordv1.PolicyChanged{Policy: &recordv1.Policy{RevealsPerHour: 1, RevealsPerDay: 1}})
@@ -228,18 +233,62 @@ var deviceForgeries = []forgery{
 	record("metadata key not for all", "G E D D", RuleSealedTo, revoke2, func(w *world, m *recordv1.DeviceRevoked) {
 		m.Generation.MetadataKeys = m.Generation.MetadataKeys[1:]
 	}),
-	record("one key for a locked device, the other not", "G E D D D L4", RuleSealedTo, revoke2, func(w *world, m *recordv1.DeviceRevoked) {
-		m.Generation.MetadataKeys = m.Generation.MetadataKeys[:2]
+	record("new generation for a locked device", "G E D D D L4", RuleSealedTo, revoke2, func(w *world, m *recordv1.DeviceRevoked) {
+		m.Generation = w.generation(2, true, []*Device{{Number: 1}, {Number: 3}, {Number: 4}}, 1)
 	}),
-	record("keys for different locked devices", "G E D D D D L4 L5", RuleSealedTo, revoke2, func(w *world, m *recordv1.DeviceRevoked) {
-		m.Generation.MetadataKeys = slices.Delete(m.Generation.MetadataKeys, 2, 3)
-		m.Generation.DeviceShareKeys = slices.Delete(m.Generation.DeviceShareKeys, 3, 4)
+	record("metadata key for a locked device", "G E D D D L4", RuleSealedTo, revoke2, func(w *world, m *recordv1.DeviceRevoked) {
+		m.Generation.MetadataKeys = append(m.Generation.MetadataKeys, &recordv1.SealedToDevice{Device: 4, Sealed: w.sealed()})
+	}),
+	record("device-share key for a locked device", "G E D D D L4", RuleSealedTo, revoke2, func(w *world, m *recordv1.DeviceRevoked) {
+		m.Generation.DeviceShareKeys = append(m.Generation.DeviceShareKeys, &recordv1.SealedToDevice{Device: 4, Sealed: w.sealed()})
+	}),
+	record("metadata key for a locked device in an active one's place", "G E D D D L4", RuleSealedTo, revoke2, func(w *world, m *recordv1.DeviceRevoked) {
+		m.Generation.MetadataKeys[1].Device = 4
 	}),
 	record("no backup", "G E D D", RuleBackup, revoke2, func(w *world, m *recordv1.DeviceRevoked) { m.Generation.Backups = nil }),
 	record("no backup to the prepared epoch", "G E D D E", RuleBackup, revoke2, func(w *world, m *recordv1.DeviceRevoked) {
 		m.Generation.Backups = m.Generation.Backups[:1]
 	}),
 	record("backup to another epoch", "G E D D", RuleBackup, revoke2, func(w *world, m *recordv1.DeviceRevoked) { m.Generation.Backups[0].Epoch = 2 }),
+	record("unlocked without the generation it missed", "G E D D D L2 X3", RuleGeneration, unlock2, func(w *world, m *recordv1.DeviceUnlocked) {
+		m.Generations = nil
+	}),
+	record("unlocked without one of the generations it missed", "G E D D D D L2 X3 X4", RuleGeneration, unlock2, func(w *world, m *recordv1.DeviceUnlocked) {
+		m.Generations = m.Generations[1:]
+	}),
+	record("unlocked with a generation that it has", "G E D D L2", RuleGeneration, unlock2, func(w *world, m *recordv1.DeviceUnlocked) {
+		m.Generations = []*recordv1.GenerationKeys{{Number: 1, MetadataKey: w.sealed(), DeviceShareKey: w.sealed()}}
+	}),
+	record("unlocked with a generation that it has for the one it missed", "G E D D D L2 X3", RuleGeneration, unlock2, func(w *world, m *recordv1.DeviceUnlocked) {
+		m.Generations[0].Number = 1
+	}),
+	record("unlocked with generations out of order", "G E D D D D L2 X3 X4", RuleField, unlock2, func(w *world, m *recordv1.DeviceUnlocked) {
+		slices.Reverse(m.Generations)
+	}),
+	record("unlocked without a device-share key", "G E D D D L2 X3", RuleGeneration, unlock2, func(w *world, m *recordv1.DeviceUnlocked) {
+		m.Generations[0].DeviceShareKey = nil
+	}),
+	record("unlocked without a metadata key", "G E D D D L2 X3", RuleField, unlock2, func(w *world, m *recordv1.DeviceUnlocked) {
+		m.Generations[0].MetadataKey = nil
+	}),
+	record("unlocked without the share of the epoch in use", recoverable+"D D L2 E B1 B2 R1 R2 RS C E", RuleSealedTo, unlock2, func(w *world, m *recordv1.DeviceUnlocked) {
+		m.SeedShares = m.SeedShares[1:]
+	}),
+	record("unlocked without the share of the prepared epoch", "G E D D L2 E", RuleSealedTo, unlock2, func(w *world, m *recordv1.DeviceUnlocked) {
+		m.SeedShares = nil
+	}),
+	record("unlocked with a share that it has", "G E D D E L2", RuleSealedTo, unlock2, func(w *world, m *recordv1.DeviceUnlocked) {
+		m.SeedShares = []*recordv1.SealedToEpoch{{Epoch: 2, Sealed: w.sealed()}}
+	}),
+	record("unlocked with the share of an epoch that is over", "G E D D L2 E E", RuleSealedTo, unlock2, func(w *world, m *recordv1.DeviceUnlocked) {
+		m.SeedShares[0].Epoch = 2
+	}),
+	record("unlocked with an empty share", "G E D D L2 E", RuleField, unlock2, func(w *world, m *recordv1.DeviceUnlocked) {
+		m.SeedShares[0].Sealed = nil
+	}),
+	entry("an unlocked device endorses in the same entry", "G E D D D L2 X3", RuleEndorsement, func(w *world) []proto.Message { return list(w.deviceUnlocked(2)) }, func(w *world, d *draft) {
+		d.endorse(recordv1.Endorsement_ROLE_DEVICE, 2, w.devices[2].sign)
+	}),
 	entry("the subject is the second factor", "G E D D", RuleSecondFactor, func(w *world) []proto.Message { return list(w.deviceRevoked(2)) }, func(w *world, d *draft) {
 		d.endorsers = nil
 		d.endorse(recordv1.Endorsement_ROLE_DEVICE, 2, w.devices[2].sign)
@@ -269,6 +318,9 @@ var epochForgeries = []forgery{
 	}),
 	record("seed share twice", "G", RuleField, prepare, func(w *world, m *recordv1.EpochPrepared) { m.SeedShares = append(m.SeedShares, m.SeedShares[0]) }),
 	record("generation 2 at the start", "G", RuleGeneration, prepare, func(w *world, m *recordv1.EpochPrepared) { m.Generation = 2 }),
+	record("a generation for a locked device", "G E D L2 +72h", RuleSealedTo, prepare, func(w *world, m *recordv1.EpochPrepared) {
+		m.Generations[0] = w.generation(1, true, w.state.Devices(), 2)
+	}),
 	record("no generation", "G", RuleGeneration, prepare, func(w *world, m *recordv1.EpochPrepared) { m.Generations = nil }),
 	record("another generation", "G", RuleGeneration, prepare, func(w *world, m *recordv1.EpochPrepared) { m.Generations[0].Number = 2 }),
 	record("an old generation is missing", "G E D D X3", RuleGeneration, prepare, func(w *world, m *recordv1.EpochPrepared) { m.Generations = m.Generations[1:] }),
@@ -375,9 +427,9 @@ func TestForgeries(t *testing.T) {
 		count     int
 	}{
 		{"place", placeForgeries, 14},
-		{"proposal", proposalForgeries, 30},
-		{"device", deviceForgeries, 30},
-		{"epoch", epochForgeries, 41},
+		{"proposal", proposalForgeries, 31},
+		{"device", deviceForgeries, 45},
+		{"epoch", epochForgeries, 42},
 		{"slot", slotForgeries, 17},
 		{"recovery", recoveryForgeries, 44},
 	} {

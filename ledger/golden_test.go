@@ -21,8 +21,8 @@ var update = flag.Bool("update", false, "write the files of testdata/golden anew
 
 // goldenHistory has every kind of record. Its bytes are frozen: they are what
 // version 1 is.
-const goldenHistory = `G E:1of1+sheet~1h B1 R1 RS RH C D D P:a P:a
-	L2 U2 E T X2 W:a Y:5 S V:r Q:r/H P:b`
+const goldenHistory = `G E:1of1+sheet~1h B1 R1 RS RH C D D D P:a P:a
+	L2 E T X3 U2 X2 W:a Y:5 S V:r Q:r/H P:b`
 
 // TestGolden compares the bytes of one history and of one of each statement with
 // the annotated files, and reads the files back.

@@ -157,7 +157,7 @@ func (w *world) kinds(step string) []proto.Message {
 	case 'L':
 		return list(&recordv1.DeviceLocked{Device: number(rest)})
 	case 'U':
-		return list(&recordv1.DeviceUnlocked{Device: number(rest)})
+		return list(w.deviceUnlocked(number(rest)))
 	case 'X':
 		return list(w.deviceRevoked(number(rest)))
 	case 'P':

@@ -177,8 +177,24 @@ func (w *world) deviceAdded() *recordv1.DeviceAdded {
 	return r
 }
 
+// deviceUnlocked brings the device what it has not got.
+func (w *world) deviceUnlocked(number uint64) *recordv1.DeviceUnlocked {
+	r := &recordv1.DeviceUnlocked{Device: number}
+	for g := uint64(1); g <= w.state.Generation(); g++ {
+		if _, _, _, ok := w.state.GenerationKeys(g, number); !ok {
+			r.Generations = append(r.Generations, &recordv1.GenerationKeys{Number: g, MetadataKey: w.sealed(), DeviceShareKey: w.sealed()})
+		}
+	}
+	for _, epoch := range w.state.writtenEpochs() {
+		if _, _, ok := w.state.SeedShare(epoch, number); !ok {
+			r.SeedShares = append(r.SeedShares, &recordv1.SealedToEpoch{Epoch: epoch, Sealed: w.sealed()})
+		}
+	}
+	return r
+}
+
 func (w *world) deviceRevoked(number uint64) *recordv1.DeviceRevoked {
-	stay := slices.DeleteFunc(w.state.Devices(), func(d *Device) bool { return d.Status == Revoked || d.Number == number })
+	stay := slices.DeleteFunc(w.state.ActiveDevices(), func(d *Device) bool { return d.Number == number })
 	g := w.state.Generation() + 1
 	return &recordv1.DeviceRevoked{Device: number, Generation: w.generation(g, true, stay, w.state.writtenEpochs()...)}
 }

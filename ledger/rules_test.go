@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -211,6 +212,31 @@ func checkEpochs(w *world) {
 	for _, d := range s.Devices() {
 		if _, _, _, ok := s.GenerationKeys(s.generation, d.Number); ok && d.Status == Revoked {
 			w.t.Fatalf("device %d is revoked and has the newest generation's keys", d.Number)
+		}
+		checkSealedTo(w, d)
+	}
+}
+
+// checkSealedTo wants an active device to have everything, and another one to
+// have got nothing by the newest entry.
+func checkSealedTo(w *world, d *Device) {
+	w.t.Helper()
+	generations, epochs := w.state.Missing(d.Number)
+	if d.Status == Active {
+		if len(generations)+len(epochs) > 0 {
+			w.t.Fatalf("device %d is active and misses generations %v and shares of epochs %v", d.Number, generations, epochs)
+		}
+		return
+	}
+	before, epochsBefore := w.before.Missing(d.Number)
+	for _, g := range before {
+		if !slices.Contains(generations, g) {
+			w.t.Fatalf("device %d is %v and got generation %d", d.Number, d.Status, g)
+		}
+	}
+	for _, epoch := range epochsBefore {
+		if slices.Contains(w.state.writtenEpochs(), epoch) && !slices.Contains(epochs, epoch) {
+			w.t.Fatalf("device %d is %v and got the share of epoch %d", d.Number, d.Status, epoch)
 		}
 	}
 }

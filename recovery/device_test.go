@@ -1,14 +1,17 @@
 package recovery
 
 import (
+	"bytes"
 	"crypto/rand"
 	"errors"
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	recordv1 "zeropass.dev/zeropass/gen/zeropass/record/v1"
 	"zeropass.dev/zeropass/home"
+	"zeropass.dev/zeropass/ledger"
 	"zeropass.dev/zeropass/seed"
 	"zeropass.dev/zeropass/signing"
 	"zeropass.dev/zeropass/slip39"
@@ -139,4 +142,76 @@ func TestSeedShareOfAnEarlierEpoch(t *testing.T) {
 	if share, err := d.SeedShare(2); err != nil || !share.Equal(w.epochs[2].device) {
 		t.Errorf("%v", err)
 	}
+}
+
+// What was made while a device was locked opens to it when it is unlocked, and
+// not before.
+func TestDeviceThatWasLocked(t *testing.T) {
+	w := newAccount(t, 84, "one")
+	for number := uint64(2); number <= 3; number++ {
+		w.devices[number] = w.keyring()
+		generations, shares := w.missing(number)
+		w.apply(&recordv1.DeviceAdded{
+			Device: number, Generations: generations, SeedShares: shares,
+			Keys: &recordv1.DeviceKeys{
+				SignKey:    w.devices[number].sign.PublicKey().Bytes(),
+				SealKey:    w.devices[number].seal.PublicKey().Bytes(),
+				ConfirmKey: w.devices[number].confirm.PublicKey().Bytes(),
+				Generation: 1,
+				SealedName: []byte("name"),
+			},
+		})
+		w.apply(&recordv1.DeviceLocked{Device: number})
+		w.now = w.now.Add(73 * time.Hour)
+	}
+	w.prepare(2, 3, false)
+	next := must[*seed.Generation](t)(seed.NewGeneration(w.rand, 2))
+	epochs := []seed.EpochKey{{Epoch: 1, Master: w.epochs[1].master}, {Epoch: 2, Master: w.epochs[2].master}}
+	w.apply(&recordv1.DeviceRevoked{Device: 3, Generation: must[*recordv1.KeyGeneration](t)(
+		next.Seal(w.rand, w.account(), 1, w.state.ActiveDevices(), epochs...))})
+	earlier := w.generation
+	w.generation = next
+
+	d := w.device(2)
+	if share, err := d.SeedShare(2); share != nil || !errors.Is(err, ErrNoShare) {
+		t.Errorf("locked: %v", err)
+	}
+	if key, err := d.MetadataKey(2); key != nil || !errors.Is(err, ErrNoKey) {
+		t.Errorf("locked: %v", err)
+	}
+	generations, shares := w.missing(2)
+	w.apply(&recordv1.DeviceUnlocked{Device: 2, Generations: generations, SeedShares: shares})
+	d = w.device(2)
+	for epoch := uint64(1); epoch <= 2; epoch++ {
+		if share, err := d.SeedShare(epoch); err != nil || !share.Equal(w.epochs[epoch].device) {
+			t.Errorf("unlocked, share of epoch %d: %v", epoch, err)
+		}
+	}
+	for _, g := range []*seed.Generation{earlier, next} {
+		if key, err := d.MetadataKey(g.Number); err != nil || !bytes.Equal(key.Bytes(), g.Metadata.Bytes()) {
+			t.Errorf("unlocked, generation %d: %v", g.Number, err)
+		}
+	}
+	put := w.state.LiveSlots()[0].Put(1)
+	if _, err := d.Share(put); err != nil {
+		t.Errorf("unlocked: %v", err)
+	}
+}
+
+// missing seals to a device what the ledger has not sealed to it.
+func (w *world) missing(device uint64) (generations []*recordv1.GenerationKeys, shares []*recordv1.SealedToEpoch) {
+	w.t.Helper()
+	to := &ledger.Device{Number: device, SealKey: w.devices[device].seal.PublicKey()}
+	numbers, epochs := w.state.Missing(device)
+	for _, number := range numbers {
+		if number != w.generation.Number {
+			w.t.Fatalf("generation %d is missing to device %d", number, device)
+		}
+		generations = append(generations, must[*recordv1.GenerationKeys](w.t)(w.generation.SealTo(w.rand, w.account(), 1, to)))
+	}
+	for _, epoch := range epochs {
+		sealed := must[[]byte](w.t)(seed.SealDeviceShare(w.rand, w.account(), epoch, 1, to, w.epochs[epoch].device))
+		shares = append(shares, &recordv1.SealedToEpoch{Epoch: epoch, Sealed: sealed})
+	}
+	return generations, shares
 }

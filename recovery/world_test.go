@@ -143,7 +143,7 @@ func (w *world) bytes(n int) []byte {
 func (w *world) account() ledger.AccountID { return w.state.Account() }
 
 // draft makes an entry by the newest device, with its confirm key as the second
-// factor where one is needed.
+// factor where one is needed. A device that is added endorses.
 func (w *world) draft(author uint64, kinds ...proto.Message) *ledger.Entry {
 	w.t.Helper()
 	account, head := w.account(), w.state.Head()
@@ -164,6 +164,14 @@ func (w *world) draft(author uint64, kinds ...proto.Message) *ledger.Entry {
 		c := ledger.ProposalContext(account, d.Proposal, d.Records, recordv1.Endorsement_ROLE_CONFIRM, author)
 		d.Proposal.Endorsements = []*recordv1.Endorsement{
 			{Role: recordv1.Endorsement_ROLE_CONFIRM, Device: author, Signature: w.devices[author].confirm.Sign(c)},
+		}
+		for _, record := range records {
+			if added := record.GetDeviceAdded(); added != nil {
+				role := recordv1.Endorsement_ROLE_NEW_DEVICE
+				c := ledger.ProposalContext(account, d.Proposal, d.Records, role, added.Device)
+				signature := w.devices[added.Device].sign.Sign(c)
+				d.Proposal.Endorsements = append(d.Proposal.Endorsements, &recordv1.Endorsement{Role: role, Device: added.Device, Signature: signature})
+			}
 		}
 	}
 	return must[*ledger.Entry](w.t)(d.Sign(w.devices[author].sign))

@@ -62,7 +62,8 @@ func (g *Generation) Erase() {
 // Seal seals the generation's keys to devices, and its metadata key to
 // m/1'/0/number of epochs, for EpochPrepared, DeviceRevoked and Recovered. author
 // is the number of the device that will append the record. The device-share key
-// is sealed to devices alone, and left out if nobody has it. Of the devices only
+// is sealed to devices alone, and left out if nobody has it. The ledger wants the
+// devices to be exactly the active ones, in the order of their numbers; only
 // Number and SealKey are read.
 //
 // Its errors are rand's, and ones that wrap [ErrInput].
@@ -88,8 +89,8 @@ func (g *Generation) Seal(rand io.Reader, account [32]byte, author uint64, devic
 	return sealed, nil
 }
 
-// SealTo seals the generation's keys to one device, for DeviceAdded and
-// Recovered. Its errors are those of [Generation.Seal].
+// SealTo seals the generation's keys to one device, for DeviceAdded,
+// DeviceUnlocked and Recovered. Its errors are those of [Generation.Seal].
 func (g *Generation) SealTo(rand io.Reader, account [32]byte, author uint64, to *ledger.Device) (*recordv1.GenerationKeys, error) {
 	if g.Number == 0 || g.Metadata == nil {
 		return nil, fmt.Errorf("%w: key generation %d is incomplete", ErrInput, g.Number)

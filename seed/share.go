@@ -18,9 +18,9 @@ import (
 const kindSeedShare = "seed-share"
 
 // SealDeviceShare seals group 1's share to a device, of which only Number and
-// SealKey are read, for EpochPrepared, DeviceAdded and Recovered. author is the
-// device that will append the record. Its errors are rand's, slip39.ErrErased, and
-// one that wraps [ErrInput].
+// SealKey are read, for EpochPrepared, DeviceAdded, DeviceUnlocked and Recovered.
+// author is the device that will append the record. Its errors are rand's,
+// slip39.ErrErased, and one that wraps [ErrInput].
 func SealDeviceShare(rand io.Reader, account [32]byte, epoch, author uint64, to *ledger.Device, share *slip39.Share) ([]byte, error) {
 	if to.Number == 0 || to.SealKey == nil {
 		return nil, fmt.Errorf("%w: device %d has no seal key", ErrInput, to.Number)

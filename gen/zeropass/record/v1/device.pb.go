@@ -204,8 +204,8 @@ func (x *SealedToEpoch) GetSealed() []byte {
 	return nil
 }
 
-// KeyGeneration is one metadata key and one device-share key, sealed to every
-// active device; the metadata key also to m/1'/0/number of epochs.
+// KeyGeneration is one metadata key and one device-share key, sealed to exactly
+// the active devices; the metadata key also to m/1'/0/number of epochs.
 type KeyGeneration struct {
 	state           protoimpl.MessageState `protogen:"open.v1"`
 	Number          uint64                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"` // from 1
@@ -335,7 +335,8 @@ func (x *KeyBackup) GetSealed() []byte {
 	return nil
 }
 
-// GenerationKeys are the keys of an existing generation for a new device.
+// GenerationKeys are the keys of an existing generation for a device that has not
+// got them: a new one, or one that was locked.
 type GenerationKeys struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
 	Number         uint64                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
@@ -508,9 +509,13 @@ func (x *DeviceLocked) GetDevice() uint64 {
 	return 0
 }
 
+// DeviceUnlocked brings the device what was not sealed to it while it was locked,
+// and nothing that it has.
 type DeviceUnlocked struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Device        uint64                 `protobuf:"varint,1,opt,name=device,proto3" json:"device,omitempty"`
+	Generations   []*GenerationKeys      `protobuf:"bytes,2,rep,name=generations,proto3" json:"generations,omitempty"`
+	SeedShares    []*SealedToEpoch       `protobuf:"bytes,3,rep,name=seed_shares,json=seedShares,proto3" json:"seed_shares,omitempty"` // group 1's, of the epoch in use and of a prepared one
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -550,6 +555,20 @@ func (x *DeviceUnlocked) GetDevice() uint64 {
 		return x.Device
 	}
 	return 0
+}
+
+func (x *DeviceUnlocked) GetGenerations() []*GenerationKeys {
+	if x != nil {
+		return x.Generations
+	}
+	return nil
+}
+
+func (x *DeviceUnlocked) GetSeedShares() []*SealedToEpoch {
+	if x != nil {
+		return x.SeedShares
+	}
+	return nil
 }
 
 type DeviceRevoked struct {
@@ -647,9 +666,12 @@ const file_zeropass_record_v1_device_proto_rawDesc = "" +
 	"\vseed_shares\x18\x04 \x03(\v2!.zeropass.record.v1.SealedToEpochR\n" +
 	"seedShares\"&\n" +
 	"\fDeviceLocked\x12\x16\n" +
-	"\x06device\x18\x01 \x01(\x04R\x06device\"(\n" +
+	"\x06device\x18\x01 \x01(\x04R\x06device\"\xb2\x01\n" +
 	"\x0eDeviceUnlocked\x12\x16\n" +
-	"\x06device\x18\x01 \x01(\x04R\x06device\"j\n" +
+	"\x06device\x18\x01 \x01(\x04R\x06device\x12D\n" +
+	"\vgenerations\x18\x02 \x03(\v2\".zeropass.record.v1.GenerationKeysR\vgenerations\x12B\n" +
+	"\vseed_shares\x18\x03 \x03(\v2!.zeropass.record.v1.SealedToEpochR\n" +
+	"seedShares\"j\n" +
 	"\rDeviceRevoked\x12\x16\n" +
 	"\x06device\x18\x01 \x01(\x04R\x06device\x12A\n" +
 	"\n" +
@@ -688,12 +710,14 @@ var file_zeropass_record_v1_device_proto_depIdxs = []int32{
 	0, // 3: zeropass.record.v1.DeviceAdded.keys:type_name -> zeropass.record.v1.DeviceKeys
 	5, // 4: zeropass.record.v1.DeviceAdded.generations:type_name -> zeropass.record.v1.GenerationKeys
 	2, // 5: zeropass.record.v1.DeviceAdded.seed_shares:type_name -> zeropass.record.v1.SealedToEpoch
-	3, // 6: zeropass.record.v1.DeviceRevoked.generation:type_name -> zeropass.record.v1.KeyGeneration
-	7, // [7:7] is the sub-list for method output_type
-	7, // [7:7] is the sub-list for method input_type
-	7, // [7:7] is the sub-list for extension type_name
-	7, // [7:7] is the sub-list for extension extendee
-	0, // [0:7] is the sub-list for field type_name
+	5, // 6: zeropass.record.v1.DeviceUnlocked.generations:type_name -> zeropass.record.v1.GenerationKeys
+	2, // 7: zeropass.record.v1.DeviceUnlocked.seed_shares:type_name -> zeropass.record.v1.SealedToEpoch
+	3, // 8: zeropass.record.v1.DeviceRevoked.generation:type_name -> zeropass.record.v1.KeyGeneration
+	9, // [9:9] is the sub-list for method output_type
+	9, // [9:9] is the sub-list for method input_type
+	9, // [9:9] is the sub-list for extension type_name
+	9, // [9:9] is the sub-list for extension extendee
+	0, // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_zeropass_record_v1_device_proto_init() }
