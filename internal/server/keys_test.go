@@ -46,7 +46,7 @@ func TestKeyFile(t *testing.T) {
 	if _, err := server.ReadKeys(path); !errors.Is(err, server.ErrKeyFileAccess) {
 		t.Errorf("readable by a group: %v", err)
 	}
-	if printed := fmt.Sprintf("%v %+v %#v %s", keys, keys, *keys, *keys); strings.Trim(printed, "[secret] ") != "" {
+	if printed := fmt.Sprintf("%v %+v %#v %s", keys, keys, *keys, *keys); printed != "[secret] [secret] [secret] [secret]" {
 		t.Errorf("keys print as %q", printed)
 	}
 }

@@ -12,7 +12,13 @@ import (
 	"zeropass.dev/zeropass/internal/store/storetest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if path := os.Getenv(asWriter); path != "" {
+		write(path)
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 func TestConformance(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) func() store.Store {

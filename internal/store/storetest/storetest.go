@@ -112,7 +112,8 @@ func (s *suite) logged(a *account, request string) store.Spend {
 	return spend
 }
 
-func genesis() (*ledger.Entry, *signing.PrivateKey) {
+// Genesis makes a ledger's first entry and the key of its device.
+func Genesis() (*ledger.Entry, *signing.PrivateKey) {
 	key := must(signing.GenerateKey(rand.Reader))
 	public := func() []byte { return must(signing.GenerateKey(rand.Reader)).PublicKey().Bytes() }
 	seal := func() []byte { return must(hpke.GenerateKey(rand.Reader)).PublicKey().Bytes() }
@@ -127,7 +128,7 @@ func genesis() (*ledger.Entry, *signing.PrivateKey) {
 // create makes an account with this name.
 func (s *suite) create(name string) *account {
 	s.t.Helper()
-	entry, key := genesis()
+	entry, key := Genesis()
 	s.ok(s.Create(s.ctx, store.Creation{Spend: s.spend(), Name: name, NameKey: name, Genesis: entry}))
 	id, _ := entry.Account()
 	return &account{id: id, key: key, head: entry.Head(), time: entry.Time()}
@@ -174,7 +175,7 @@ func testCreate(t *testing.T, s *suite) {
 	_, err = s.Account(s.ctx, ledger.AccountID{1})
 	s.want(err, store.ErrNotFound)
 
-	other, _ := genesis()
+	other, _ := Genesis()
 	s.want(s.Create(s.ctx, store.Creation{Spend: s.spend(), Name: "Ada", NameKey: "ada", Genesis: other}), store.ErrNameTaken)
 	first := must(ledger.ParseEntry(must(s.Entries(s.ctx, a.id, 0, 1, 1))[0]))
 	s.want(s.Create(s.ctx, store.Creation{Spend: s.spend(), Name: "bob", NameKey: "bob", Genesis: first}), store.ErrAccountExists)
