@@ -1,0 +1,64 @@
+package adversary
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+// Result says what parties opened together.
+type Result struct {
+	Opened      []string // names of targets, in their order
+	Keys        int      // strings that were tried as keys
+	Ciphertexts int      // that they were tried on
+	Plaintexts  int      // that came out, and out of combining shares
+}
+
+// maxParties is how many can be put together.
+const maxParties = 64
+
+// Attack puts parties together, opens whatever they can, and returns which of the
+// targets stand in anything that they have or have opened.
+func Attack(ctx context.Context, targets []Target, parties ...*Party) (*Result, error) {
+	if len(parties) == 0 || len(parties) > maxParties {
+		return nil, fmt.Errorf("adversary: %d parties, want 1 to %d", len(parties), maxParties)
+	}
+	for i, t := range targets {
+		if len(t.values) == 0 {
+			return nil, fmt.Errorf("adversary: target %d: %w", i+1, errNoValue)
+		}
+	}
+	all := make([]*knowledge, len(parties))
+	for i, p := range parties {
+		if err := p.close(ctx); err != nil {
+			return nil, err
+		}
+		all[i] = p.known
+	}
+	k := all[0]
+	if len(all) > 1 {
+		k = join(all)
+		if err := k.close(ctx); err != nil {
+			return nil, err
+		}
+	}
+	opened := make([]bool, len(targets))
+	x := newIndex(targets)
+	for _, text := range k.texts {
+		x.search(text, opened)
+	}
+	r := &Result{Keys: len(k.keys), Plaintexts: k.plaintexts}
+	for _, s := range k.sealed {
+		if len(s.contexts) > 0 {
+			r.Ciphertexts++
+		}
+	}
+	for i, t := range targets {
+		if opened[i] {
+			r.Opened = append(r.Opened, t.name)
+		}
+	}
+	return r, nil
+}
+
+var errNoValue = errors.New("nothing in it can be searched for")

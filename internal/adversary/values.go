@@ -1,0 +1,88 @@
+package adversary
+
+import "maps"
+
+// values is what contexts are filled with.
+type values struct {
+	accounts map[string]*account
+	slotKeys map[slotKey]bool
+	requests map[request]bool // of recoveries
+	asked    map[string]bool  // hashes of requests to the server
+	nonces   map[string]bool
+	size     int // grows with every new value
+}
+
+// account is what is known about one account's numbers.
+type account struct {
+	epochs, devices, generations, members map[uint64]bool
+	signKeys                              map[string]bool
+}
+
+// slotKey is a path below m/1'.
+type slotKey struct{ device, counter uint64 }
+
+// request is a request for a recovery.
+type request struct{ account, id, sealKey string }
+
+func newValues() values {
+	return values{
+		accounts: map[string]*account{},
+		slotKeys: map[slotKey]bool{},
+		requests: map[request]bool{},
+		asked:    map[string]bool{},
+		nonces:   map[string]bool{},
+	}
+}
+
+// account returns the account with this id, which it makes known.
+func (v *values) account(id string) *account {
+	if len(id) != 32 {
+		return newAccount()
+	}
+	if v.accounts[id] == nil {
+		v.accounts[id] = newAccount()
+		v.size++
+	}
+	return v.accounts[id]
+}
+
+func newAccount() *account {
+	return &account{
+		epochs: map[uint64]bool{}, devices: map[uint64]bool{}, generations: map[uint64]bool{}, members: map[uint64]bool{},
+		signKeys: map[string]bool{},
+	}
+}
+
+// maxNumber is the greatest number that is taken for one of an account's: a
+// value that stands for something else would make contexts without end.
+const maxNumber = 64
+
+func (v *values) number(set map[uint64]bool, n uint64) {
+	if n >= 1 && n <= maxNumber && !set[n] {
+		set[n] = true
+		v.size++
+	}
+}
+
+func add[K comparable](v *values, set map[K]bool, value K) {
+	if !set[value] {
+		set[value] = true
+		v.size++
+	}
+}
+
+func (v *values) join(o values) {
+	for id, theirs := range o.accounts {
+		ours := v.account(id)
+		maps.Copy(ours.epochs, theirs.epochs)
+		maps.Copy(ours.devices, theirs.devices)
+		maps.Copy(ours.generations, theirs.generations)
+		maps.Copy(ours.members, theirs.members)
+		maps.Copy(ours.signKeys, theirs.signKeys)
+	}
+	maps.Copy(v.slotKeys, o.slotKeys)
+	maps.Copy(v.requests, o.requests)
+	maps.Copy(v.asked, o.asked)
+	maps.Copy(v.nonces, o.nonces)
+	v.size++
+}
