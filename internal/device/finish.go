@@ -58,10 +58,6 @@ func (d *Device) RecoverFinish(ctx context.Context, f FinishOptions) (*FinishRes
 	if err != nil {
 		return nil, err
 	}
-	// Asked for now, because what follows must not stop for want of it.
-	if _, err := d.confirmKey(); err != nil {
-		return nil, err
-	}
 	result := &FinishResult{Account: d.keys.Account, Name: d.Name()}
 	for range attempts {
 		if err = d.pushRecovered(ctx); err != nil && !errors.Is(err, errRebuild) {
@@ -148,6 +144,10 @@ func (d *Device) takeOver(ctx context.Context, request *ledger.RecoveryRequest, 
 		return err
 	}
 	if err := r.openShares(d, request, result); err != nil {
+		return err
+	}
+	// Asked for before anything is handed over or changed: the next epoch needs it.
+	if _, err := d.confirmKey(); err != nil {
 		return err
 	}
 	d.o.Progress(Progress{Step: "rebuilding the Private Master Seed", Done: 2, Total: 5})
@@ -474,27 +474,30 @@ func (d *Device) nextEpoch(ctx context.Context, f FinishOptions, result *FinishR
 // liveItems reveals all live slots. What does not open is listed: it keeps the
 // next epoch from being committed until it is deleted.
 func (d *Device) liveItems(ctx context.Context, s *ledger.State, result *FinishResult) ([]split, error) {
-	lost := map[ledger.SlotID]bool{}
-	for _, l := range result.Lost {
-		lost[l.Slot] = true
-	}
 	var ids []ledger.SlotID
 	for _, slot := range s.LiveSlots() {
-		if !lost[slot.ID] {
-			ids = append(ids, slot.ID)
-		}
+		ids = append(ids, slot.ID)
 	}
 	if len(ids) == 0 {
 		return nil, nil
 	}
-	items, err := d.reveal(ctx, api.PurposeRotation, ids...)
+	all, err := d.revealEach(ctx, api.PurposeRotation, ids...)
 	if err != nil {
 		return nil, err
 	}
+	result.Lost = nil
 	var live []split
 	for i, id := range ids {
 		slot, _ := s.Slot(id)
-		live = append(live, split{id: id, version: slot.Version, epoch: s.NextEpoch(), item: items[i]})
+		if err := all[i].err; err != nil {
+			lost := LostItem{Slot: id, Err: err}
+			if m, err := d.metadata(s, slot.Put(s.InUse().Number)); err == nil {
+				lost.Title = m.Title
+			}
+			result.Lost = append(result.Lost, lost)
+			continue
+		}
+		live = append(live, split{id: id, version: slot.Version, epoch: s.NextEpoch(), item: all[i].item})
 	}
 	return live, nil
 }

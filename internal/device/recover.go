@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	apiv1 "zeropass.dev/zeropass/gen/zeropass/api/v1"
@@ -67,34 +68,41 @@ func RecoverStart(ctx context.Context, o Options, r RecoverOptions) (*Device, *R
 	if r.Name == "" {
 		return nil, nil, failure(CodeUsage, nil, "give the name that the account was made with", "the account to recover is not named")
 	}
-	d, err := openOrBegin(ctx, o, r)
+	d, fresh, err := openOrBegin(ctx, o, r)
 	if err != nil {
 		return nil, nil, err
 	}
 	result, err := d.startRecovery(ctx, r)
 	if err != nil {
 		_ = d.Close()
+		if fresh && signed(err) {
+			// The server takes no request, for want of such an account for one:
+			// nothing but unused keys is here.
+			err = errors.Join(err, os.RemoveAll(r.Dir))
+		}
 		return nil, nil, explain(err, "start the recovery of "+r.Name)
 	}
 	return d, result, nil
 }
 
-func openOrBegin(ctx context.Context, o Options, r RecoverOptions) (*Device, error) {
+// openOrBegin opens the directory of a recovery that was begun, or makes a fresh
+// one.
+func openOrBegin(ctx context.Context, o Options, r RecoverOptions) (d *Device, fresh bool, err error) {
 	h, err := home.Open(r.Dir)
 	if errors.Is(err, home.ErrMissing) {
-		return create(ctx, o, r.Dir, r.ServerURL, r.Name, home.Creation{
+		d, err = create(ctx, o, r.Dir, r.ServerURL, r.Name, home.Creation{
 			Passphrase:        r.Passphrase,
 			ConfirmPassphrase: r.ConfirmPassphrase,
 			WorkFactor:        r.UnlockCost,
 		})
+		return d, true, err
 	}
 	if err != nil {
-		return nil, openError(r.Dir, err)
+		return nil, false, openError(r.Dir, err)
 	}
-	d, err := unlock(h, r.Passphrase, o)
-	if err != nil {
+	if d, err = unlock(h, r.Passphrase, o); err != nil {
 		_ = h.Close()
-		return nil, err
+		return nil, false, err
 	}
 	begun, err := load[initState](d, initFile)
 	if err == nil && (begun != nil || d.home.State() != nil && !d.recovering() || d.Name() != r.Name) {
@@ -102,9 +110,9 @@ func openOrBegin(ctx context.Context, o Options, r RecoverOptions) (*Device, err
 	}
 	if err != nil {
 		_ = d.Close()
-		return nil, explain(err, "go on in "+r.Dir)
+		return nil, false, explain(err, "go on in "+r.Dir)
 	}
-	return d, nil
+	return d, false, nil
 }
 
 func (d *Device) startRecovery(ctx context.Context, r RecoverOptions) (*RecoveryResult, error) {

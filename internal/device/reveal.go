@@ -89,8 +89,31 @@ func (d *Device) explainReveal(err error, what string) error {
 	return explain(err, "reveal "+what)
 }
 
-// reveal returns the items of live slots in the order of the ids.
+// revealed is one slot after a reveal: the item, or why it does not open.
+type revealed struct {
+	item Item
+	err  error
+}
+
+// reveal returns the items of live slots in the order of the ids. One that does
+// not open fails all.
 func (d *Device) reveal(ctx context.Context, purpose string, ids ...ledger.SlotID) ([]Item, error) {
+	all, err := d.revealEach(ctx, purpose, ids...)
+	if err != nil {
+		return nil, err
+	}
+	var items []Item
+	for _, r := range all {
+		if r.err != nil {
+			return nil, r.err
+		}
+		items = append(items, r.item)
+	}
+	return items, nil
+}
+
+// revealEach returns what became of each slot in the order of the ids.
+func (d *Device) revealEach(ctx context.Context, purpose string, ids ...ledger.SlotID) ([]revealed, error) {
 	s := d.home.State()
 	if err := d.alone(s); err != nil {
 		return nil, err
@@ -102,7 +125,7 @@ func (d *Device) reveal(ctx context.Context, purpose string, ids ...ledger.SlotI
 	second := func(r *apiv1.SignedRequest) {
 		api.Confirm(r, apiv1.Confirmation_KEY_CONFIRM, d.keys.Device, confirm)
 	}
-	var items []Item
+	var all []revealed
 	for start := 0; start < len(ids); start += revealBatch {
 		if len(ids) > revealBatch {
 			d.o.Progress(Progress{Step: "revealing", Done: start, Total: len(ids)})
@@ -111,12 +134,12 @@ func (d *Device) reveal(ctx context.Context, purpose string, ids ...ledger.SlotI
 		if err != nil {
 			return nil, err
 		}
-		items = append(items, some...)
+		all = append(all, some...)
 	}
-	return items, nil
+	return all, nil
 }
 
-func (d *Device) revealBatch(ctx context.Context, s *ledger.State, purpose string, ids []ledger.SlotID, second func(*apiv1.SignedRequest)) ([]Item, error) {
+func (d *Device) revealBatch(ctx context.Context, s *ledger.State, purpose string, ids []ledger.SlotID, second func(*apiv1.SignedRequest)) ([]revealed, error) {
 	epoch := s.InUse().Number
 	request := &apiv1.RevealRequest{Purpose: purpose}
 	for _, id := range ids {
@@ -131,20 +154,21 @@ func (d *Device) revealBatch(ctx context.Context, s *ledger.State, purpose strin
 		return nil, err
 	}
 	place := api.RevealPlace{Account: d.keys.Account, Request: hash, Device: d.keys.Device}
-	revealed, err := api.OpenReveal(d.keys.Seal, place, answer.Sealed)
+	opened, err := api.OpenReveal(d.keys.Seal, place, answer.Sealed)
 	if err != nil {
 		return nil, err
 	}
-	defer eraseRevealed(revealed.Shares)
+	defer eraseRevealed(opened.Shares)
 	shares := map[ledger.SlotID][]byte{}
-	for _, r := range revealed.Shares {
+	for _, r := range opened.Shares {
 		if len(r.GetSlot().GetSlot()) != len(ledger.SlotID{}) {
 			return nil, fmt.Errorf("%w: it gives a share of no slot", client.ErrDishonest)
 		}
 		shares[ledger.SlotID(r.Slot.Slot)] = r.Share
 	}
-	return credential.Map(ctx, ids, func(_ context.Context, id ledger.SlotID) (Item, error) {
-		return d.combine(s, id, epoch, shares[id])
+	return credential.Map(ctx, ids, func(_ context.Context, id ledger.SlotID) (revealed, error) {
+		item, err := d.combine(s, id, epoch, shares[id])
+		return revealed{item, err}, nil
 	})
 }
 

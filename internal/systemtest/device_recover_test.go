@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -12,6 +14,7 @@ import (
 
 	recordv1 "zeropass.dev/zeropass/gen/zeropass/record/v1"
 	"zeropass.dev/zeropass/internal/device"
+	"zeropass.dev/zeropass/ledger"
 )
 
 // login is an item with a title and a password.
@@ -245,4 +248,47 @@ func TestRecoveryStopsWhenNobodyTakesTheSecrets(t *testing.T) {
 	}
 	_, err = ann.Sync(context.Background())
 	wantCode(t, err, device.CodeRefused)
+}
+
+func TestRecoverStartThatCannotBe(t *testing.T) {
+	w := newWorld(t)
+	ctx := context.Background()
+	ann := w.person("ann", nil)
+	bob := w.person("bob", nil)
+	bob.close()
+	other := ledger.AccountID{1}
+	good := func() device.RecoverOptions {
+		return device.RecoverOptions{
+			Dir: filepath.Join(t.TempDir(), "new"), ServerURL: w.url(), Name: "ann", UnlockCost: 1,
+			Passphrase: []byte(passphrase), ConfirmPassphrase: []byte(confirmPassphrase),
+		}
+	}
+	for name, c := range map[string]struct {
+		change func(*device.RecoverOptions)
+		code   device.Code
+	}{
+		"no such account":    {func(r *device.RecoverOptions) { r.Name = "anna" }, device.CodeNotFound},
+		"not recoverable":    {func(*device.RecoverOptions) {}, device.CodeNotYet},
+		"another account":    {func(r *device.RecoverOptions) { r.Account = &other }, device.CodeDishonest},
+		"no name":            {func(r *device.RecoverOptions) { r.Name = "" }, device.CodeUsage},
+		"an account's place": {func(r *device.RecoverOptions) { r.Dir, r.Name = bob.dir, "bob" }, device.CodeHome},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := good()
+			c.change(&r)
+			d, _, err := device.RecoverStart(ctx, w.options(), r)
+			if err == nil {
+				_ = d.Close()
+			}
+			wantCode(t, err, c.code)
+			if _, err := os.Stat(r.Dir); err == nil && c.code != device.CodeHome && c.code != device.CodeDishonest {
+				t.Error("a directory is left")
+			}
+		})
+	}
+	if _, err := ann.RecoverFinish(ctx, device.FinishOptions{}); err == nil {
+		t.Error("nothing was to be recovered")
+	} else {
+		wantCode(t, err, device.CodeUsage)
+	}
 }
