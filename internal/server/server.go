@@ -144,6 +144,8 @@ func (s *Server) refuse(procedure string, r *api.Request, now time.Time, err err
 	case errors.As(err, &limit):
 		refusal = api.Refuse(api.ErrRateLimited, "the account's policy allows no more reveals for now")
 		refusal.RetryAfter = limit.RetryAfter
+	case errors.Is(err, context.Canceled):
+		refusal = unavailable // whoever asked has gone
 	default:
 		s.log.Error("a request failed", "procedure", procedure, "error", err)
 		refusal = unavailable
