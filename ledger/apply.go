@@ -171,6 +171,7 @@ func (s *State) makeMaps() {
 	assign(s, &s.seedShares, map[epochDevice]sealedShare{})
 	assign(s, &s.slots, map[SlotID]*Slot{})
 	assign(s, &s.counters, map[uint64]uint64{})
+	assign(s, &s.carried, map[uint64]int{})
 	assign(s, &s.nonces, map[[idSize]byte]bool{})
 	assign(s, &s.vetoes, map[Hash][]Veto{})
 	assign(s, &s.recoveries, map[Hash]Recovery{})

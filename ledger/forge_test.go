@@ -410,6 +410,7 @@ var slotForgeries = []forgery{
 			return w.stage()[0].(*recordv1.SlotPut)
 		},
 		func(w *world, m *recordv1.SlotPut) { history(w, "T"); m.Counter = 100 }),
+	record("larger than a recovery can carry", "G E", RuleCapacity, putOne, func(w *world, m *recordv1.SlotPut) { m.SealedBackupShare = make([]byte, 24<<20-63) }),
 	record("a server's key that was used", "G E S", RuleKeyReused,
 		func(w *world) *recordv1.ServerKeyChanged { m, _ := w.serverKeyChanged(); return m },
 		func(w *world, m *recordv1.ServerKeyChanged) {
@@ -430,7 +431,7 @@ func TestForgeries(t *testing.T) {
 		{"proposal", proposalForgeries, 31},
 		{"device", deviceForgeries, 45},
 		{"epoch", epochForgeries, 42},
-		{"slot", slotForgeries, 17},
+		{"slot", slotForgeries, 18},
 		{"recovery", recoveryForgeries, 44},
 	} {
 		if len(group.forgeries) != group.count {

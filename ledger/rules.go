@@ -102,6 +102,7 @@ const (
 	RuleBothEpochs  Rule = "both-epochs"
 	RuleSlot        Rule = "slot"
 	RuleSlotDeleted Rule = "slot-deleted"
+	RuleCapacity    Rule = "capacity"
 )
 
 // Recovery.
@@ -175,6 +176,7 @@ var ruleTexts = map[Rule]string{
 	RuleBothEpochs:  "while an epoch is prepared, a new version is split in both epochs",
 	RuleSlot:        "there is no such slot",
 	RuleSlotDeleted: "the slot is deleted",
+	RuleCapacity:    "the account's live secrets would no longer fit into a recovery",
 
 	RuleVetoTwice:     "the device has vetoed this request before",
 	RuleRequest:       "the recovery request is not valid here",

@@ -262,6 +262,7 @@ func checkSlots(w *world) {
 			w.t.Fatalf("share %v is required and no entry names it", id)
 		}
 	}
+	checkCarried(w)
 	used := map[uint64]map[uint64]bool{}
 	for _, slot := range s.Slots() {
 		for _, p := range slot.Puts() {
@@ -287,9 +288,31 @@ func checkSlots(w *world) {
 	}
 }
 
+// checkCarried counts anew what a recovery must carry.
+func checkCarried(w *world) {
+	w.t.Helper()
+	s := w.state
+	most := 0
+	for _, epoch := range s.writtenEpochs() {
+		sum := 0
+		for _, slot := range s.LiveSlots() {
+			if p := slot.Put(epoch); p != nil {
+				sum += len(p.SealedBackupShare) + 64
+			}
+		}
+		if s.carried[epoch] != sum {
+			w.t.Fatalf("a recovery in epoch %d carries %d bytes, counted are %d", epoch, sum, s.carried[epoch])
+		}
+		most = max(most, sum)
+	}
+	if used, limit := s.Capacity(); used != most || limit != 24<<20 {
+		w.t.Fatalf("%d of %d bytes are used, not %d", used, limit, most)
+	}
+}
+
 // TestEveryRuleHasText keeps rules and their texts together.
 func TestEveryRuleHasText(t *testing.T) {
-	if len(ruleTexts) != 58 {
+	if len(ruleTexts) != 59 {
 		t.Errorf("%d rules have a text", len(ruleTexts))
 	}
 	seen := map[string]Rule{}

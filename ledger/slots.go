@@ -34,7 +34,8 @@ func (sl *Slot) Put(epoch uint64) *recordv1.SlotPut {
 
 // VersionPut returns a version as it is split in an epoch, nil if it is not.
 func (sl *Slot) VersionPut(version, epoch uint64) *recordv1.SlotPut {
-	for i := len(sl.puts) - 1; i >= 0; i-- {
+	// Versions never descend: behind an older one there is none of this version.
+	for i := len(sl.puts) - 1; i >= 0 && sl.puts[i].Version >= version; i-- {
 		if p := sl.puts[i]; p.Version == version && p.Epoch == epoch {
 			return p
 		}
@@ -131,10 +132,10 @@ func (s *State) slotPut(tx *transaction, r *recordv1.SlotPut) error {
 	changed.Version = r.Version
 	changed.Changed = tx.event()
 	changed.puts = append(slices.Clip(slot.puts), r)
-	put(s, s.slots, id, &changed)
+	s.setSlot(&changed)
 	put(s, s.counters, r.Device, r.Counter)
 	tx.written = append(tx.written, id)
-	return nil
+	return s.checkCapacity(r)
 }
 
 // checkVersion admits the next version in the epoch in use, and there once; and
@@ -170,7 +171,7 @@ func (s *State) slotDeleted(tx *transaction, r *recordv1.SlotDeleted) error {
 	changed := *slot
 	changed.Deleted = true
 	changed.Changed = tx.event()
-	put(s, s.slots, id, &changed)
+	s.setSlot(&changed)
 	return nil
 }
 

@@ -48,6 +48,7 @@ type State struct {
 
 	slots    map[SlotID]*Slot
 	counters map[uint64]uint64 // last used, by device
+	carried  map[uint64]int    // what a recovery must carry, by epoch: of those in use and prepared
 
 	nonces     map[[idSize]byte]bool
 	vetoes     map[Hash][]Veto
@@ -126,6 +127,7 @@ func (s *State) Clone() *State {
 	c.seedShares = maps.Clone(s.seedShares)
 	c.slots = maps.Clone(s.slots)
 	c.counters = maps.Clone(s.counters)
+	c.carried = maps.Clone(s.carried)
 	c.nonces = maps.Clone(s.nonces)
 	c.vetoes = maps.Clone(s.vetoes)
 	c.recoveries = maps.Clone(s.recoveries)
