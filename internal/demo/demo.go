@@ -72,7 +72,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 		report: Report{Dir: o.Dir, Secrets: len(items)},
 	}
 	defer s.end()
-	for _, act := range []func(context.Context) error{s.begin, s.keep, s.befriend, s.lose, s.leave} {
+	for _, act := range []func(context.Context) error{s.begin, s.keep, s.befriend, s.lose, s.leave, s.attack} {
 		if err := act(ctx); err != nil {
 			return nil, err
 		}

@@ -42,6 +42,7 @@ var layers = []string{
 	"internal/device",
 	"internal/adversary",
 	"internal/demo",
+	"internal/crashtest",
 	"internal/systemtest",
 	"cmd/zeropass",
 	"cmd/zeropass-server",
