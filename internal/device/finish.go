@@ -2,20 +2,12 @@ package device
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
-	"strings"
 
-	"google.golang.org/protobuf/proto"
-
-	apiv1 "zeropass.dev/zeropass/gen/zeropass/api/v1"
 	"zeropass.dev/zeropass/home"
-	"zeropass.dev/zeropass/internal/api"
-	"zeropass.dev/zeropass/internal/client"
 	"zeropass.dev/zeropass/ledger"
 	"zeropass.dev/zeropass/recovery"
-	"zeropass.dev/zeropass/slip39"
 )
 
 // LostItem is a slot that a recovery could not open.
@@ -115,23 +107,6 @@ func (d *Device) pushRecovered(ctx context.Context) error {
 	return nil
 }
 
-// released is everything that a recovery works with.
-type released struct {
-	state     *ledger.State
-	entries   []*ledger.Entry
-	approvals []*ledger.Approval
-	sealed    map[ledger.Hash][]byte // shares, by their approval's bytes
-	server    *recovery.Released
-	shares    []*slip39.Share // the server's and the contacts'
-}
-
-func (r *released) erase() {
-	r.server.Erase()
-	for _, share := range r.shares {
-		share.Erase()
-	}
-}
-
 // takeOver goes from the server's release to the Recovered entry.
 func (d *Device) takeOver(ctx context.Context, request *ledger.RecoveryRequest, f FinishOptions, result *FinishResult) error {
 	d.o.Progress(Progress{Step: "taking the ledger", Done: 1, Total: 5})
@@ -163,28 +138,7 @@ func (d *Device) takeOver(ctx context.Context, request *ledger.RecoveryRequest, 
 		return err
 	}
 	d.o.Progress(Progress{Step: "taking over the account", Done: 4, Total: 5})
-	deviceShare, err := recovery.RestoreDeviceShare(r.shares, r.state, epoch)
-	if err != nil {
-		return err
-	}
-	defer deviceShare.Erase()
-	now := d.entryTime(r.state)
-	record, _, err := recovery.NewRecovered(ctx, d.o.Rand, recovery.Recovery{
-		State: r.state, Request: request, Approvals: r.approvals, Now: now,
-		DeviceShare: deviceShare, Backup: backup, Server: r.server, Name: "recovered device",
-	})
-	if err != nil {
-		return err
-	}
-	if err := d.keepDeviceList(keys.Root(), epoch, r.state.NextDevice()); err != nil {
-		return err
-	}
-	b, err := ledger.NewRecord(record)
-	if err != nil {
-		return err
-	}
-	account := r.state.Account()
-	entry, err := ledger.Draft{Account: &account, Previous: r.state.Head(), Time: now, Author: r.state.NextDevice(), Records: [][]byte{b}}.Sign(d.keys.Sign)
+	entry, err := d.recoveredEntry(ctx, request, r, backup)
 	if err != nil {
 		return err
 	}
@@ -198,6 +152,34 @@ func (d *Device) takeOver(ctx context.Context, request *ledger.RecoveryRequest, 
 	return d.pushRecovered(ctx)
 }
 
+// recoveredEntry makes the entry that hands the account to this device, and keeps
+// the device list that the root key signs for contacts.
+func (d *Device) recoveredEntry(ctx context.Context, request *ledger.RecoveryRequest, r *released, backup *recovery.Backup) (*ledger.Entry, error) {
+	deviceShare, err := recovery.RestoreDeviceShare(r.shares, r.state, backup.Epoch())
+	if err != nil {
+		return nil, err
+	}
+	defer deviceShare.Erase()
+	now := d.entryTime(r.state)
+	record, _, err := recovery.NewRecovered(ctx, d.o.Rand, recovery.Recovery{
+		State: r.state, Request: request, Approvals: r.approvals, Now: now,
+		DeviceShare: deviceShare, Backup: backup, Server: r.server, Name: "recovered device",
+	})
+	if err != nil {
+		return nil, err
+	}
+	number := r.state.NextDevice()
+	if err := d.keepDeviceList(backup.Keys().Root(), backup.Epoch(), number); err != nil {
+		return nil, err
+	}
+	b, err := ledger.NewRecord(record)
+	if err != nil {
+		return nil, err
+	}
+	account := r.state.Account()
+	return ledger.Draft{Account: &account, Previous: r.state.Head(), Time: now, Author: number, Records: [][]byte{b}}.Sign(d.keys.Sign)
+}
+
 // adopt stores the ledger that the recovery goes by. If an earlier try stored
 // another one, that stays as evidence.
 func (d *Device) adopt(r *released) error {
@@ -206,181 +188,6 @@ func (d *Device) adopt(r *released) error {
 		err = d.home.ReplaceLedger(r.entries...)
 	}
 	return err
-}
-
-// takeRelease takes the ledger, the approvals and the shares.
-func (d *Device) takeRelease(ctx context.Context, request *ledger.RecoveryRequest) (*released, error) {
-	r := &released{server: recovery.NewReleased(), sealed: map[ledger.Hash][]byte{}}
-	shown, err := d.client.RecoveryStatus(ctx, d.newcomer(), &apiv1.RecoveryStatusRequest{Request: idOf(request)})
-	if err != nil {
-		return nil, err
-	}
-	if err := d.takePages(ctx, request, shown.GetEpoch(), r); err != nil {
-		r.erase()
-		return nil, err
-	}
-	// The ledger after the shares: what it has more than they, the server still has.
-	if err := d.takeLedger(ctx, r); err != nil {
-		r.erase()
-		return nil, err
-	}
-	if e := r.state.InUse(); e == nil || e.Number != shown.GetEpoch() {
-		r.erase()
-		return nil, fmt.Errorf("%w: it released shares of epoch %d, which is not the one in use", client.ErrDishonest, shown.GetEpoch())
-	}
-	return r, nil
-}
-
-func (d *Device) takePages(ctx context.Context, request *ledger.RecoveryRequest, epoch uint64, r *released) error {
-	place := api.ReleasePlace{Account: d.keys.Account, Epoch: epoch, Recovery: request.ID()}
-	for {
-		page, err := d.client.Release(ctx, d.newcomer(), &apiv1.ReleaseRequest{Request: idOf(request), After: place.After})
-		if err != nil {
-			return err
-		}
-		opened, err := api.OpenRelease(d.keys.Seal, place, page.Sealed)
-		if err != nil {
-			return err
-		}
-		err = r.add(place.After == 0, page, opened)
-		clear(opened.SeedShare)
-		eraseRevealed(opened.Shares)
-		if err != nil {
-			return err
-		}
-		if !page.More {
-			return nil
-		}
-		if page.Last <= place.After {
-			return fmt.Errorf("%w: its pages do not go on", client.ErrDishonest)
-		}
-		place.After = page.Last
-	}
-}
-
-func (r *released) add(first bool, page *apiv1.ReleaseAnswer, opened *apiv1.ReleasedShares) error {
-	if first {
-		share, err := slip39.ParseBinary(opened.SeedShare)
-		if err != nil {
-			return fmt.Errorf("%w: its share of the seed is none: %w", client.ErrDishonest, err)
-		}
-		r.shares = append(r.shares, share)
-		for _, given := range page.Approvals {
-			approval, err := ledger.ParseApproval(given.Approval)
-			if err != nil {
-				return fmt.Errorf("%w: it gives an approval that is none: %w", client.ErrDishonest, err)
-			}
-			r.approvals = append(r.approvals, approval)
-			r.sealed[approvalHash(approval)] = given.SealedShare
-		}
-	}
-	for _, s := range opened.Shares {
-		slot := s.GetSlot()
-		if len(slot.GetSlot()) != len(ledger.SlotID{}) {
-			return fmt.Errorf("%w: it gives a share of no slot", client.ErrDishonest)
-		}
-		r.server.Add(slot.Epoch, ledger.SlotID(slot.Slot), slot.Version, s.Share)
-	}
-	return nil
-}
-
-// takeLedger reads the whole ledger from the server, and folds it apart from
-// anything that is stored.
-func (d *Device) takeLedger(ctx context.Context, r *released) error {
-	r.state = &ledger.State{}
-	for {
-		nonce, err := d.nonce()
-		if err != nil {
-			return err
-		}
-		page, err := d.client.Entries(ctx, d.newcomer(), &apiv1.EntriesRequest{After: r.state.Head().Sequence, Nonce: nonce})
-		if err != nil {
-			return err
-		}
-		proof, err := d.serverProof(page.Attestation, nonce)
-		if err != nil {
-			return err
-		}
-		entries, err := parseShown(page.Entries)
-		if err != nil {
-			return err
-		}
-		if err := r.state.Extend(entries...); err != nil {
-			return fmt.Errorf("%w: it shows a ledger that is none: %w", client.ErrDishonest, err)
-		}
-		r.entries = append(r.entries, entries...)
-		if page.More && len(entries) > 0 {
-			continue
-		}
-		if r.state.Account() != d.keys.Account || r.state.Head() != proof.Head() {
-			return fmt.Errorf("%w: the ledger that it shows is not the one that it attests", client.ErrDishonest)
-		}
-		return nil
-	}
-}
-
-// parseShown reads entries that the server shows.
-func parseShown(list [][]byte) ([]*ledger.Entry, error) {
-	var entries []*ledger.Entry
-	for _, b := range list {
-		e, err := ledger.ParseEntry(b)
-		if errors.Is(err, ledger.ErrNewer) {
-			return nil, err
-		}
-		if err != nil {
-			return nil, fmt.Errorf("%w: it shows an entry that is none: %w", client.ErrDishonest, err)
-		}
-		entries = append(entries, e)
-	}
-	return entries, nil
-}
-
-// checkHeads keeps the approvals that count and stops at a ledger that lacks what
-// they prove, unless the owner insists.
-func (r *released) checkHeads(request *ledger.RecoveryRequest, insist bool, result *FinishResult) error {
-	heads, err := recovery.CheckHeads(r.state, request, r.approvals)
-	result.Discarded, result.Gap = nil, nil
-	for _, d := range heads.Discarded {
-		result.Discarded = append(result.Discarded, fmt.Sprintf("of member %d: %s", d.Approval.Holder().GetNumber(), d.Reason))
-	}
-	for _, m := range heads.Missing {
-		result.Gap = append(result.Gap, m.String())
-	}
-	r.approvals = heads.Kept
-	var missing *recovery.MissingHeadError
-	if errors.As(err, &missing) && !insist {
-		return &Error{
-			Code:    CodeDishonest,
-			Message: fmt.Sprintf("the server does not show the whole ledger: it ends with entry %d, but %s", missing.Shown.Sequence, strings.Join(result.Gap, "; ")),
-			Hint:    "ask whoever runs the server for the rest; if it is lost for good, recover finish --insist goes on without what came later",
-			Err:     errors.Join(ErrMissingHead, err),
-		}
-	}
-	if err != nil && missing == nil {
-		return err
-	}
-	return nil
-}
-
-// openShares opens the contacts' shares. One that does not open costs its
-// approval.
-func (r *released) openShares(d *Device, request *ledger.RecoveryRequest, result *FinishResult) error {
-	var kept []*ledger.Approval
-	for _, approval := range r.approvals {
-		share, err := recovery.OpenShare(d.keys.Seal, request, approval, r.sealed[approvalHash(approval)])
-		if err != nil {
-			result.Discarded = append(result.Discarded, fmt.Sprintf("of member %d: %v", approval.Holder().GetNumber(), err))
-			continue
-		}
-		kept = append(kept, approval)
-		r.shares = append(r.shares, share)
-	}
-	r.approvals = kept
-	if quorum := r.state.InUse().Quorum(); len(kept) < quorum {
-		return failure(CodeNotYet, api.ErrNotEnoughApprovals, "ask the other contacts to approve, then run the command again",
-			"only %d of the %d approvals needed can be used: %s", len(kept), quorum, strings.Join(result.Discarded, "; "))
-	}
-	return nil
 }
 
 // handOver opens everything and gives it to the owner.
@@ -441,106 +248,3 @@ func (d *Device) afterRecovery(ctx context.Context, f FinishOptions, result *Fin
 	}
 	return d.home.RemovePrivate(recoveryFile)
 }
-
-// nextEpoch prepares an epoch like the one in use, splits every live slot there,
-// and binds the same contacts: in one entry where it fits, so that there is no
-// half. The device asks the server for its shares again, as for any reveal: what
-// the recovery opened went to the owner and was not kept.
-func (d *Device) nextEpoch(ctx context.Context, f FinishOptions, result *FinishResult) error {
-	d.o.Progress(Progress{Step: "preparing the next epoch", Done: 5, Total: 5})
-	return d.append(ctx, func(s *ledger.State) ([]transaction, error) {
-		if s.Prepared() != nil || s.InUse().Author == d.keys.Device {
-			return nil, nil
-		}
-		items, err := d.liveItems(ctx, s, result)
-		if err != nil {
-			return nil, err
-		}
-		if result.Items == 0 && f.HandOver != nil && len(items) > 0 {
-			// The recovery itself was finished in an earlier run.
-			var all []Item
-			for _, live := range items {
-				all = append(all, live.item)
-			}
-			if err := f.HandOver(all, result.Lost); err != nil {
-				return nil, err
-			}
-			result.Items = len(all)
-		}
-		return d.rotation(ctx, s, items)
-	})
-}
-
-// liveItems reveals all live slots. What does not open is listed: it keeps the
-// next epoch from being committed until it is deleted.
-func (d *Device) liveItems(ctx context.Context, s *ledger.State, result *FinishResult) ([]split, error) {
-	var ids []ledger.SlotID
-	for _, slot := range s.LiveSlots() {
-		ids = append(ids, slot.ID)
-	}
-	if len(ids) == 0 {
-		return nil, nil
-	}
-	all, err := d.revealEach(ctx, api.PurposeRotation, ids...)
-	if err != nil {
-		return nil, err
-	}
-	result.Lost = nil
-	var live []split
-	for i, id := range ids {
-		slot, _ := s.Slot(id)
-		if err := all[i].err; err != nil {
-			lost := LostItem{Slot: id, Err: err}
-			if m, err := d.metadata(s, slot.Put(s.InUse().Number)); err == nil {
-				lost.Title = m.Title
-			}
-			result.Lost = append(result.Lost, lost)
-			continue
-		}
-		live = append(live, split{id: id, version: slot.Version, epoch: s.NextEpoch(), item: all[i].item})
-	}
-	return live, nil
-}
-
-// rotation makes the entries that prepare the next epoch.
-func (d *Device) rotation(ctx context.Context, s *ledger.State, live []split) ([]transaction, error) {
-	old := s.InUse()
-	generations, err := d.allGenerations(s)
-	if err != nil {
-		return nil, err
-	}
-	made, err := d.prepareEpoch(ctx, s, epochOptions{
-		quorum: old.Quorum(), members: len(old.Members), waiting: old.WaitingPeriod(), generations: generations,
-	})
-	if err != nil {
-		return nil, err
-	}
-	splits, err := d.splitAll(ctx, s, live, made)
-	if err != nil {
-		return nil, err
-	}
-	first := transaction{records: []proto.Message{made.record}, shares: made.shares}
-	bound := rebindAll(old, made.record.Epoch, len(made.record.Members), nil)
-	first.records = append(first.records, bound.records...)
-	return batches(first, splits), nil
-}
-
-// batches spreads records with their shares over as few entries as their size
-// allows.
-func batches(first transaction, splits *transaction) []transaction {
-	all := []transaction{first}
-	size := 0
-	for i, record := range splits.records {
-		if n := proto.Size(record); size+n > ledger.MaxEntrySize/4 {
-			all, size = append(all, transaction{}), n
-		} else {
-			size += n
-		}
-		last := &all[len(all)-1]
-		last.records = append(last.records, record)
-		last.shares = append(last.shares, splits.shares[i])
-	}
-	return all
-}
-
-func approvalHash(a *ledger.Approval) ledger.Hash { return sha256.Sum256(a.Bytes()) }

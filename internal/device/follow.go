@@ -5,14 +5,63 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
-	apiv1 "zeropass.dev/zeropass/gen/zeropass/api/v1"
 	recordv1 "zeropass.dev/zeropass/gen/zeropass/record/v1"
-	"zeropass.dev/zeropass/internal/client"
 	"zeropass.dev/zeropass/ledger"
 )
+
+// fork is what the device remembers of another history that the server showed.
+type fork struct {
+	Seen     time.Time
+	Ours     uint64 // sequence of the device's head
+	Theirs   uint64
+	Evidence string // name in the directory
+}
+
+const forkFile = "fork"
+
+// forked keeps the evidence of another history, which the server signed, and
+// stops.
+func (d *Device) forked(proof *ledger.Attestation, entries [][]byte) error {
+	theirs := proof.Head()
+	name := fmt.Sprintf("fork-%d-%x", theirs.Sequence, theirs.Hash[:8])
+	if err := d.home.PutEvidence(name, proof.Bytes()); err != nil {
+		return err
+	}
+	for i, b := range entries {
+		if err := d.home.PutEvidence(fmt.Sprintf("%s-entry-%d", name, i+1), b); err != nil {
+			return err
+		}
+	}
+	f := fork{Seen: d.o.Now(), Ours: d.Head().Sequence, Theirs: theirs.Sequence, Evidence: name}
+	if err := d.save(forkFile, f); err != nil {
+		return err
+	}
+	return forkError(&f)
+}
+
+func forkError(f *fork) error {
+	return failure(CodeDishonest, ErrFork,
+		"ask whoever runs the server whether it was restored from an older copy; if so, sync with --server-restored; if not, it is not honest: keep this directory",
+		"the server shows a history of this account that is neither older nor newer than this device's, but another one (its entry %d, ours %d); the proof is kept in evidence/%s",
+		f.Theirs, f.Ours, f.Evidence)
+}
+
+// stopped returns an error while a fork is not decided.
+func (d *Device) stopped() error {
+	f, err := load[fork](d, forkFile)
+	if err != nil || f == nil {
+		return err
+	}
+	return forkError(f)
+}
+
+// clearFork goes on when the server shows this device's history again. The
+// evidence stays.
+func (d *Device) clearFork() error { return d.home.RemovePrivate(forkFile) }
 
 // FollowResult is what became of this device's history after a fork.
 type FollowResult struct {
@@ -37,7 +86,7 @@ func (d *Device) FollowServer(ctx context.Context) (*FollowResult, error) {
 	if f == nil {
 		return nil, failure(CodeUsage, nil, "run zeropass sync", "this device has seen no other history")
 	}
-	theirs, err := d.takeBranch(ctx)
+	_, theirs, err := d.readLedger(ctx, d.identity())
 	if err != nil {
 		return nil, explain(err, "take the server's history")
 	}
@@ -74,41 +123,6 @@ func (d *Device) FollowServer(ctx context.Context) (*FollowResult, error) {
 	}
 	result.Head = d.Head()
 	return result, nil
-}
-
-// takeBranch reads the server's whole ledger.
-func (d *Device) takeBranch(ctx context.Context) ([]*ledger.Entry, error) {
-	var all []*ledger.Entry
-	state := &ledger.State{}
-	for {
-		nonce, err := d.nonce()
-		if err != nil {
-			return nil, err
-		}
-		page, err := d.client.Entries(ctx, d.identity(), &apiv1.EntriesRequest{After: state.Head().Sequence, Nonce: nonce})
-		if err != nil {
-			return nil, err
-		}
-		proof, err := d.serverProof(page.Attestation, nonce)
-		if err != nil {
-			return nil, err
-		}
-		entries, err := parseShown(page.Entries)
-		if err != nil {
-			return nil, err
-		}
-		if err := state.Extend(entries...); err != nil {
-			return nil, fmt.Errorf("%w: it shows a ledger that is none: %w", client.ErrDishonest, err)
-		}
-		all = append(all, entries...)
-		if page.More && len(entries) > 0 {
-			continue
-		}
-		if state.Account() != d.keys.Account || state.Head() != proof.Head() {
-			return nil, fmt.Errorf("%w: the ledger that it shows is not the one that it attests", client.ErrDishonest)
-		}
-		return all, nil
-	}
 }
 
 // ownBranch returns the entries that only this device has.

@@ -2,10 +2,8 @@ package device
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"time"
 
 	apiv1 "zeropass.dev/zeropass/gen/zeropass/api/v1"
 	recordv1 "zeropass.dev/zeropass/gen/zeropass/record/v1"
@@ -88,16 +86,9 @@ func (d *Device) compare(proof *ledger.Attestation, page *apiv1.EntriesAnswer) (
 	if len(page.Entries) == 0 && (page.More || theirs != s.Head()) {
 		return false, fmt.Errorf("%w: it attests entry %d and shows none after %d", client.ErrDishonest, theirs.Sequence, s.Head().Sequence)
 	}
-	var entries []*ledger.Entry
-	for _, b := range page.Entries {
-		e, err := ledger.ParseEntry(b)
-		if errors.Is(err, ledger.ErrNewer) {
-			return false, err
-		}
-		if err != nil {
-			return false, fmt.Errorf("%w: it shows an entry that is none: %w", client.ErrDishonest, err)
-		}
-		entries = append(entries, e)
+	entries, err := parseShown(page.Entries)
+	if err != nil {
+		return false, err
 	}
 	err = d.home.Append(entries...)
 	var rule *ledger.RuleError
@@ -113,6 +104,58 @@ func (d *Device) compare(proof *ledger.Attestation, page *apiv1.EntriesAnswer) (
 		return false, fmt.Errorf("%w: the entries that it shows do not lead to the head that it attests", client.ErrDishonest)
 	}
 	return false, nil
+}
+
+// readLedger reads the server's whole ledger and folds it apart from anything that
+// is stored.
+func (d *Device) readLedger(ctx context.Context, who api.Identity) (*ledger.State, []*ledger.Entry, error) {
+	var all []*ledger.Entry
+	state := &ledger.State{}
+	for {
+		nonce, err := d.nonce()
+		if err != nil {
+			return nil, nil, err
+		}
+		page, err := d.client.Entries(ctx, who, &apiv1.EntriesRequest{After: state.Head().Sequence, Nonce: nonce})
+		if err != nil {
+			return nil, nil, err
+		}
+		proof, err := d.serverProof(page.Attestation, nonce)
+		if err != nil {
+			return nil, nil, err
+		}
+		entries, err := parseShown(page.Entries)
+		if err != nil {
+			return nil, nil, err
+		}
+		if err := state.Extend(entries...); err != nil {
+			return nil, nil, fmt.Errorf("%w: it shows a ledger that is none: %w", client.ErrDishonest, err)
+		}
+		all = append(all, entries...)
+		if page.More && len(entries) > 0 {
+			continue
+		}
+		if state.Account() != d.keys.Account || state.Head() != proof.Head() {
+			return nil, nil, fmt.Errorf("%w: the ledger that it shows is not the one that it attests", client.ErrDishonest)
+		}
+		return state, all, nil
+	}
+}
+
+// parseShown reads entries that the server shows.
+func parseShown(list [][]byte) ([]*ledger.Entry, error) {
+	var entries []*ledger.Entry
+	for _, b := range list {
+		e, err := ledger.ParseEntry(b)
+		if errors.Is(err, ledger.ErrNewer) {
+			return nil, err
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%w: it shows an entry that is none: %w", client.ErrDishonest, err)
+		}
+		entries = append(entries, e)
+	}
+	return entries, nil
 }
 
 // resendBytes is how full one append that mends the server gets.
@@ -289,81 +332,4 @@ func (d *Device) sendShares(ctx context.Context, lacking []*recordv1.SealedServe
 		}
 	}
 	return send()
-}
-
-// fork is what the device remembers of another history that the server showed.
-type fork struct {
-	Seen     time.Time
-	Ours     uint64 // sequence of the device's head
-	Theirs   uint64
-	Evidence string // name in the directory
-}
-
-const forkFile = "fork"
-
-// forked keeps the evidence of another history, which the server signed, and
-// stops.
-func (d *Device) forked(proof *ledger.Attestation, entries [][]byte) error {
-	theirs := proof.Head()
-	name := fmt.Sprintf("fork-%d-%x", theirs.Sequence, theirs.Hash[:8])
-	if err := d.home.PutEvidence(name, proof.Bytes()); err != nil {
-		return err
-	}
-	for i, b := range entries {
-		if err := d.home.PutEvidence(fmt.Sprintf("%s-entry-%d", name, i+1), b); err != nil {
-			return err
-		}
-	}
-	f := fork{Seen: d.o.Now(), Ours: d.Head().Sequence, Theirs: theirs.Sequence, Evidence: name}
-	if err := d.save(forkFile, f); err != nil {
-		return err
-	}
-	return forkError(&f)
-}
-
-func forkError(f *fork) error {
-	return failure(CodeDishonest, ErrFork,
-		"ask whoever runs the server whether it was restored from an older copy; if so, sync with --server-restored; if not, it is not honest: keep this directory",
-		"the server shows a history of this account that is neither older nor newer than this device's, but another one (its entry %d, ours %d); the proof is kept in evidence/%s",
-		f.Theirs, f.Ours, f.Evidence)
-}
-
-// stopped returns an error while a fork is not decided.
-func (d *Device) stopped() error {
-	f, err := load[fork](d, forkFile)
-	if err != nil || f == nil {
-		return err
-	}
-	return forkError(f)
-}
-
-// clearFork goes on when the server shows this device's history again. The
-// evidence stays.
-func (d *Device) clearFork() error { return d.home.RemovePrivate(forkFile) }
-
-// load reads a small private file; nil if there is none.
-func load[T any](d *Device, name string) (*T, error) {
-	b, err := d.home.Private(name)
-	if errors.Is(err, home.ErrNotFound) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	defer clear(b)
-	v := new(T)
-	if err := json.Unmarshal(b, v); err != nil {
-		return nil, fmt.Errorf("device: private/%s: %w", name, err)
-	}
-	return v, nil
-}
-
-// save writes a small private file.
-func (d *Device) save(name string, v any) error {
-	b, err := json.Marshal(v)
-	if err != nil {
-		return fmt.Errorf("device: private/%s: %w", name, err)
-	}
-	defer clear(b)
-	return d.home.PutPrivate(name, b)
 }
