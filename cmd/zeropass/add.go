@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"io"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -179,7 +178,9 @@ func (a *app) readField(ctx context.Context, name, file string) (string, error) 
 	}
 	if severalLines(name) {
 		a.tell("%s; end with Ctrl-D in a line of its own:", label)
-		return a.readToEnd(ctx)
+		text, err := a.readInput(ctx)
+		defer clear(text)
+		return string(trimLine(text)), err
 	}
 	if !hidden(name) {
 		line, err := a.ask(ctx, label+": ", false)
@@ -205,25 +206,6 @@ func (a *app) askFields(ctx context.Context, fields []field) error {
 		clear(line)
 	}
 	return nil
-}
-
-func (a *app) readToEnd(ctx context.Context) (string, error) {
-	type answer struct {
-		text []byte
-		err  error
-	}
-	read := make(chan answer, 1)
-	go func() {
-		text, err := io.ReadAll(io.LimitReader(a.in, maxInput))
-		read <- answer{text, err}
-	}()
-	select {
-	case <-ctx.Done():
-		return "", ctx.Err()
-	case r := <-read:
-		defer clear(r.text)
-		return string(trimLine(r.text)), r.err
-	}
 }
 
 // severalLines tells which fields are more than a line.

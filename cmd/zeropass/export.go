@@ -121,7 +121,7 @@ It takes the second factor, and stands in the activity log as a bulk reveal.`,
 				Items int    `json:"items"`
 			}{o.path, len(items)}
 			return a.show(v, func() {
-				a.say("%s written to %s.", sentenceStart(count(len(items), "secret")), o.path)
+				a.say("%s written to %s.", count(len(items), "secret"), o.path)
 				a.next("delete " + o.path + " as soon as you can: everybody who opens it can read it")
 			})
 		})

@@ -204,7 +204,9 @@ func (a *app) showFollowed(r *device.FollowResult) error {
 	}{r.Common, r.Again, append([]string{}, r.Rest...), r.Head.Sequence, r.Head.Hash.String()}
 	return a.show(v, func() {
 		a.say("This device follows the server again, from entry %d on.", r.Common+1)
-		a.say("%s stored again that the server had lost.", sentenceStart(count(r.Again, "secret")))
+		if r.Again > 0 {
+			a.say("%s stored again that the server had lost.", count(r.Again, "secret"))
+		}
 		a.section("Not stored again, look at it", r.Rest)
 		a.next("zeropass sync, then zeropass status")
 	})

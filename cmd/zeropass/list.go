@@ -212,7 +212,7 @@ The export itself is not encrypted: delete it when the import is done.`,
 		if format != "bitwarden-json" {
 			return usage("The one format so far is bitwarden-json: Bitwarden's unencrypted .json export.", "there is no format %q", format)
 		}
-		items, err := a.readImport(args[0])
+		items, err := a.readImport(cmd.Context(), args[0])
 		if err != nil {
 			return err
 		}
@@ -229,7 +229,7 @@ The export itself is not encrypted: delete it when the import is done.`,
 			return a.show(v, func() {
 				a.say("Imported %s.", count(v.Imported, "item"))
 				if v.Skipped > 0 {
-					a.say("%s had been imported before.", sentenceStart(count(v.Skipped, "item")))
+					a.say("%s had been imported before.", count(v.Skipped, "item"))
 				}
 				if !v.Accepted {
 					a.notAccepted(r.Cause)
@@ -242,11 +242,11 @@ The export itself is not encrypted: delete it when the import is done.`,
 	return c
 }
 
-func (a *app) readImport(path string) ([]device.Item, error) {
+func (a *app) readImport(ctx context.Context, path string) ([]device.Item, error) {
 	var text []byte
 	var err error
 	if path == "-" {
-		text, err = readAll(a.in, maxInput)
+		text, err = a.readInput(ctx)
 	} else {
 		text, err = readFile(path)
 	}

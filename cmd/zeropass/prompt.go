@@ -242,9 +242,7 @@ func (a *app) secretInput(ctx context.Context, file, what string, hidden bool) (
 	case file != "":
 		text, err = readFile(file)
 	case !term.IsTerminal(int(a.in.Fd())):
-		if text, err = readAll(a.in, maxInput); err != nil {
-			err = fail(exitFailed, "", "standard input cannot be read: %s", pathCause(err))
-		}
+		text, err = a.readInput(ctx)
 	default:
 		text, err = a.ask(ctx, what+": ", hidden)
 	}
@@ -257,6 +255,28 @@ func (a *app) secretInput(ctx context.Context, file, what string, hidden bool) (
 		return nil, fail(exitFailed, "Only text can be kept.", "the %s is not UTF-8 text", strings.ToLower(what))
 	}
 	return text, nil
+}
+
+// readInput reads standard input to its end. A signal ends the wait for it.
+func (a *app) readInput(ctx context.Context) ([]byte, error) {
+	type answer struct {
+		text []byte
+		err  error
+	}
+	read := make(chan answer, 1)
+	go func() {
+		text, err := readAll(a.in, maxInput)
+		read <- answer{text, err}
+	}()
+	select {
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case r := <-read:
+		if r.err != nil {
+			return nil, fail(exitFailed, "", "standard input cannot be read: %s", pathCause(r.err))
+		}
+		return r.text, nil
+	}
 }
 
 func readFile(path string) ([]byte, error) {

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -51,6 +53,7 @@ func TestScripts(t *testing.T) {
 			"withfile": cmdWithFile,
 			"busy":     cmdBusy,
 			"talk":     cmdTalk,
+			"garbage":  cmdGarbage,
 		},
 	})
 }
@@ -198,6 +201,19 @@ func cmdWithFile(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("usage: withfile VARIABLE FILE")
 	}
 	ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile(args[1])))
+}
+
+// garbage: SERVER answers everything, and with nothing that makes sense.
+func cmdGarbage(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 0 {
+		ts.Fatalf("usage: garbage")
+	}
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/proto")
+		_, _ = io.WriteString(w, "welcome to nginx")
+	}))
+	ts.Defer(s.Close)
+	ts.Setenv("SERVER", s.URL)
 }
 
 // busy DIR: the home is held open until the script ends.

@@ -51,7 +51,7 @@ func openRequests(all []device.RecoveryRequest) []device.RecoveryRequest {
 func (a *app) showSync(r *device.SyncResult) {
 	a.say("This device and the server hold the same ledger (%s).", count(int(r.Head.Sequence), "entry"))
 	if r.Sent > 0 {
-		a.say("%s sent that had been waiting here.", sentenceStart(count(r.Sent, "secret")))
+		a.say("%s sent that had been waiting here.", count(r.Sent, "secret"))
 	}
 	for _, owner := range r.Held {
 		a.say("You now keep a share for %s.", oneLine(owner))
