@@ -91,11 +91,15 @@ func codeOf(err error) Code {
 		return CodeNotYet
 	case errors.Is(err, api.ErrUnknownSlot), errors.Is(err, api.ErrUnknownRecovery), errors.Is(err, api.ErrUnknownAccount):
 		return CodeNotFound
-	case errors.As(err, &refusal):
+	case errors.As(err, &refusal), errors.Is(err, errFull):
 		return CodeRefused
 	}
 	return CodeFailed
 }
+
+// errFull is the ledger's refusal of a secret that a recovery could not bring back
+// with the others.
+var errFull = &ledger.RuleError{Rule: ledger.RuleCapacity}
 
 // hints says what to do next about causes that need no circumstances.
 var hints = []struct {
@@ -117,6 +121,7 @@ var hints = []struct {
 	{api.ErrRateLimited, "wait, then run the command again; look at zeropass activity if this was not you"},
 	{api.ErrDeviceRevoked, "this device no longer belongs to the account; use the one that recovered it"},
 	{api.ErrDeviceLocked, "unlock this device from another one"},
+	{errFull, "it stays on this device alone; delete secrets that are not needed any more, then run zeropass sync"},
 	{api.ErrUnavailable, "run the command again in a while"},
 }
 

@@ -223,6 +223,17 @@ func (d *Device) sendPending(ctx context.Context) error {
 	return nil
 }
 
+// sendKept is sendPending for a sync. That the account is full must not keep the
+// device from the rest of it, like looking for recoveries.
+func (d *Device) sendKept(ctx context.Context, r *SyncResult) error {
+	err := d.sendPending(ctx)
+	if errors.Is(err, errFull) {
+		r.note("the account is full: what it does not take is on this device alone, until secrets that are not needed any more are deleted")
+		return nil
+	}
+	return err
+}
+
 // splitWrites makes the records of the writes in the epoch in use and, while one
 // is prepared, there too.
 func (d *Device) splitWrites(ctx context.Context, s *ledger.State, writes []write) (*transaction, error) {

@@ -61,7 +61,7 @@ func (d *Device) Sync(ctx context.Context) (*SyncResult, error) {
 		{"take the server's receipt", func(ctx context.Context, _ *SyncResult) error { return d.serverReceipts(ctx) }},
 		{"deal with messages", d.receive},
 		{"keep the shares of others as slots too", func(context.Context, *SyncResult) error { return d.keepSlots() }},
-		{"send the secrets that were not sent", func(ctx context.Context, _ *SyncResult) error { return d.sendPending(ctx) }},
+		{"send the secrets that were not sent", d.sendKept},
 		{"send shares to contacts", func(ctx context.Context, r *SyncResult) error { _, err := d.sendEnvelopes(ctx, r); return err }},
 		{"commit the epoch", func(ctx context.Context, r *SyncResult) (err error) { r.Committed, err = d.commit(ctx); return err }},
 		{"forget what has ended", func(context.Context, *SyncResult) error { return d.home.PruneServerShares() }},

@@ -163,6 +163,45 @@ func TestImportIsWholeAndCanBeRepeated(t *testing.T) {
 	}
 }
 
+// A full account takes no more, says so, and works on.
+func TestAFullAccount(t *testing.T) {
+	w := newWorld(t)
+	ctx := context.Background()
+	ann := w.person("ann", nil)
+	var items []device.Item
+	for i := range 5 {
+		item := login(fmt.Sprintf("photo %d", i), "x")
+		item.Secret.Notes = strings.Repeat("x", 4<<20-1000)
+		items = append(items, item)
+	}
+	for _, item := range items {
+		if r, err := ann.Add(ctx, item); err != nil || !r.Accepted {
+			t.Fatalf("%+v, %v", r, err)
+		}
+	}
+	last := login("one more", "kept")
+	last.Secret.Notes = items[0].Secret.Notes
+	r, err := ann.Add(ctx, last)
+	if err != nil || r.Accepted {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	wantCode(t, r.Cause, device.CodeRefused)
+	if text := explained(r.Cause); !strings.Contains(text, "fit into a recovery") || !strings.Contains(text, "delete") {
+		t.Error(text)
+	}
+	s := ann.sync()
+	if s.Sent != 0 || !strings.Contains(strings.Join(s.Notes, "\n"), "the account is full") {
+		t.Fatalf("%+v", s)
+	}
+	ann.wantSecret("one more", "kept")
+	if err := ann.Delete(ctx, mustFind(t, ann.Device, "photo 3").ID); err != nil {
+		t.Fatal(explained(err))
+	}
+	if s := ann.sync(); s.Sent != 1 || len(s.Notes) != 0 {
+		t.Fatalf("%+v", s)
+	}
+}
+
 func TestAWrongConfirmPassphraseRevealsNothing(t *testing.T) {
 	w := newWorld(t)
 	ctx := context.Background()
