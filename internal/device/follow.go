@@ -45,7 +45,7 @@ func (d *Device) forked(proof *ledger.Attestation, entries [][]byte) error {
 
 func forkError(f *fork) error {
 	return failure(CodeDishonest, ErrFork,
-		"ask whoever runs the server whether it was restored from an older copy; if so, sync with --server-restored; if not, it is not honest: keep this directory",
+		"ask whoever runs the server whether it was restored from an older copy; if so, run zeropass ledger follow-server; if not, it is not honest: keep this directory",
 		"the server shows a history of this account that is neither older nor newer than this device's, but another one (its entry %d, ours %d); the proof is kept in evidence/%s",
 		f.Theirs, f.Ours, f.Evidence)
 }
