@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 )
 
 // Result says what parties opened together.
@@ -46,6 +47,17 @@ func Attack(ctx context.Context, targets []Target, parties ...*Party) (*Result, 
 	x := newIndex(targets)
 	for _, text := range k.texts {
 		x.search(text, opened)
+	}
+	if os.Getenv("ADVDEBUG") != "" {
+		for _, s := range k.sealed {
+			specific := 0
+			for sc := range s.scopes {
+				if sc.specific() {
+					specific++
+				}
+			}
+			fmt.Println("SEALED", len(parties), len(s.bytes), "hpke", s.isHPKE(), "contexts", len(s.contexts), "specific", specific, "new", s.mask == 0)
+		}
 	}
 	r := &Result{Keys: len(k.keys), Plaintexts: k.plaintexts}
 	for _, s := range k.sealed {

@@ -18,9 +18,10 @@ func (k *knowledge) openedPart(o plaintext) {
 	if _, ok := k.texts[hash]; !ok {
 		k.plaintexts++
 	}
-	k.opened(o.bytes, scope{})
+	k.opened(o.bytes, o.around)
 	if o.object != "" {
 		k.addPart(o.object, string(o.bytes))
+		k.places[o.object] = o.around
 	}
 }
 
@@ -41,8 +42,8 @@ func (k *knowledge) once(what string, parts ...string) bool {
 
 // combine puts together all shares that there are.
 func (k *knowledge) combine() {
-	for _, parts := range k.parts {
-		k.combineAll(slices.Collect(maps.Keys(parts)))
+	for object, parts := range k.parts {
+		k.combineAll(slices.Collect(maps.Keys(parts)), k.places[object])
 	}
 	for _, siblings := range k.siblings {
 		var shares []string
@@ -51,7 +52,7 @@ func (k *knowledge) combine() {
 				shares = append(shares, string(f.bytes))
 			}
 		}
-		k.combineAll(shares)
+		k.combineAll(shares, scope{})
 	}
 	k.combineSeeds()
 	k.combineHalves()
@@ -62,19 +63,19 @@ func (k *knowledge) combine() {
 }
 
 // combineAll combines every two and every three shares of equal length.
-func (k *knowledge) combineAll(shares []string) {
+func (k *knowledge) combineAll(shares []string, around scope) {
 	slices.Sort(shares)
 	for i, a := range shares {
 		for j, b := range shares[:i] {
-			k.combineShares(a, b)
+			k.combineShares(around, a, b)
 			for _, c := range shares[:j] {
-				k.combineShares(a, b, c)
+				k.combineShares(around, a, b, c)
 			}
 		}
 	}
 }
 
-func (k *knowledge) combineShares(shares ...string) {
+func (k *knowledge) combineShares(around scope, shares ...string) {
 	given := make([][]byte, len(shares))
 	for i, share := range shares {
 		given[i] = []byte(share)
@@ -88,11 +89,11 @@ func (k *knowledge) combineShares(shares ...string) {
 	}
 	k.plaintexts++
 	k.changes++
-	k.opened(secret, scope{})
+	k.opened(secret, around)
 	// A secret stands behind a key of 32 bytes.
 	k.addKey(secret[:32])
 	if record, ok := unpadded(secret[32:]); ok {
-		k.harvest(record, scope{}, true)
+		k.harvest(record, around, true)
 	}
 }
 

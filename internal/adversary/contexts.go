@@ -16,6 +16,7 @@ type placed struct {
 	infoHash []byte // of HPKE's key schedule
 	derive   []byte // info of HKDF, where the context's key is derived; or nil
 	object   string // whose share may be in the ciphertext
+	around   scope  // what stands around it, and so around its plaintext
 }
 
 // sealed is a ciphertext.
@@ -91,7 +92,8 @@ func (k *knowledge) contexts(around scope, hpke bool) []placed {
 		return append(list, placed{encoded: c, derive: c})
 	}
 	if around.stored != "" {
-		return append(list, placed{encoded: []byte(around.stored), object: around.object})
+		within := scope{account: around.account, epoch: around.epoch, slot: around.slot, version: around.version}
+		return append(list, placed{encoded: []byte(around.stored), object: around.object, around: within})
 	}
 	for id, account := range k.values.accounts {
 		if around.account != "" && around.account != id {
@@ -104,6 +106,9 @@ func (k *knowledge) contexts(around scope, hpke bool) []placed {
 			f.aead()
 		}
 		list = append(list, f.list...)
+	}
+	for i := range list {
+		list[i].around = around
 	}
 	return list
 }
@@ -140,6 +145,10 @@ func (f *filler) epochs(do func(epoch uint64)) {
 }
 
 func (f *filler) aead() {
+	if f.around.slot != "" {
+		f.slotAEAD()
+		return
+	}
 	for generation := range f.account.generations {
 		recipient := credential.GenerationName(generation)
 		for key := range f.account.signKeys {
@@ -154,12 +163,6 @@ func (f *filler) aead() {
 				for member := range f.account.members {
 					f.add(signing.Sealing{Kind: "waiting-share", Epoch: epoch, Object: []byte(memberName(member)), Role: "device", Sender: sender, Recipient: recipient})
 				}
-				if f.around.slot != "" {
-					slot := signing.Sealing{Kind: "credential-share", Epoch: epoch, Object: []byte(f.around.slot), Version: f.around.version, Role: "device", Sender: sender, Recipient: recipient}
-					f.add(slot)
-					slot.Kind, slot.Role = "slot-metadata", "metadata"
-					f.add(slot)
-				}
 			})
 		}
 	}
@@ -167,7 +170,40 @@ func (f *filler) aead() {
 	f.list = append(f.list, place(answer, signing.NewContext("invitation").Bytes([]byte(f.id)).Encode()))
 }
 
+// slotAEAD fills the rows of slots. What has a slot around it is bound to that.
+func (f *filler) slotAEAD() {
+	for generation := range f.account.generations {
+		for device := range f.account.devices {
+			f.epochs(func(epoch uint64) {
+				s := f.slot(epoch, device, "device", credential.GenerationName(generation))
+				f.add(s)
+				s.Kind, s.Role = "slot-metadata", "metadata"
+				f.add(s)
+			})
+		}
+	}
+}
+
+func (f *filler) slot(epoch, device uint64, role, recipient string) signing.Sealing {
+	return signing.Sealing{Kind: "credential-share", Epoch: epoch, Object: []byte(f.around.slot), Version: f.around.version, Role: role, Sender: credential.DeviceName(device), Recipient: recipient}
+}
+
+func (f *filler) slotHPKE() {
+	for device := range f.account.devices {
+		f.epochs(func(epoch uint64) {
+			f.add(f.slot(epoch, device, "server", credential.ServerName))
+			if path := f.around.slotKey; path != (slotKey{}) {
+				f.add(f.slot(epoch, device, "backup", credential.SlotKeyName(path.device, path.counter)))
+			}
+		})
+	}
+}
+
 func (f *filler) hpke() {
+	if f.around.slot != "" {
+		f.slotHPKE()
+		return
+	}
 	for device := range f.account.devices {
 		sender := credential.DeviceName(device)
 		for recipient := range f.account.devices {
@@ -178,9 +214,6 @@ func (f *filler) hpke() {
 			f.toContacts(epoch, "device", sender)
 			for generation := range f.account.generations {
 				f.add(signing.Sealing{Kind: "metadata-key", Epoch: epoch, Object: []byte(credential.GenerationName(generation)), Role: "backup", Sender: sender, Recipient: credential.SlotKeyName(0, generation)})
-			}
-			if f.around.slotKey != (slotKey{}) {
-				f.add(signing.Sealing{Kind: "credential-share", Epoch: epoch, Object: []byte(f.around.slot), Version: f.around.version, Role: "backup", Sender: sender, Recipient: credential.SlotKeyName(f.around.slotKey.device, f.around.slotKey.counter)})
 			}
 		})
 		f.fromServer(credential.DeviceName(device))
@@ -207,9 +240,6 @@ func (f *filler) toServer(epoch uint64, sender string) {
 	f.add(signing.Sealing{Kind: "seed-share", Epoch: epoch, Object: []byte("group/0"), Role: server, Sender: sender, Recipient: server})
 	for member := range f.account.members {
 		f.add(signing.Sealing{Kind: "waiting-share", Epoch: epoch, Object: []byte(memberName(member)), Role: server, Sender: sender, Recipient: server})
-	}
-	if f.around.slot != "" {
-		f.add(signing.Sealing{Kind: "credential-share", Epoch: epoch, Object: []byte(f.around.slot), Version: f.around.version, Role: server, Sender: sender, Recipient: server})
 	}
 }
 
@@ -239,10 +269,10 @@ func (f *filler) fromServer(recipient string) {
 	if f.around.specific() {
 		return
 	}
-	for nonce := range f.values.nonces {
+	for nonce := range f.account.nonces {
 		f.add(signing.Sealing{Kind: "seed-half", Object: []byte(nonce), Role: credential.ServerName, Sender: credential.ServerName, Recipient: recipient})
 	}
-	for hash := range f.values.asked {
+	for hash := range f.account.asked {
 		f.add(signing.Sealing{Kind: "reveal", Object: []byte(hash), Role: credential.ServerName, Sender: credential.ServerName, Recipient: recipient})
 	}
 }

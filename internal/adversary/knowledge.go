@@ -18,10 +18,11 @@ type knowledge struct {
 	published map[string]bool     // public keys, compressed
 	shares    map[string]*slip39.Share
 	seeds     map[string]bool
-	roots     map[string]string     // strings of 64 bytes, to the root key that they have as a seed
-	siblings  map[string][][32]byte // strings of 32 bytes in one message: may be hashes of shares
-	parts     map[string]map[string]bool
-	done      map[string]bool // combinations that were made
+	roots     map[string]string          // strings of 64 bytes, to the root key that they have as a seed
+	siblings  map[string][][32]byte      // strings of 32 bytes in one message: may be hashes of shares
+	parts     map[string]map[string]bool // what was opened, by the object that it was bound to
+	places    map[string]scope           // where they were
+	done      map[string]bool            // combinations that were made
 
 	values     values
 	plaintexts int // opened or combined
@@ -55,6 +56,7 @@ func newKnowledge() *knowledge {
 		roots:     map[string]string{},
 		siblings:  map[string][][32]byte{},
 		parts:     map[string]map[string]bool{},
+		places:    map[string]scope{},
 		done:      map[string]bool{},
 		values:    newValues(),
 	}
@@ -76,6 +78,7 @@ func join(parties []*knowledge) *knowledge {
 		maps.Copy(k.seeds, p.seeds)
 		maps.Copy(k.roots, p.roots)
 		maps.Copy(k.siblings, p.siblings)
+		maps.Copy(k.places, p.places)
 		maps.Copy(k.done, p.done)
 		for object, list := range p.parts {
 			for part := range list {

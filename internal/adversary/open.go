@@ -5,8 +5,11 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/hkdf"
+	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/binary"
+	"hash"
+	"maps"
 	"slices"
 
 	"gitlab.com/yawning/secp256k1-voi"
@@ -88,77 +91,86 @@ func (c *ciphertext) isHPKE() bool { return c.point != nil }
 type plaintext struct {
 	bytes  []byte
 	object string
+	around scope
 }
 
 // try tries all keys on all ciphertexts, where that was not done before.
 func (k *knowledge) try(ctx context.Context) ([]plaintext, error) {
-	var keys []*tried
-	for _, t := range k.keys {
-		keys = append(keys, t)
-	}
+	keys := slices.Collect(maps.Values(k.keys))
 	lists, err := credential.Map(ctx, keys, func(ctx context.Context, t *tried) ([]plaintext, error) {
-		var list []plaintext
+		trial := trial{key: t.key, active: t.active, derived: map[string]cipher.AEAD{}}
 		for _, s := range k.sealed {
-			if err := ctx.Err(); err != nil {
-				return nil, err
-			}
 			if max(t.round, s.round) == k.round && t.mask&s.mask == 0 {
-				list = append(list, s.open(t)...)
+				trial.open(s)
 			}
 		}
-		return list, nil
+		return trial.opened, ctx.Err()
 	})
 	return slices.Concat(lists...), err
 }
 
-// open tries one key under every context.
-func (s *sealed) open(t *tried) (list []plaintext) {
+// trial is one key being tried.
+type trial struct {
+	*key
+	active  bool
+	derived map[string]cipher.AEAD // by HKDF's info
+	scratch []byte
+	opened  []plaintext
+}
+
+// open tries the key under every context of a ciphertext.
+func (t *trial) open(s *sealed) {
 	if s.isHPKE() {
 		if t.active {
-			return s.openHPKE(t.key)
+			t.openHPKE(s)
 		}
-		return nil
+		return
 	}
 	for _, c := range s.contexts {
 		if t.gcm != nil {
-			list = s.tryGCM(list, t.gcm, c)
+			t.openGCM(t.gcm, s.bytes[:nonceSize], s.bytes[nonceSize:], c.encoded, c)
 		}
 		if c.derive != nil {
-			derived, err := hkdf.Key(sha256.New, t.bytes, nil, string(c.derive), 32)
-			if err != nil {
-				panic(err) // 32 bytes are not too many
-			}
-			list = s.tryGCM(list, newGCM(derived), c)
+			t.openGCM(t.derive(c.derive), s.bytes[:nonceSize], s.bytes[nonceSize:], c.encoded, c)
 		}
 	}
-	return list
 }
 
-func (s *sealed) tryGCM(list []plaintext, gcm cipher.AEAD, c placed) []plaintext {
-	if b, err := gcm.Open(nil, s.bytes[:nonceSize], s.bytes[nonceSize:], c.encoded); err == nil {
-		list = append(list, plaintext{b, c.object})
+func (t *trial) derive(info []byte) cipher.AEAD {
+	if gcm, ok := t.derived[string(info)]; ok {
+		return gcm
 	}
-	return list
+	derived, err := hkdf.Key(sha256.New, t.bytes, nil, string(info), 32)
+	if err != nil {
+		panic(err) // 32 bytes are not too many
+	}
+	gcm := newGCM(derived)
+	t.derived[string(info)] = gcm
+	return gcm
+}
+
+func (t *trial) openGCM(gcm cipher.AEAD, nonce, ciphertext, data []byte, c placed) {
+	t.scratch = slices.Grow(t.scratch[:0], len(ciphertext))
+	if b, err := gcm.Open(t.scratch[:0], nonce, ciphertext, data); err == nil {
+		t.opened = append(t.opened, plaintext{slices.Clone(b), c.object, c.around})
+	}
 }
 
 // openHPKE is RFC 9180 section 6.1, OpenBase, written once more: the shared secret
 // is computed once for all contexts.
-func (s *sealed) openHPKE(k *key) (list []plaintext) {
-	x, err := secp256k1.NewIdentityPoint().ScalarMult(k.private, s.point).XBytes()
+func (t *trial) openHPKE(s *sealed) {
+	x, err := secp256k1.NewIdentityPoint().ScalarMult(t.private, s.point).XBytes()
 	if err != nil {
-		return nil
+		return
 	}
-	shared := labeledExpand(kemSuite, labeledExtract(kemSuite, nil, "eae_prk", x), "shared_secret", string(s.bytes[:pointSize])+string(k.uncompressed), 32)
-	secret := labeledExtract(hpkeSuite, shared, "secret", nil)
+	shared := expander(labeledExtract(kemSuite, nil, "eae_prk", x)).expand(kemSuite, "shared_secret", 32, s.bytes[:pointSize], t.uncompressed)
+	schedule := expander(labeledExtract(hpkeSuite, shared, "secret", nil))
+	mode := []byte{0} // base
 	for _, c := range s.contexts {
-		schedule := "\x00" + string(pskIDHash) + string(c.infoHash) // mode base
-		gcm := newGCM(labeledExpand(hpkeSuite, secret, "key", schedule, 32))
-		nonce := labeledExpand(hpkeSuite, secret, "base_nonce", schedule, nonceSize)
-		if b, err := gcm.Open(nil, nonce, s.bytes[pointSize:], nil); err == nil {
-			list = append(list, plaintext{b, c.object})
-		}
+		key := schedule.expand(hpkeSuite, "key", 32, mode, pskIDHash, c.infoHash)
+		nonce := schedule.expand(hpkeSuite, "base_nonce", nonceSize, mode, pskIDHash, c.infoHash)
+		t.openGCM(newGCM(key), nonce, s.bytes[pointSize:], nil, c)
 	}
-	return list
 }
 
 // The suite's identifiers, RFC 9180 sections 4.1 and 5.1.
@@ -179,12 +191,20 @@ func labeledExtract(suite string, salt []byte, label string, ikm []byte) []byte 
 	return prk
 }
 
-// labeledExpand is RFC 9180 section 4, LabeledExpand.
-func labeledExpand(suite string, prk []byte, label, info string, size int) []byte {
-	length := binary.BigEndian.AppendUint16(nil, uint16(size))
-	out, err := hkdf.Expand(sha256.New, prk, string(length)+"HPKE-v1"+suite+label+info, size)
-	if err != nil {
-		panic(err) // 32 bytes are not too many
+// expansion is HMAC under one pseudorandom key, which expands to many.
+type expansion struct{ hash.Hash }
+
+func expander(prk []byte) expansion { return expansion{hmac.New(sha256.New, prk)} }
+
+// expand is RFC 9180 section 4, LabeledExpand, for at most 32 bytes: HKDF's first
+// block.
+func (e expansion) expand(suite, label string, size int, info ...[]byte) []byte {
+	e.Reset()
+	e.Write(binary.BigEndian.AppendUint16(nil, uint16(size)))
+	e.Write([]byte("HPKE-v1" + suite + label))
+	for _, part := range info {
+		e.Write(part)
 	}
-	return out
+	e.Write([]byte{1})
+	return e.Sum(nil)[:size]
 }

@@ -8,7 +8,9 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"zeropass.dev/zeropass/canonical"
+	apiv1 "zeropass.dev/zeropass/gen/zeropass/api/v1"
 	recordv1 "zeropass.dev/zeropass/gen/zeropass/record/v1"
+	"zeropass.dev/zeropass/internal/api"
 	"zeropass.dev/zeropass/ledger"
 	"zeropass.dev/zeropass/signing"
 )
@@ -74,7 +76,8 @@ func (k *knowledge) recognize(b []byte) {
 		return
 	}
 	if a, err := ledger.ParseActivity(b); err == nil {
-		k.walkRequest(a.Request())
+		id := a.Account()
+		k.walkRequest(k.values.account(string(id[:])), a.Request())
 		return
 	}
 	for _, m := range []proto.Message{&recordv1.SealedServerShare{}, &recordv1.ShareEnvelope{}, &recordv1.ServerHalf{}, &recordv1.HomeKeys{}, &recordv1.Invitation{}} {
@@ -93,25 +96,19 @@ func (k *knowledge) plausible(m proto.Message) bool {
 	return ok && len(a.GetAccount()) == 32
 }
 
-// walkRequest takes the hash and the nonce of a request to the server.
-func (k *knowledge) walkRequest(signed []byte) {
-	fields, _ := parse(signed)
-	if len(fields) == 0 {
+// walkRequest takes what answers to a request are bound to: the request's hash,
+// and any nonces in it.
+func (k *knowledge) walkRequest(asking *account, signed []byte) {
+	request := &apiv1.SignedRequest{}
+	if canonical.Unmarshal(signed, request) != nil {
 		return
 	}
-	hash := signing.NewContext("api-request-hash").Bytes(fields[0]).Hash()
-	add(&k.values, k.values.asked, string(hash[:]))
-	header, _ := parse(fields[0])
-	for _, field := range header {
-		if len(field) == 16 {
-			add(&k.values, k.values.nonces, string(field))
-		}
-	}
-	if len(fields) > 2 {
-		body, _ := parse(fields[2])
-		for _, field := range body { // of SeedHalf
+	hash := api.RequestHash(request)
+	add(&k.values, asking.asked, string(hash[:]))
+	if body, ok := parse(request.Body); ok {
+		for _, field := range body {
 			if len(field) == 16 {
-				add(&k.values, k.values.nonces, string(field))
+				add(&k.values, asking.nonces, string(field))
 			}
 		}
 	}

@@ -7,15 +7,14 @@ type values struct {
 	accounts map[string]*account
 	slotKeys map[slotKey]bool
 	requests map[request]bool // of recoveries
-	asked    map[string]bool  // hashes of requests to the server
-	nonces   map[string]bool
-	size     int // grows with every new value
+	size     int              // grows with every new value
 }
 
 // account is what is known about one account's numbers.
 type account struct {
 	epochs, devices, generations, members map[uint64]bool
 	signKeys                              map[string]bool
+	asked, nonces                         map[string]bool // hashes and nonces of requests to the server
 }
 
 // slotKey is a path below m/1'.
@@ -29,8 +28,6 @@ func newValues() values {
 		accounts: map[string]*account{},
 		slotKeys: map[slotKey]bool{},
 		requests: map[request]bool{},
-		asked:    map[string]bool{},
-		nonces:   map[string]bool{},
 	}
 }
 
@@ -49,7 +46,7 @@ func (v *values) account(id string) *account {
 func newAccount() *account {
 	return &account{
 		epochs: map[uint64]bool{}, devices: map[uint64]bool{}, generations: map[uint64]bool{}, members: map[uint64]bool{},
-		signKeys: map[string]bool{},
+		signKeys: map[string]bool{}, asked: map[string]bool{}, nonces: map[string]bool{},
 	}
 }
 
@@ -79,10 +76,10 @@ func (v *values) join(o values) {
 		maps.Copy(ours.generations, theirs.generations)
 		maps.Copy(ours.members, theirs.members)
 		maps.Copy(ours.signKeys, theirs.signKeys)
+		maps.Copy(ours.asked, theirs.asked)
+		maps.Copy(ours.nonces, theirs.nonces)
 	}
 	maps.Copy(v.slotKeys, o.slotKeys)
 	maps.Copy(v.requests, o.requests)
-	maps.Copy(v.asked, o.asked)
-	maps.Copy(v.nonces, o.nonces)
 	v.size++
 }
