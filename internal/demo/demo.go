@@ -69,7 +69,10 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 		teller: teller{out: o.Out, terminal: o.Terminal},
 		dir:    dir,
 		items:  items,
-		report: Report{Dir: o.Dir, Secrets: len(items)},
+		report: Report{Secrets: len(items)},
+	}
+	if o.Dir != "" {
+		s.report.Dir = dir
 	}
 	defer s.end()
 	for _, act := range []func(context.Context) error{s.begin, s.keep, s.befriend, s.lose, s.leave, s.attack} {

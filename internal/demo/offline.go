@@ -41,6 +41,9 @@ func (s *story) leave(ctx context.Context) error {
 			}
 		}
 		s.words = append(s.words, newest.Words)
+		if err := os.WriteFile(s.wordsFile(c.name), []byte(newest.Words+"\n"), 0o600); err != nil {
+			return err
+		}
 		if err := c.close(); err != nil {
 			return err
 		}
@@ -56,6 +59,9 @@ func (s *story) leave(ctx context.Context) error {
 	}
 	return s.checkItems("recovered without the server", items)
 }
+
+// wordsFile is where a contact's words are written down.
+func (s *story) wordsFile(name string) string { return filepath.Join(s.dir, "words-"+name) }
 
 // taken is where the adversary keeps the server's directory.
 func (s *story) taken() string { return filepath.Join(s.dir, "server-taken") }

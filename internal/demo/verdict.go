@@ -20,8 +20,10 @@ func (s *story) verdict() {
 		s.print("\nSomething is not as it must be. Please report it with this table.\n")
 	}
 	if s.report.Dir != "" {
-		s.print("\nLook around in %s: each home-… is a device's directory, its passphrase is\n", s.report.Dir)
-		s.print("\"the passphrase of Ada\" (Ben, Cleo, Dan).\n")
+		s.print("\nLook around in %s: each home-… is a device's directory, and its passphrase is\n", s.report.Dir)
+		s.print("%q (Ben, Cleo, Dan). What the last act but one did, by hand:\n\n", passphrase("Ada"))
+		s.print("   go run ./cmd/zeropass-recover --home %s --words %s --words %s --output FILE\n",
+			s.owner.dir, s.wordsFile("Ben"), s.wordsFile("Dan"))
 	}
 	s.print("\nNext: README.md has a tour with your own server and devices; docs/specification.md says what every\n")
 	s.print("byte is; docs/threat-model.md who can do what. Run it again with --import FILE for your own Bitwarden\n")
