@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 )
 
 // Result says what parties opened together.
@@ -14,6 +13,12 @@ type Result struct {
 	Ciphertexts int      // that they were tried on
 	Plaintexts  int      // that came out, and out of combining shares
 }
+
+// Errors of attacks that would find nothing for the wrong reason.
+var (
+	errNoValue = errors.New("nothing in it can be searched for")
+	errErased  = errors.New("adversary: a party was erased")
+)
 
 // maxParties is how many can be put together.
 const maxParties = 64
@@ -31,10 +36,10 @@ func Attack(ctx context.Context, targets []Target, parties ...*Party) (*Result, 
 	}
 	all := make([]*knowledge, len(parties))
 	for i, p := range parties {
-		if err := p.close(ctx); err != nil {
+		var err error
+		if all[i], err = p.close(ctx); err != nil {
 			return nil, err
 		}
-		all[i] = p.known
 	}
 	k := all[0]
 	if len(all) > 1 {
@@ -48,18 +53,7 @@ func Attack(ctx context.Context, targets []Target, parties ...*Party) (*Result, 
 	for _, text := range k.texts {
 		x.search(text, opened)
 	}
-	if os.Getenv("ADVDEBUG") != "" {
-		for _, s := range k.sealed {
-			specific := 0
-			for sc := range s.scopes {
-				if sc.specific() {
-					specific++
-				}
-			}
-			fmt.Println("SEALED", len(parties), len(s.bytes), "hpke", s.isHPKE(), "contexts", len(s.contexts), "specific", specific, "new", s.mask == 0)
-		}
-	}
-	r := &Result{Keys: len(k.keys), Plaintexts: k.plaintexts}
+	r := &Result{Keys: len(k.keys), Plaintexts: len(k.plaintexts)}
 	for _, s := range k.sealed {
 		if len(s.contexts) > 0 {
 			r.Ciphertexts++
@@ -72,5 +66,3 @@ func Attack(ctx context.Context, targets []Target, parties ...*Party) (*Result, 
 	}
 	return r, nil
 }
-
-var errNoValue = errors.New("nothing in it can be searched for")

@@ -14,10 +14,6 @@ import (
 
 // openedPart takes a plaintext, which may be a share of what it was bound to.
 func (k *knowledge) openedPart(o plaintext) {
-	hash := sha256.Sum256(o.bytes)
-	if _, ok := k.texts[hash]; !ok {
-		k.plaintexts++
-	}
 	k.opened(o.bytes, o.around)
 	if o.object != "" {
 		k.addPart(o.object, string(o.bytes))
@@ -87,8 +83,6 @@ func (k *knowledge) combineShares(around scope, shares ...string) {
 	if err != nil {
 		return // of two lengths, or of one coordinate
 	}
-	k.plaintexts++
-	k.changes++
 	k.opened(secret, around)
 	// A secret stands behind a key of 32 bytes.
 	k.addKey(secret[:32])
@@ -119,7 +113,6 @@ func (k *knowledge) combineSeeds() {
 		// Refusing every secret gives all of them. The last error is that none was
 		// left.
 		_, _, _ = slip39.Recover(shares, nil, func(secret []byte) bool {
-			k.plaintexts++
 			k.opened(secret, scope{})
 			if len(secret) == 64 {
 				k.addSeed(string(secret))

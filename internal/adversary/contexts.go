@@ -25,8 +25,8 @@ type sealed struct {
 	scopes   map[scope]bool
 	contexts []placed
 	sizes    [2]int // of scopes and values, for which contexts are right
-	round    int
-	mask     uint64
+	round    int    // in which it came, or got other contexts
+	mask     uint64 // of the parties that have it with the same contexts
 }
 
 func (s *sealed) copy() *sealed {

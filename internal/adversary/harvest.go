@@ -23,6 +23,10 @@ func (k *knowledge) take(b []byte, around scope) {
 
 // opened takes a plaintext.
 func (k *knowledge) opened(b []byte, around scope) {
+	if hash := sha256.Sum256(b); !k.plaintexts[hash] {
+		k.plaintexts[hash] = true
+		k.changes++
+	}
 	k.text(b)
 	k.harvest(b, around, true)
 	if record, ok := unpadded(b); ok {

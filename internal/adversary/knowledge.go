@@ -25,9 +25,9 @@ type knowledge struct {
 	done      map[string]bool            // combinations that were made
 
 	values     values
-	plaintexts int // opened or combined
-	changes    int // grows with everything new
-	round      int
+	plaintexts map[[32]byte]bool // what was opened or combined, by its SHA-256
+	changes    int               // grows with everything new
+	round      int               // of trying and combining
 }
 
 // found is one byte string.
@@ -39,9 +39,9 @@ type found struct {
 // tried is a key with what it was tried on.
 type tried struct {
 	*key
-	active bool // its public key is published
-	round  int  // in which it came, or became active
-	mask   uint64
+	active bool   // its public key is published
+	round  int    // in which it came, or became active
+	mask   uint64 // of the parties that have it, and have tried it
 }
 
 func newKnowledge() *knowledge {
@@ -59,6 +59,8 @@ func newKnowledge() *knowledge {
 		places:    map[string]scope{},
 		done:      map[string]bool{},
 		values:    newValues(),
+
+		plaintexts: map[[32]byte]bool{},
 	}
 }
 
@@ -97,10 +99,11 @@ func join(parties []*knowledge) *knowledge {
 			maps.Copy(k.sealed[name].scopes, s.scopes)
 		}
 		k.values.join(p.values)
-		k.plaintexts = max(k.plaintexts, p.plaintexts)
+		maps.Copy(k.plaintexts, p.plaintexts)
 	}
 	k.expand()
 	k.activate()
+	// What one party could try alone, it has tried.
 	for i, p := range parties {
 		for name, t := range p.keys {
 			if t.active == k.keys[name].active {
@@ -108,8 +111,9 @@ func join(parties []*knowledge) *knowledge {
 			}
 		}
 		for name, s := range p.sealed {
-			if len(s.contexts) == len(k.sealed[name].contexts) {
-				k.sealed[name].mask |= 1 << i
+			all := k.sealed[name]
+			if len(s.contexts) == len(all.contexts) && len(s.scopes) == len(all.scopes) {
+				all.mask |= 1 << i
 			}
 		}
 	}

@@ -24,8 +24,8 @@ import (
 // it with [Server], [Device] or [Sheet].
 type Party struct {
 	mu     sync.Mutex
-	known  *knowledge
-	closed bool // everything that the party can open alone is in known
+	known  *knowledge // nil after Erase
+	closed bool       // everything that the party can open alone is in known
 }
 
 // Server takes a copy of a server's SQLite file, with its write-ahead log if
@@ -184,22 +184,26 @@ func Sheet(words ...string) (*Party, error) {
 func (p *Party) Erase() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.known.erase()
-	p.known, p.closed = newKnowledge(), true
+	if p.known != nil {
+		p.known.erase()
+		p.known = nil
+	}
 }
 
 // close finds everything that the party can open alone, once.
-func (p *Party) close(ctx context.Context) error {
+func (p *Party) close(ctx context.Context) (*knowledge, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed {
-		return nil
+	if p.known == nil {
+		return nil, errErased
 	}
-	if err := p.known.close(ctx); err != nil {
-		return err
+	if !p.closed {
+		if err := p.known.close(ctx); err != nil {
+			return nil, err
+		}
+		p.closed = true
 	}
-	p.closed = true
-	return nil
+	return p.known, nil
 }
 
 const redacted = "[secret]"

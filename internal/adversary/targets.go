@@ -45,8 +45,8 @@ func (Target) LogValue() slog.Value { return slog.StringValue(redacted) }
 func (Target) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
 // Targets returns one target for each item, named by its place and title. Its
-// values are the item's secret texts of at least 6 bytes that do not stand in the
-// metadata of any of the items as well, and its padded record.
+// values are the item's secret texts and shares of at least 6 bytes that do not
+// stand in the metadata of any of the items as well, and its padded record.
 func Targets(items []interchange.Item) []Target {
 	var open []string // what is no secret
 	for _, item := range items {
@@ -75,7 +75,7 @@ func common(field protoreflect.FieldDescriptor) bool {
 	return slices.Contains([]protoreflect.Name{"name", "title", "rest", "last_used", "brand", "city", "state", "country", "expiry_year", "expiry_month"}, field.Name())
 }
 
-// texts calls do with every string in a message.
+// texts calls do with every string in a message, and with every share.
 func texts(m protoreflect.Message, do func(protoreflect.FieldDescriptor, string)) {
 	m.Range(func(field protoreflect.FieldDescriptor, value protoreflect.Value) bool {
 		values := []protoreflect.Value{value}
@@ -91,6 +91,10 @@ func texts(m protoreflect.Message, do func(protoreflect.FieldDescriptor, string)
 				texts(v.Message(), do)
 			case protoreflect.StringKind:
 				do(field, v.String())
+			case protoreflect.BytesKind: // of a share that is held for somebody
+				if field.Name() == "share" {
+					do(field, string(v.Bytes()))
+				}
 			}
 		}
 		return true
