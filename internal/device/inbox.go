@@ -27,6 +27,7 @@ var errWorthless = errors.New("device: a worthless message")
 // before its message is acknowledged.
 func (d *Device) receive(ctx context.Context, result *SyncResult) error {
 	var after uint64
+	waiting := map[string]uint64{} // the newest envelope that waits, by its sender
 	for {
 		page, err := d.client.Inbox(ctx, d.identity(), &apiv1.InboxRequest{After: after})
 		if err != nil {
@@ -41,6 +42,13 @@ func (d *Device) receive(ctx context.Context, result *SyncResult) error {
 				}
 				err := d.deal(ctx, m, result)
 				switch {
+				case errors.Is(err, errLater) && m.Kind == apiv1.Message_KIND_SHARE_ENVELOPE:
+					// One waits for a device to be introduced. If all did, a stolen device
+					// could fill the box, and what the owner sends later had no room.
+					if older, ok := waiting[string(m.From)]; ok {
+						done = append(done, older)
+					}
+					waiting[string(m.From)] = m.Id
 				case errors.Is(err, errLater):
 				case err == nil:
 					done = append(done, m.Id)

@@ -91,7 +91,7 @@ func (d *Device) takeEnvelope(ctx context.Context, m *apiv1.Message, result *Syn
 	switch {
 	case o == nil:
 		return fmt.Errorf("%w: a share of an account whose invitation was not accepted here", errWorthless)
-	case !bytes.Equal(e.Contact.Account, d.keys.Account[:]):
+	case !bytes.Equal(e.GetContact().GetAccount(), d.keys.Account[:]):
 		return fmt.Errorf("%w: a share for somebody else", errWorthless)
 	case !bytes.Equal(e.GetServer().GetSignKey(), d.server.Bytes()):
 		return fmt.Errorf("%w: a share at another server", errWorthless)

@@ -1,0 +1,133 @@
+package systemtest
+
+import (
+	"context"
+	"crypto/rand"
+	"path/filepath"
+	"testing"
+
+	"zeropass.dev/zeropass/canonical"
+	apiv1 "zeropass.dev/zeropass/gen/zeropass/api/v1"
+	recordv1 "zeropass.dev/zeropass/gen/zeropass/record/v1"
+	"zeropass.dev/zeropass/home"
+	"zeropass.dev/zeropass/internal/api"
+	"zeropass.dev/zeropass/internal/client"
+	"zeropass.dev/zeropass/ledger"
+	"zeropass.dev/zeropass/signing"
+)
+
+// thief has an unlocked device of somebody and a program of its own, but no second
+// factor.
+type thief struct {
+	w      *world
+	keys   *home.Keys
+	state  *ledger.State
+	server *client.Client
+}
+
+// thiefOf copies a device's directory and unlocks it.
+func (w *world) thiefOf(p *person) *thief {
+	w.t.Helper()
+	dir := filepath.Join(w.t.TempDir(), "stolen")
+	copyDir(w.t, p.dir, dir)
+	h, err := home.Open(dir)
+	must(w.t, err)
+	w.t.Cleanup(func() { _ = h.Close() })
+	must(w.t, h.Unlock([]byte(passphrase)))
+	keys, err := h.Keys()
+	must(w.t, err)
+	c, err := client.New(nil, w.url(), w.keys.SignKey(), rand.Reader, w.now)
+	must(w.t, err)
+	return &thief{w: w, keys: keys, state: h.State(), server: c}
+}
+
+func (th *thief) identity() api.Identity {
+	return api.Identity{Account: &th.keys.Account, Device: th.keys.Device, Key: th.keys.Sign}
+}
+
+// send gives the server a message in the owner's name.
+func (th *thief) send(to *person, kind apiv1.Message_Kind, body []byte) {
+	th.w.t.Helper()
+	account := to.Account()
+	must(th.w.t, th.server.SendMessage(context.Background(), th.identity(), &apiv1.Message{To: account[:], Kind: kind, Body: body}))
+}
+
+// envelope is one that looks as if it were about member 1's share of epoch 1,
+// signed by any key as that of device 1.
+func (th *thief) envelope(key *signing.PrivateKey, contact *person, change func(*recordv1.ShareEnvelope)) []byte {
+	th.w.t.Helper()
+	account := contact.Account()
+	epoch := th.state.InUse()
+	e := &recordv1.ShareEnvelope{
+		Account: th.keys.Account[:], Epoch: 1, Member: 1, Contact: &recordv1.Contact{Account: account[:]},
+		ShareKey: epoch.Members[0].ShareKey.Bytes(), RootKey: epoch.RootKey.Bytes(),
+		Quorum: 2, Members: 3, WaitingPeriod: 1, Server: th.state.Server(), Device: 1,
+		Devices: []*recordv1.OwnerDevice{{Device: 1, SignKey: key.PublicKey().Bytes()}},
+	}
+	if change != nil {
+		change(e)
+	}
+	b, err := canonical.Marshal(e)
+	must(th.w.t, err)
+	signed, err := canonical.Marshal(&recordv1.SignedShareEnvelope{
+		Envelope: b, Signature: key.Sign(signing.NewContext("share-envelope").Bytes(b)),
+	})
+	must(th.w.t, err)
+	return signed
+}
+
+// What a stolen device sends to contacts does not keep them from helping: they go
+// on syncing, and take the new shares after the recovery.
+func TestAThiefsMessagesDoNotDisableContacts(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	owner, contacts := w.family("ann", "bob")
+	w.befriend(owner, contacts...)
+	owner.add("site", "secret")
+	owner.sync()
+	th := w.thiefOf(owner)
+	own, unknown := th.keys.Sign, key(t)
+	for _, c := range contacts {
+		c.sync()
+		for _, body := range [][]byte{
+			th.envelope(own, c, func(e *recordv1.ShareEnvelope) { e.Contact = nil }),
+			th.envelope(own, c, func(e *recordv1.ShareEnvelope) { e.Epoch = 7 }),
+			th.envelope(own, c, func(e *recordv1.ShareEnvelope) {
+				e.Epoch, e.Devices = 8, append(e.Devices, &recordv1.OwnerDevice{Device: 2, SignKey: []byte("no key")})
+			}),
+			[]byte("garbage"),
+		} {
+			th.send(c, apiv1.Message_KIND_SHARE_ENVELOPE, body)
+		}
+		th.send(c, apiv1.Message_KIND_OWNER_HEAD, []byte("garbage"))
+		c.sync()
+		// As many as the server lets wait, by a device that nobody can trace.
+		for range 16 {
+			th.send(c, apiv1.Message_KIND_SHARE_ENVELOPE, th.envelope(unknown, c, func(e *recordv1.ShareEnvelope) { e.Epoch = 2 }))
+		}
+		c.sync()
+	}
+	owner.close()
+	fresh := w.recover("olivia", contacts...)
+	for _, c := range contacts {
+		if r := c.sync(); len(r.Held) != 1 {
+			t.Errorf("%s does not get the new share: %q", c.name, r.Notes)
+		}
+	}
+	if r := fresh.sync(); len(r.Committed) != 1 || r.Committed[0] != 2 {
+		t.Errorf("committed %v: %q", r.Committed, r.Notes)
+	}
+	if _, err := fresh.Get(context.Background(), "site"); err != nil {
+		t.Error(explained(err))
+	}
+	if th.server.SendMessage(context.Background(), th.identity(), &apiv1.Message{}) == nil {
+		t.Error("the stolen device still sends messages")
+	}
+}
+
+func key(t *testing.T) *signing.PrivateKey {
+	t.Helper()
+	k, err := signing.GenerateKey(rand.Reader)
+	must(t, err)
+	return k
+}
