@@ -85,22 +85,34 @@ func (d *Device) Confirm(ctx context.Context, c ConfirmOptions) (*ConfirmResult,
 	return result, nil
 }
 
-// find returns the answered invitation that a label, name or account names.
+// find returns the answered invitation that a label, name or account names. One
+// that was bound is found by its name when no other is: somebody whose device died
+// right after it was bound confirms again.
 func (b *contactBook) find(query string) (*invitation, error) {
 	var found []*invitation
+	var bound *invitation
 	var names []string
 	for _, i := range b.Invitations {
 		contact := i.contact()
-		if contact == nil || i.Bound {
+		if contact == nil {
+			continue
+		}
+		named := strings.EqualFold(query, i.Label) || strings.EqualFold(query, i.Name) ||
+			len(query) >= 6 && strings.HasPrefix(hex.EncodeToString(contact.Account), strings.ToLower(query))
+		if i.Bound {
+			if named {
+				bound = i
+			}
 			continue
 		}
 		names = append(names, i.Label)
-		if query == "" || strings.EqualFold(query, i.Label) || strings.EqualFold(query, i.Name) ||
-			len(query) >= 6 && strings.HasPrefix(hex.EncodeToString(contact.Account), strings.ToLower(query)) {
+		if query == "" || named {
 			found = append(found, i)
 		}
 	}
 	switch {
+	case len(found) == 0 && bound != nil:
+		return bound, nil
 	case len(names) == 0:
 		return nil, failure(CodeNotFound, nil, "ask your contact to accept the invitation, then try again", "nobody has answered an invitation yet")
 	case len(found) == 0:

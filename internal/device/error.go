@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"syscall"
 
 	"zeropass.dev/zeropass/home"
 	"zeropass.dev/zeropass/internal/api"
@@ -123,6 +124,8 @@ var hints = []struct {
 	{api.ErrDeviceLocked, "unlock this device from another one"},
 	{errFull, "it stays on this device alone; delete secrets that are not needed any more, then run zeropass sync"},
 	{api.ErrUnavailable, "run the command again in a while"},
+	{syscall.ENOSPC, "make room on the disk, then run the command again: nothing is lost"},
+	{home.ErrWrite, "see that this directory can be written, then run the command again"},
 }
 
 func hintOf(err error) string {

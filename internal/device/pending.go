@@ -8,6 +8,8 @@ import (
 	"io"
 	"slices"
 
+	"google.golang.org/protobuf/proto"
+
 	"zeropass.dev/zeropass/canonical"
 	"zeropass.dev/zeropass/credential"
 	recordv1 "zeropass.dev/zeropass/gen/zeropass/record/v1"
@@ -125,6 +127,37 @@ func (d *Device) batch(name string) ([]write, error) {
 		writes = append(writes, w)
 	}
 	return writes, nil
+}
+
+// begun returns the new slot that waits to be sent and holds this very item,
+// whenever that was made; nil if none does.
+func (d *Device) begun(item Item) (*write, error) {
+	names, err := d.home.PendingNames()
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range names {
+		writes, err := d.batch(name)
+		if err != nil {
+			return nil, err
+		}
+		if len(writes) == 1 && writes[0].base == 0 && sameItem(writes[0].item, item) {
+			return &writes[0], nil
+		}
+	}
+	return nil, nil
+}
+
+// sameItem compares all but the times.
+func sameItem(a, b Item) bool {
+	timeless := func(m *recordv1.SlotMetadata) *recordv1.SlotMetadata {
+		m = proto.CloneOf(m)
+		if m != nil {
+			m.Created, m.Revised = 0, 0
+		}
+		return m
+	}
+	return proto.Equal(timeless(a.Metadata), timeless(b.Metadata)) && proto.Equal(a.Secret, b.Secret)
 }
 
 // pendingWrites returns what the ledger does not have yet.

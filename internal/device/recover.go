@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	apiv1 "zeropass.dev/zeropass/gen/zeropass/api/v1"
@@ -219,6 +220,9 @@ func (d *Device) ownRecovery() (*recoveryState, *ledger.RecoveryRequest, error) 
 		return nil, nil, explain(err, "read the recovery")
 	}
 	if state == nil {
+		if s := d.home.State(); s != nil && slices.ContainsFunc(s.Recoveries(), func(r ledger.Recovery) bool { return r.Device == d.keys.Device }) {
+			return nil, nil, failure(CodeUsage, ErrNotRecovering, "zeropass status says how it stands, and zeropass list what came back", "this device has recovered %s already", d.Name())
+		}
 		return nil, nil, failure(CodeUsage, ErrNotRecovering, "zeropass recover start begins one, in a directory of its own", "no recovery is under way in %s", d.Dir())
 	}
 	if state.Request == nil {

@@ -38,10 +38,18 @@ type AddResult struct {
 
 // Add stores a new secret. It is sealed on the device first, so that it is not
 // lost when the server cannot be reached: then the result says so, and the next
-// [Device.Sync] sends it.
+// [Device.Sync] sends it. The same secret, added again before it was sent to the
+// end, is that one and no second: somebody repeats what was interrupted.
 func (d *Device) Add(ctx context.Context, item Item) (*AddResult, error) {
 	if err := d.writable(); err != nil {
 		return nil, err
+	}
+	begun, err := d.begun(item)
+	if err != nil {
+		return nil, explain(err, "read what waits to be sent")
+	}
+	if begun != nil {
+		return d.sendWrite(ctx, *begun, begun.item)
 	}
 	item = withTimes(item, d.o.Now())
 	written, err := d.keepWrites([]Item{item}, nil)
