@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"zeropass.dev/zeropass/home"
 	"zeropass.dev/zeropass/ledger"
@@ -134,11 +135,12 @@ func (d *Device) takeOver(ctx context.Context, request *ledger.RecoveryRequest, 
 	backup := recovery.NewBackup(r.state, epoch, keys)
 	defer backup.Erase()
 	d.o.Progress(Progress{Step: "opening the secrets", Done: 3, Total: 5})
-	if err := d.handOver(ctx, r, epoch, backup, f, result); err != nil {
+	opened, err := d.handOver(ctx, r, epoch, backup, f, result)
+	if err != nil {
 		return err
 	}
 	d.o.Progress(Progress{Step: "taking over the account", Done: 4, Total: 5})
-	entry, err := d.recoveredEntry(ctx, request, r, backup)
+	entry, lost, err := d.recoveredEntry(ctx, request, r, backup)
 	if err != nil {
 		return err
 	}
@@ -149,35 +151,40 @@ func (d *Device) takeOver(ctx context.Context, request *ledger.RecoveryRequest, 
 	if err := d.home.PutJournal(&home.Append{Entries: []*ledger.Entry{entry}}); err != nil {
 		return err
 	}
-	return d.pushRecovered(ctx)
+	if err := d.pushRecovered(ctx); err != nil {
+		return err
+	}
+	return d.storeAgain(opened, lost)
 }
 
-// recoveredEntry makes the entry that hands the account to this device, and keeps
-// the device list that the root key signs for contacts.
-func (d *Device) recoveredEntry(ctx context.Context, request *ledger.RecoveryRequest, r *released, backup *recovery.Backup) (*ledger.Entry, error) {
+// recoveredEntry makes the entry that hands the account to this device, keeps the
+// device list that the root key signs for contacts, and says what the entry could
+// not bring over.
+func (d *Device) recoveredEntry(ctx context.Context, request *ledger.RecoveryRequest, r *released, backup *recovery.Backup) (*ledger.Entry, []recovery.Lost, error) {
 	deviceShare, err := recovery.RestoreDeviceShare(r.shares, r.state, backup.Epoch())
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer deviceShare.Erase()
 	now := d.entryTime(r.state)
-	record, _, err := recovery.NewRecovered(ctx, d.o.Rand, recovery.Recovery{
+	record, lost, err := recovery.NewRecovered(ctx, d.o.Rand, recovery.Recovery{
 		State: r.state, Request: request, Approvals: r.approvals, Now: now,
 		DeviceShare: deviceShare, Backup: backup, Server: r.server, Name: "recovered device",
 	})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	number := r.state.NextDevice()
 	if err := d.keepDeviceList(backup.Keys().Root(), backup.Epoch(), number); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	b, err := ledger.NewRecord(record)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	account := r.state.Account()
-	return ledger.Draft{Account: &account, Previous: r.state.Head(), Time: now, Author: number, Records: [][]byte{b}}.Sign(d.keys.Sign)
+	entry, err := ledger.Draft{Account: &account, Previous: r.state.Head(), Time: now, Author: number, Records: [][]byte{b}}.Sign(d.keys.Sign)
+	return entry, lost, err
 }
 
 // adopt stores the ledger that the recovery goes by. If an earlier try stored
@@ -188,30 +195,6 @@ func (d *Device) adopt(r *released) error {
 		err = d.home.ReplaceLedger(r.entries...)
 	}
 	return err
-}
-
-// handOver opens everything and gives it to the owner.
-func (d *Device) handOver(ctx context.Context, r *released, epoch uint64, backup *recovery.Backup, f FinishOptions, result *FinishResult) error {
-	opened, err := recovery.Open(ctx, r.state, epoch, backup, r.server)
-	if err != nil {
-		return err
-	}
-	var items []Item
-	result.Lost = nil
-	for _, o := range opened {
-		if o.Err != nil || o.Secret == nil {
-			result.Lost = append(result.Lost, LostItem{Slot: o.Slot, Title: o.Metadata.GetTitle(), Err: o.Err})
-			continue
-		}
-		items = append(items, Item{Metadata: o.Metadata, Secret: o.Secret})
-	}
-	result.Items = len(items)
-	if f.HandOver != nil {
-		if err := f.HandOver(items, result.Lost); err != nil {
-			return err
-		}
-	}
-	return d.restoreHeld(items)
 }
 
 // afterRecovery prepares the next epoch, unless that was done, and ends the
@@ -227,7 +210,11 @@ func (d *Device) afterRecovery(ctx context.Context, f FinishOptions, result *Fin
 			return err
 		}
 	}
+	if err := d.sendPending(ctx); err != nil {
+		return err
+	}
 	s = d.home.State()
+	result.Lost = slices.DeleteFunc(result.Lost, func(l LostItem) bool { return d.stored(s, l.Slot) })
 	if e := targetEpoch(s); e != nil {
 		result.Epoch = e.Number
 		book, err := d.book()

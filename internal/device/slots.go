@@ -277,7 +277,8 @@ func (d *Device) entries() ([]Entry, error) {
 		}
 		m, err := d.metadata(s, slot.Put(epoch.Number))
 		if err != nil {
-			return nil, fmt.Errorf("slot %v: %w", slot.ID, err)
+			// One that cannot be read must not hide the others, and can be deleted.
+			m = unreadableMetadata(slot.ID)
 		}
 		entries = append(entries, Entry{ID: slot.ID, Version: slot.Version, Metadata: m, Accepted: true, Changed: slot.Changed.Time})
 	}
@@ -285,6 +286,11 @@ func (d *Device) entries() ([]Entry, error) {
 		entries = append(entries, Entry{ID: w.id, Version: w.base + 1, Metadata: w.item.Metadata})
 	}
 	return entries, nil
+}
+
+// unreadableMetadata stands for metadata that does not open.
+func unreadableMetadata(id ledger.SlotID) *recordv1.SlotMetadata {
+	return &recordv1.SlotMetadata{Kind: recordv1.SlotMetadata_KIND_NOTE, Title: "unreadable " + id.String()[:8]}
 }
 
 // withTimes fills in when an item was made and changed, where nobody says.
