@@ -61,7 +61,13 @@ func (o *output) write(items []device.Item, again bool) error {
 			return err
 		}
 	}
-	f, err := os.CreateTemp(filepath.Dir(o.path), ".zeropass-*") // with mode 0600
+	// What a killed run left behind is in the clear: its name can be seen, and this
+	// run takes it away.
+	unfinished := o.path + ".new"
+	if err := os.Remove(unfinished); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return failed(err)
+	}
+	f, err := os.OpenFile(unfinished, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return failed(err)
 	}
