@@ -2,7 +2,6 @@ package device
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +12,7 @@ import (
 	"zeropass.dev/zeropass/canonical"
 	"zeropass.dev/zeropass/credential"
 	recordv1 "zeropass.dev/zeropass/gen/zeropass/record/v1"
+	"zeropass.dev/zeropass/home"
 	"zeropass.dev/zeropass/ledger"
 )
 
@@ -33,34 +33,24 @@ type write struct {
 	item Item
 }
 
-// pendingWrite is how a write is kept, sealed, until it is accepted: canonical
-// bytes of a SlotMetadata and a Secret.
-type pendingWrite struct {
-	Slot     []byte
-	Base     uint64
-	Metadata []byte
-	Secret   []byte
-}
-
 // keepWrites seals the items on the device, in files of one entry each, as new
 // slots or as the next version of one.
 func (d *Device) keepWrites(items []Item, of *ledger.Slot) ([]write, error) {
 	var writes []write
-	var batches [][]pendingWrite
+	var batches [][]home.Write
 	size := batchBytes + 1 // the first item starts a batch
 	for i, item := range items {
-		p, err := d.pack(item, of)
+		w, n, err := d.newWrite(item, of)
 		if err != nil {
 			return nil, fmt.Errorf("item %d, %s: %w", i+1, quoteTitle(item), err)
 		}
-		n := len(p.Metadata) + len(p.Secret)
 		if size+n > batchBytes || len(batches[len(batches)-1]) == batchItems {
 			batches, size = append(batches, nil), 0
 		}
 		size += n
 		last := &batches[len(batches)-1]
-		*last = append(*last, *p)
-		writes = append(writes, write{id: ledger.SlotID(p.Slot), base: p.Base, item: item})
+		*last = append(*last, w)
+		writes = append(writes, write{id: w.Slot, base: w.Base, item: item})
 	}
 	for _, batch := range batches {
 		if err := d.putBatch(batch); err != nil {
@@ -70,40 +60,41 @@ func (d *Device) keepWrites(items []Item, of *ledger.Slot) ([]write, error) {
 	return writes, nil
 }
 
-func (d *Device) pack(item Item, of *ledger.Slot) (*pendingWrite, error) {
+// newWrite returns the write of a new slot, or of the next version of one, and
+// its size in bytes.
+func (d *Device) newWrite(item Item, of *ledger.Slot) (w home.Write, size int, err error) {
 	if item.Metadata == nil || item.Secret == nil {
-		return nil, failure(CodeUsage, credential.ErrInput, "", "a slot needs metadata and a secret")
+		return w, 0, failure(CodeUsage, credential.ErrInput, "", "a slot needs metadata and a secret")
 	}
-	p := &pendingWrite{}
+	metadata, err := canonical.Marshal(item.Metadata)
+	if err != nil {
+		return w, 0, err
+	}
+	secret, err := canonical.Marshal(item.Secret)
+	if err != nil {
+		return w, 0, err
+	}
+	clear(secret)
+	if len(secret) > maxSecret || len(metadata) > maxSecret/16 {
+		return w, 0, failure(CodeUsage, credential.ErrInput, "store large files elsewhere, and their key here", "%s has more than %d MiB", quoteTitle(item), maxSecret>>20)
+	}
+	w = home.Write{Metadata: item.Metadata, Secret: item.Secret}
 	if of != nil {
-		p.Slot, p.Base = of.ID[:], of.Version
-	} else {
-		p.Slot = make([]byte, len(ledger.SlotID{}))
-		if _, err := io.ReadFull(d.o.Rand, p.Slot); err != nil {
-			return nil, err
-		}
+		w.Slot, w.Base = of.ID, of.Version
+	} else if _, err := io.ReadFull(d.o.Rand, w.Slot[:]); err != nil {
+		return w, 0, err
 	}
-	var err error
-	if p.Metadata, err = canonical.Marshal(item.Metadata); err != nil {
-		return nil, err
-	}
-	if p.Secret, err = canonical.Marshal(item.Secret); err != nil {
-		return nil, err
-	}
-	if len(p.Secret) > maxSecret || len(p.Metadata) > maxSecret/16 {
-		return nil, failure(CodeUsage, credential.ErrInput, "store large files elsewhere, and their key here", "%s has more than %d MiB", quoteTitle(item), maxSecret>>20)
-	}
-	return p, nil
+	return w, len(metadata) + len(secret), nil
 }
 
 // putBatch stores a batch under the name of its first slot and version.
-func (d *Device) putBatch(batch []pendingWrite) error {
-	b, err := json.Marshal(batch)
+func (d *Device) putBatch(batch []home.Write) error {
+	b, err := home.MarshalWrites(batch)
 	if err != nil {
 		return err
 	}
 	defer clear(b)
-	return d.home.PutPending(fmt.Sprintf("%x-%d", batch[0].Slot, batch[0].Base+1), b)
+	return d.home.PutPending(fmt.Sprintf("%s-%d", batch[0].Slot, batch[0].Base+1), b)
 }
 
 // batch reads what was stored under a name.
@@ -113,18 +104,13 @@ func (d *Device) batch(name string) ([]write, error) {
 		return nil, err
 	}
 	defer clear(b)
-	var packed []pendingWrite
-	if err := json.Unmarshal(b, &packed); err != nil {
-		return nil, fmt.Errorf("device: pending/%s: %w", name, err)
+	kept, err := home.ParseWrites(b)
+	if err != nil {
+		return nil, fmt.Errorf("device: pending/s-%s: %w", name, err)
 	}
-	var writes []write
-	for _, p := range packed {
-		w := write{id: ledger.SlotID(p.Slot), base: p.Base, item: Item{Metadata: &recordv1.SlotMetadata{}, Secret: &recordv1.Secret{}}}
-		if err := errors.Join(canonical.Unmarshal(p.Metadata, w.item.Metadata), canonical.Unmarshal(p.Secret, w.item.Secret)); err != nil {
-			return nil, fmt.Errorf("device: pending/%s: %w", name, err)
-		}
-		clear(p.Secret)
-		writes = append(writes, w)
+	writes := make([]write, len(kept))
+	for i, w := range kept {
+		writes[i] = write{id: w.Slot, base: w.Base, item: Item{Metadata: w.Metadata, Secret: w.Secret}}
 	}
 	return writes, nil
 }
