@@ -23,16 +23,11 @@ var (
 // maxParties is how many can be put together.
 const maxParties = 64
 
-// Attack puts parties together, opens whatever they can, and returns which of the
-// targets stand in anything that they have or have opened.
-func Attack(ctx context.Context, targets []Target, parties ...*Party) (*Result, error) {
+// Together puts parties together and opens whatever they can. The result is a
+// party itself, so that a larger set can start from what smaller ones have opened.
+func Together(ctx context.Context, parties ...*Party) (*Party, error) {
 	if len(parties) == 0 || len(parties) > maxParties {
 		return nil, fmt.Errorf("adversary: %d parties, want 1 to %d", len(parties), maxParties)
-	}
-	for i, t := range targets {
-		if len(t.values) == 0 {
-			return nil, fmt.Errorf("adversary: target %d: %w", i+1, errNoValue)
-		}
 	}
 	all := make([]*knowledge, len(parties))
 	for i, p := range parties {
@@ -41,12 +36,34 @@ func Attack(ctx context.Context, targets []Target, parties ...*Party) (*Result, 
 			return nil, err
 		}
 	}
-	k := all[0]
-	if len(all) > 1 {
-		k = join(all)
-		if err := k.close(ctx); err != nil {
-			return nil, err
+	if len(all) == 1 {
+		return parties[0], nil
+	}
+	p := &Party{known: join(all)}
+	if _, err := p.close(ctx); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// Attack puts parties together, opens whatever they can, and returns which of the
+// targets stand in anything that they have or have opened.
+func Attack(ctx context.Context, targets []Target, parties ...*Party) (*Result, error) {
+	for i, t := range targets {
+		if len(t.values) == 0 {
+			return nil, fmt.Errorf("adversary: target %d: %w", i+1, errNoValue)
 		}
+	}
+	together, err := Together(ctx, parties...)
+	if err != nil {
+		return nil, err
+	}
+	if len(parties) > 1 {
+		defer together.eraseApart(parties)
+	}
+	k, err := together.close(ctx)
+	if err != nil {
+		return nil, err
 	}
 	opened := make([]bool, len(targets))
 	x := newIndex(targets)

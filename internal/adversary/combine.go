@@ -5,6 +5,7 @@ import (
 	"crypto/sha512"
 	"maps"
 	"slices"
+	"strconv"
 
 	"zeropass.dev/zeropass/bip32"
 	"zeropass.dev/zeropass/shamir"
@@ -195,7 +196,7 @@ func (k *knowledge) derive(seed string) {
 		}
 	}
 	for path := range paths {
-		if !k.once("path", seed, string(rune(path.device)), string(rune(path.counter))) {
+		if !k.once("path", seed, path.String()) {
 			continue
 		}
 		if child, err := branch.Derive(uint32(path.device), uint32(path.counter)); err == nil && k.published[string(child.Public().Bytes())] {
@@ -210,7 +211,7 @@ func (k *knowledge) deriveShareKeys() {
 		for id, account := range k.values.accounts {
 			for epoch := range account.epochs {
 				for member := range account.members {
-					if !k.once("share-key", name, id, string(rune(epoch)), string(rune(member))) {
+					if !k.once("share-key", name, id, strconv.FormatUint(epoch, 10), strconv.FormatUint(member, 10)) {
 						continue
 					}
 					c := signing.NewContext("share-key").Bytes([]byte(id)).Uint(epoch).Uint(member)

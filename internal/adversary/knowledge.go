@@ -101,6 +101,7 @@ func join(parties []*knowledge) *knowledge {
 		k.values.join(p.values)
 		maps.Copy(k.plaintexts, p.plaintexts)
 	}
+	k.reuse(parties)
 	k.expand()
 	k.activate()
 	// What one party could try alone, it has tried.
@@ -118,6 +119,21 @@ func join(parties []*knowledge) *knowledge {
 		}
 	}
 	return k
+}
+
+// reuse takes contexts over from a party that knew all values alone: they are the
+// same then.
+func (k *knowledge) reuse(parties []*knowledge) {
+	for _, p := range parties {
+		if p.values.count() != k.values.count() {
+			continue
+		}
+		for name, s := range k.sealed {
+			if theirs := p.sealed[name]; theirs != nil && len(theirs.scopes) == len(s.scopes) {
+				s.contexts, s.sizes = theirs.contexts, [2]int{len(s.scopes), k.values.size}
+			}
+		}
+	}
 }
 
 // close opens and combines until nothing new appears.
@@ -186,6 +202,25 @@ func (k *knowledge) addPart(object, part string) {
 	if !k.parts[object][part] {
 		k.parts[object][part] = true
 		k.changes++
+	}
+}
+
+// forget lets go of what somebody else knows too, who erases it.
+func (k *knowledge) forget(o *knowledge) {
+	if o == nil {
+		return
+	}
+	for hash := range o.strings {
+		delete(k.strings, hash)
+	}
+	for hash := range o.texts {
+		delete(k.texts, hash)
+	}
+	for name := range o.keys {
+		delete(k.keys, name)
+	}
+	for name := range o.shares {
+		delete(k.shares, name)
 	}
 }
 

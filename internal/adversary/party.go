@@ -21,7 +21,7 @@ import (
 )
 
 // Party is everything that one party has, unlocked. It prints as [secret]. Make
-// it with [Server], [Device] or [Sheet].
+// it with [Server], [Device] or [Sheet], or of several with [Together].
 type Party struct {
 	mu     sync.Mutex
 	known  *knowledge // nil after Erase
@@ -180,7 +180,8 @@ func Sheet(words ...string) (*Party, error) {
 	return p, nil
 }
 
-// Erase zeroes what the party has. It is of no use afterwards.
+// Erase zeroes what the party has. It is of no use afterwards, nor is anything
+// that it was put together to.
 func (p *Party) Erase() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -188,6 +189,19 @@ func (p *Party) Erase() {
 		p.known.erase()
 		p.known = nil
 	}
+}
+
+// eraseApart zeroes what none of the parties had that were put together.
+func (p *Party) eraseApart(from []*Party) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, one := range from {
+		one.mu.Lock()
+		p.known.forget(one.known)
+		one.mu.Unlock()
+	}
+	p.known.erase()
+	p.known = nil
 }
 
 // close finds everything that the party can open alone, once.

@@ -1,6 +1,10 @@
 package adversary
 
-import "maps"
+import (
+	"maps"
+
+	"zeropass.dev/zeropass/credential"
+)
 
 // values is what contexts are filled with.
 type values struct {
@@ -19,6 +23,8 @@ type account struct {
 
 // slotKey is a path below m/1'.
 type slotKey struct{ device, counter uint64 }
+
+func (k slotKey) String() string { return credential.SlotKeyName(k.device, k.counter) }
 
 // request is a request for a recovery.
 type request struct{ account, id, sealKey string }
@@ -82,4 +88,13 @@ func (v *values) join(o values) {
 	maps.Copy(v.slotKeys, o.slotKeys)
 	maps.Copy(v.requests, o.requests)
 	v.size++
+}
+
+// count returns how many values there are.
+func (v *values) count() int {
+	n := len(v.accounts) + len(v.slotKeys) + len(v.requests)
+	for _, a := range v.accounts {
+		n += len(a.epochs) + len(a.devices) + len(a.generations) + len(a.members) + len(a.signKeys) + len(a.asked) + len(a.nonces)
+	}
+	return n
 }
