@@ -43,12 +43,23 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
+// openFree is Open, but waits a moment for a lock: a process that a parallel test
+// is starting has this one's open files from its fork to its exec.
+func openFree(dir string) (*Home, error) {
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		h, err := Open(dir)
+		if !errors.Is(err, ErrBusy) || time.Now().After(deadline) {
+			return h, err
+		}
+	}
+}
+
 // live does everything that a device does with its home, each step only if it
 // is not done, as a program does that may have been interrupted. With retry, a
 // step that could not write is tried once more in the same process: the disk
 // was full and is not any longer.
 func live(dir string, retry bool) (err error) {
-	h, err := Open(dir)
+	h, err := openFree(dir)
 	for i := 0; err != nil && i < 4; i++ {
 		switch {
 		case errors.Is(err, ErrMissing):
@@ -191,7 +202,7 @@ func appendUpTo(h *Home, n uint64) error {
 
 // checkLife says what is wrong with a home at the end of its life.
 func checkLife(dir string) error {
-	h, err := Open(dir)
+	h, err := openFree(dir)
 	if err != nil {
 		return err
 	}
