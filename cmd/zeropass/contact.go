@@ -277,7 +277,7 @@ func writeSecretFile(path string, write func(io.Writer) error) error {
 	if errors.Is(err, os.ErrExist) {
 		return fail(exitFailed, "Name another file, or move this one away.", "%s is there already", path)
 	} else if err != nil {
-		return fail(exitFailed, "", "%s cannot be written: %s", path, pathCause(err))
+		return fail(exitFailed, hintUnwritable, "%s cannot be written: %s", path, pathCause(err))
 	}
 	err = write(f)
 	if err == nil {
@@ -288,7 +288,7 @@ func writeSecretFile(path string, write func(io.Writer) error) error {
 	}
 	if err != nil {
 		_ = os.Remove(path)
-		return fail(exitFailed, "", "%s cannot be written: %s", path, pathCause(err))
+		return fail(exitFailed, hintUnwritable, "%s cannot be written: %s", path, pathCause(err))
 	}
 	return nil
 }

@@ -18,6 +18,8 @@ const (
 	formatText      = "text"
 )
 
+const hintUnwritable = "See that there is room and that you may write there, or name another file with --output; then run the command again."
+
 // output is where secrets are written in the clear, and how.
 type output struct{ path, format string }
 
@@ -54,7 +56,7 @@ func (o *output) check() error {
 // whole or not at all. again says that an earlier try of this very run wrote it.
 func (o *output) write(items []device.Item, again bool) error {
 	failed := func(err error) error {
-		return fail(exitFailed, "", "%s cannot be written: %s", o.path, pathCause(err))
+		return fail(exitFailed, hintUnwritable, "%s cannot be written: %s", o.path, pathCause(err))
 	}
 	if !again {
 		if err := o.check(); err != nil {
