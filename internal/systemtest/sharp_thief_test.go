@@ -125,6 +125,50 @@ func TestAThiefsMessagesDoNotDisableContacts(t *testing.T) {
 	}
 }
 
+// A contact that sends its owner whatever it likes proves nothing by it, and keeps
+// nobody from anything.
+func TestAMaliciousContactsMessagesDoNotDisableTheOwner(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	owner, contacts := w.family("ann", "bob", "mallory")
+	w.befriend(owner, contacts[0], contacts[2])
+	accepted := w.accept(owner, contacts[1])
+	w.confirm(owner, contacts[1], accepted.OwnPhrase) // has not proved its share
+	mallory := w.thiefOf(contacts[2])
+	head := owner.Head()
+	account := owner.Account()
+	member := func(n uint64) *recordv1.Holder { return &recordv1.Holder{Kind: recordv1.Holder_KIND_MEMBER, Number: n} }
+	signature := make([]byte, 64)
+	for _, receipt := range []*recordv1.ShareReceipt{
+		{Epoch: 1}, {Epoch: 1, Signature: signature}, {Epoch: 1 << 62, Holder: member(1), Signature: signature},
+		{Epoch: 1, Holder: member(1 << 62), Signature: signature}, {Epoch: 1, Holder: &recordv1.Holder{Kind: recordv1.Holder_KIND_SERVER}, Signature: signature},
+		{Epoch: 1, Holder: &recordv1.Holder{Kind: recordv1.Holder_KIND_SHEET}, Signature: signature},
+		{Epoch: 1, Holder: member(3), Signature: mallory.keys.Sign.Sign(ledger.ReceiptContext(account, 1, member(3), account[:]))},
+	} {
+		b, err := canonical.Marshal(receipt)
+		must(t, err)
+		mallory.send(owner, apiv1.Message_KIND_SHARE_RECEIPT, b)
+	}
+	for _, kind := range []apiv1.Message_Kind{apiv1.Message_KIND_SHARE_RECEIPT, apiv1.Message_KIND_CONTACT_ATTESTATION, apiv1.Message_KIND_INVITATION_ANSWER} {
+		mallory.send(owner, kind, []byte("garbage"))
+	}
+	r := owner.sync()
+	if len(r.Receipts) != 0 || len(r.Notes) < 7 {
+		t.Errorf("receipts %q, notes %q", r.Receipts, r.Notes)
+	}
+	// Another's share is not proved by one's own key.
+	forged, err := ledger.NewAttestation(&recordv1.Attestation{
+		Account: account[:], Epoch: 1, Sequence: head.Sequence, Head: head.Hash[:], Time: uint64(w.now().UnixMilli()), Nonce: make([]byte, 16), Holder: member(3),
+	}, mallory.keys.Sign)
+	must(t, err)
+	mallory.send(owner, apiv1.Message_KIND_CONTACT_ATTESTATION, forged)
+	owner.sync()
+	contacts[1].sync()
+	if r := owner.sync(); len(r.Receipts) != 1 {
+		t.Errorf("receipts %q, notes %q", r.Receipts, r.Notes)
+	}
+}
+
 func key(t *testing.T) *signing.PrivateKey {
 	t.Helper()
 	k, err := signing.GenerateKey(rand.Reader)
