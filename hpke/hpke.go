@@ -78,11 +78,6 @@ import (
 )
 
 const (
-	// Suite is ZeroPass's number for the suite of this package: KEM 0x0016,
-	// KDF 0x0001, AEAD 0x0002. It stands in every record that holds a sealed
-	// message, so that other suites can follow.
-	Suite = 1
-
 	// EncapsulatedKeySize is the size in bytes of the encapsulated key that a
 	// sealed message begins with, RFC 9180's Nenc: an uncompressed point.
 	EncapsulatedKeySize = 65

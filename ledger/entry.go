@@ -16,11 +16,8 @@ import (
 	"zeropass.dev/zeropass/signing"
 )
 
-// Version and suite of every record that this program knows.
-const (
-	recordVersion = 1
-	recordSuite   = 1
-)
+// recordVersion is the version of every record that this program knows.
+const recordVersion = 1
 
 // Entry is one parsed transaction of a ledger. It keeps its exact bytes. It is
 // safe for concurrent use.
@@ -101,7 +98,7 @@ func parseRecord(b []byte) (*recordv1.Record, error) {
 		}
 		rest = rest[n:]
 	}
-	if version != recordVersion || suite != recordSuite {
+	if version != recordVersion || suite != signing.Suite {
 		return nil, fmt.Errorf("ledger: a record of version %d and suite %d: %w", version, suite, ErrNewer)
 	}
 	record := &recordv1.Record{}
@@ -175,7 +172,7 @@ func entryContext(body []byte) *signing.Context { return signing.NewContext("ent
 // instance a *recordv1.SlotPut. It fails for a message that is no kind of
 // record or has no canonical form.
 func NewRecord(kind proto.Message) ([]byte, error) {
-	record := &recordv1.Record{Version: recordVersion, Suite: recordSuite}
+	record := &recordv1.Record{Version: recordVersion, Suite: signing.Suite}
 	r := record.ProtoReflect()
 	members := r.Descriptor().Oneofs().ByName("kind").Fields()
 	for i := range members.Len() {
