@@ -120,9 +120,6 @@ func Identify(ctx context.Context, h *http.Client, address string, rand io.Reade
 // Server returns the pinned sign key.
 func (c *Client) Server() *signing.PublicKey { return c.server }
 
-// URL returns where the server is called.
-func (c *Client) URL() string { return c.url }
-
 // method is one procedure of the generated client.
 type method func(context.Context, *connect.Request[apiv1.SignedRequest]) (*connect.Response[apiv1.SignedAnswer], error)
 
