@@ -1,5 +1,5 @@
 // Package server is what stands behind the API: the server's part of every
-// procedure of DESIGN's section 5, over a [store.Store].
+// procedure, over a [store.Store].
 //
 // A handler reads parse, check, persist, answer. It decides on one snapshot of
 // an account, and the store refuses to persist if the account's ledger has moved
