@@ -13,6 +13,7 @@ import (
 // The demo's owner is recovered once more, by the program that was written from
 // the specification alone.
 func TestDemoAndIndependentRecovery(t *testing.T) {
+	t.Parallel()
 	const slots = 5
 	dir := t.TempDir()
 	var story strings.Builder

@@ -36,6 +36,7 @@ func (n *tamper) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 func TestADishonestNetworkIsNamed(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	ctx := context.Background()
 	ann := w.person("ann", nil)
@@ -96,6 +97,7 @@ func TestADishonestNetworkIsNamed(t *testing.T) {
 }
 
 func TestAnotherServerAtTheSameAddress(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	ctx := context.Background()
 	ann := w.person("ann", nil)
@@ -117,6 +119,7 @@ func TestAnotherServerAtTheSameAddress(t *testing.T) {
 }
 
 func TestInitThatCannotBe(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	ctx := context.Background()
 	w.person("ann", nil)

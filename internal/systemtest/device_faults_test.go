@@ -85,6 +85,7 @@ func copyDir(t *testing.T, from, to string) {
 }
 
 func TestInitGoesOnAfterEveryCut(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	n := 0
 	w.eachFault(t, func(t *testing.T, f *fault) bool {
@@ -119,6 +120,7 @@ func TestInitGoesOnAfterEveryCut(t *testing.T) {
 }
 
 func TestRecoveryGoesOnAfterEveryCut(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	ann, contacts := w.household("ann")
 	ann.add("site", "secret")

@@ -14,6 +14,7 @@ import (
 // A server restored from an older copy gets back what it lost: entries, server
 // shares, and the account itself.
 func TestARestoredServerEndsComplete(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	empty := w.backup()
 	ann, _ := w.household("ann")
@@ -56,6 +57,7 @@ func TestARestoredServerEndsComplete(t *testing.T) {
 // A server that is recovered from after a restore has everything that the
 // devices gave it back.
 func TestRecoveryFromARestoredServer(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	ann, contacts := w.household("ann")
 	old := w.backup()
@@ -91,6 +93,7 @@ func (w *world) fork(ann *person, other func(*person)) {
 }
 
 func TestAForkStopsTheDevice(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	ctx := context.Background()
 	ann := w.person("ann", nil)
@@ -146,6 +149,7 @@ func TestAForkStopsTheDevice(t *testing.T) {
 // A new device refuses a ledger that lacks a head that a contact proves, unless
 // the owner insists.
 func TestANewDeviceRefusesAShortenedLedger(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	ctx := context.Background()
 	ann, contacts := w.household("ann")
@@ -179,6 +183,7 @@ func TestANewDeviceRefusesAShortenedLedger(t *testing.T) {
 // Two new devices ask; the first recovers, the second cannot with what it was
 // approved for, and can by a new request.
 func TestTwoRecoveriesAtOnce(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	ctx := context.Background()
 	ann, contacts := w.household("ann")

@@ -102,6 +102,7 @@ func (p *person) finish() (*handed, *device.FinishResult) {
 }
 
 func TestEverythingComesBack(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	ann, contacts := w.household("ann")
 	for i := range 20 {
@@ -195,6 +196,7 @@ func TestEverythingComesBack(t *testing.T) {
 }
 
 func TestRecoveryKeepsEveryField(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	ann, contacts := w.household("ann")
 	item := login("everything", "p")
@@ -220,6 +222,7 @@ func TestRecoveryKeepsEveryField(t *testing.T) {
 // A recovery that is stopped by the person who was to take the secrets changes
 // nothing, and goes on later.
 func TestRecoveryStopsWhenNobodyTakesTheSecrets(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	ann, contacts := w.household("ann")
 	ann.add("site", "secret")
@@ -251,6 +254,7 @@ func TestRecoveryStopsWhenNobodyTakesTheSecrets(t *testing.T) {
 }
 
 func TestRecoverStartThatCannotBe(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	ctx := context.Background()
 	ann := w.person("ann", nil)

@@ -13,6 +13,7 @@ import (
 )
 
 func TestSlotsThroughTheirLife(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	ctx := context.Background()
 	ann := w.person("ann", nil)
@@ -76,6 +77,7 @@ func TestSlotsThroughTheirLife(t *testing.T) {
 }
 
 func TestASecretWaitsForTheServer(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	ctx := context.Background()
 	ann := w.person("ann", nil)
@@ -117,6 +119,7 @@ func TestASecretWaitsForTheServer(t *testing.T) {
 }
 
 func TestImportIsWholeAndCanBeRepeated(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	ctx := context.Background()
 	ann := w.person("ann", nil)
@@ -165,6 +168,7 @@ func TestImportIsWholeAndCanBeRepeated(t *testing.T) {
 
 // A full account takes no more, says so, and works on.
 func TestAFullAccount(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	ctx := context.Background()
 	ann := w.person("ann", nil)
@@ -203,6 +207,7 @@ func TestAFullAccount(t *testing.T) {
 }
 
 func TestAWrongConfirmPassphraseRevealsNothing(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	ctx := context.Background()
 	ann := w.person("ann", nil)

@@ -218,6 +218,7 @@ func fixtureWords(t *testing.T, names ...string) []string {
 }
 
 func TestSpecificationRecoversTheFixture(t *testing.T) {
+	t.Parallel()
 	for name, words := range map[string][]string{
 		"contacts":          {"contact-1", "contact-2"},
 		"QR code and paper": {"contact-3", "contact-1-qr"},
@@ -238,6 +239,7 @@ func TestSpecificationRecoversTheFixture(t *testing.T) {
 // recovery, after it in the old epoch, whose device shares the recovery sealed
 // anew, and in the next one.
 func TestSpecificationRecoversWhatDevicesWrite(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	ann, contacts := w.household("ann")
 	ann.add("one", "first secret")
@@ -284,6 +286,7 @@ func heldWords(t *testing.T, contacts []*person) []string {
 }
 
 func TestSpecificationRefuses(t *testing.T) {
+	t.Parallel()
 	good := []string{"contact-1", "contact-2"}
 	for name, tt := range map[string]struct {
 		passphrase string // the right one if empty
