@@ -34,6 +34,7 @@ func (w *world) wantUsed(want int) {
 var errCapacity = &RuleError{Rule: RuleCapacity}
 
 func TestCapacity(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, 1)
 	w.wantUsed(0)
 	history(w, "G E")
@@ -71,6 +72,7 @@ func TestCapacity(t *testing.T) {
 // TestCapacityOfTwoEpochs: while an epoch is prepared both must fit, and only
 // what is split there counts.
 func TestCapacityOfTwoEpochs(t *testing.T) {
+	t.Parallel()
 	w := play(t, recoverable)
 	put := func(name string, sizes ...int) error { return w.apply(w.draft(w.sized(name, sizes...)...)) }
 	stage := func(sizes ...int) error {
@@ -127,6 +129,7 @@ func TestCapacityOfTwoEpochs(t *testing.T) {
 // full, with slots of every size, and far more of everything else than there
 // will ever be.
 func TestRecoveredFits(t *testing.T) {
+	t.Parallel()
 	const vetoes, generations = 8192, 16384
 	w := play(t, "G E:16of16+sheet")
 	base := fullStatement(w, vetoes, generations)

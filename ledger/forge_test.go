@@ -439,6 +439,7 @@ func TestForgeries(t *testing.T) {
 		}
 		for _, f := range group.forgeries {
 			t.Run(group.name+"/"+f.name, func(t *testing.T) {
+				t.Parallel()
 				w := play(t, f.history)
 				if err := w.apply(f.draft(w, false)); err != nil {
 					t.Fatalf("unspoilt: %v", err)

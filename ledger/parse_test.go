@@ -321,6 +321,7 @@ func TestNotCanonical(t *testing.T) {
 }
 
 func TestSizeLimit(t *testing.T) {
+	t.Parallel()
 	if _, err := ParseEntry(make([]byte, MaxEntrySize+1)); !errors.Is(err, &RuleError{Rule: RuleSize}) {
 		t.Error(err)
 	}

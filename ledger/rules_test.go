@@ -151,6 +151,7 @@ func TestHistories(t *testing.T) {
 					continue
 				}
 				t.Run(line, func(t *testing.T) {
+					t.Parallel()
 					w := play(t, line)
 					checkInvariants(w)
 				})

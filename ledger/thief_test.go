@@ -34,6 +34,7 @@ func TestThiefOfOneDevice(t *testing.T) {
 		{"hides a deletion behind a new secret", func(w *world) []proto.Message { return append(w.slotPuts("b"), w.kinds("W:a")...) }},
 	} {
 		t.Run(step.name, func(t *testing.T) {
+			t.Parallel()
 			for _, endorse := range []struct {
 				name string
 				rule Rule
