@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -72,7 +71,8 @@ func (d *Device) Confirm(ctx context.Context, c ConfirmOptions) (*ConfirmResult,
 	if err != nil {
 		return nil, explain(err, "bind "+answered.Label)
 	}
-	book.Names[hex.EncodeToString(contact.Account)] = answered.Label
+	book.Names[accountOf(contact)] = answered.Label
+	delete(book.Replaced, accountOf(contact))
 	answered.Bound = true
 	if err := d.save(bookFile, book); err != nil {
 		return nil, explain(err, "remember "+answered.Label)
@@ -154,7 +154,7 @@ func (d *Device) bind(ctx context.Context, label string, contact *recordv1.Conta
 		e := targetEpoch(s)
 		if m := memberOf(e, contact.Account); m != nil {
 			if !proto.Equal(m.Contact, contact) {
-				return nil, failure(CodeUsage, nil, "replacing a contact's keys takes a new epoch", "%s is a contact already, with other keys", label)
+				return nil, failure(CodeUsage, nil, "zeropass contact replace makes room for the new keys", "%s is a contact already, with other keys", label)
 			}
 			epoch, member, result.Again = e.Number, m.Number, true
 			return nil, nil
@@ -329,19 +329,19 @@ func (d *Device) Rebind(ctx context.Context) (*RebindResult, error) {
 	}
 	result := &RebindResult{}
 	err = d.append(ctx, func(s *ledger.State) ([]transaction, error) {
-		old, next := s.InUse(), s.Prepared()
+		next := s.Prepared()
 		if next == nil {
 			return nil, failure(CodeUsage, nil, "", "no epoch is prepared")
 		}
 		*result = RebindResult{Epoch: next.Number}
-		t := rebindAll(old, next.Number, len(next.Members), boundMembers(next))
-		for _, record := range t.records {
+		records := rebindAll(s, next.Number, len(next.Members), boundMembers(next), book.Replaced)
+		for _, record := range records {
 			result.Bound = append(result.Bound, book.name(record.(*recordv1.ContactBound).Contact))
 		}
-		if len(t.records) == 0 {
+		if len(records) == 0 {
 			return nil, nil
 		}
-		return []transaction{t}, nil
+		return []transaction{{records: records}}, nil
 	})
 	if err != nil {
 		return nil, explain(err, "bind the contacts again")
@@ -366,34 +366,4 @@ func boundMembers(e *ledger.Epoch) map[uint64]*recordv1.Contact {
 		}
 	}
 	return taken
-}
-
-// rebindAll gives the contacts of an old epoch the free members of a new one.
-func rebindAll(old *ledger.Epoch, epoch uint64, members int, taken map[uint64]*recordv1.Contact) transaction {
-	var t transaction
-	next := uint64(1)
-	for _, m := range old.Members {
-		if m.Contact == nil || slices.ContainsFunc(values(taken), func(c *recordv1.Contact) bool { return bytes.Equal(c.GetAccount(), m.Contact.Account) }) {
-			continue
-		}
-		for ; next <= uint64(members); next++ {
-			if _, ok := taken[next]; !ok {
-				break
-			}
-		}
-		if next > uint64(members) {
-			break
-		}
-		t.records = append(t.records, &recordv1.ContactBound{Epoch: epoch, Member: next, Contact: m.Contact})
-		next++
-	}
-	return t
-}
-
-func values[K comparable, V any](m map[K]V) []V {
-	var all []V
-	for _, v := range m {
-		all = append(all, v)
-	}
-	return all
 }

@@ -29,7 +29,6 @@ type epochOptions struct {
 type newEpoch struct {
 	record  *recordv1.EpochPrepared
 	shares  []*recordv1.SealedServerShare
-	master  *seed.MasterPublicKey
 	sources []string // of the server's half
 }
 
@@ -90,7 +89,7 @@ func (d *Device) splitSeed(s *ledger.State, o epochOptions, serverHalf []byte) (
 	if err != nil {
 		return nil, err
 	}
-	record, shares, prepared, err := seed.Prepare(d.o.Rand, seed.Preparation{
+	record, shares, _, err := seed.Prepare(d.o.Rand, seed.Preparation{
 		Seed:          master,
 		Account:       d.keys.Account,
 		Epoch:         s.NextEpoch(),
@@ -105,7 +104,7 @@ func (d *Device) splitSeed(s *ledger.State, o epochOptions, serverHalf []byte) (
 	if err != nil {
 		return nil, err
 	}
-	return &newEpoch{record: record, shares: shares, master: prepared.Master}, nil
+	return &newEpoch{record: record, shares: shares}, nil
 }
 
 // keepReceipts takes the server's receipts that the ledger does not have.
@@ -201,12 +200,4 @@ func (d *Device) commit(ctx context.Context) (committed []uint64, err error) {
 		return nil, nil
 	})
 	return committed, err
-}
-
-// masterOf returns the master public key if this is the epoch; nil otherwise.
-func (e *newEpoch) masterOf(epoch uint64) *seed.MasterPublicKey {
-	if e == nil || e.record.Epoch != epoch {
-		return nil
-	}
-	return e.master
 }

@@ -205,8 +205,8 @@ func (d *Device) afterRecovery(ctx context.Context, f FinishOptions, result *Fin
 	}
 	s := d.home.State()
 	result.Device, result.OldEpoch = d.keys.Device, s.InUse().Number
-	if s.Prepared() == nil && s.InUse().Author != d.keys.Device {
-		if err := d.nextEpoch(ctx, f, result); err != nil {
+	if s.Prepared() != nil || s.InUse().Author != d.keys.Device {
+		if err := d.epochAfterRecovery(ctx, f, result); err != nil {
 			return err
 		}
 	}
@@ -227,11 +227,30 @@ func (d *Device) afterRecovery(ctx context.Context, f FinishOptions, result *Fin
 			}
 		}
 	}
-	if err := d.serverReceipts(ctx); err != nil {
-		return err
-	}
-	if _, err := d.sendEnvelopes(ctx, &SyncResult{}); err != nil {
+	if err := d.handOut(ctx); err != nil {
 		return err
 	}
 	return d.home.RemovePrivate(recoveryFile)
+}
+
+// epochAfterRecovery prepares an epoch like the one in use, or goes on with the
+// one that is prepared.
+func (d *Device) epochAfterRecovery(ctx context.Context, f FinishOptions, result *FinishResult) error {
+	book, err := d.book()
+	if err != nil {
+		return err
+	}
+	s := d.home.State()
+	if result.Items == 0 && f.HandOver != nil && (s.Prepared() == nil || len(unsplit(s, s.Prepared().Number)) > 0) {
+		// The recovery itself was finished in an earlier run.
+		if err := d.handOverAgain(ctx, s, f, result); err != nil {
+			return err
+		}
+	}
+	d.o.Progress(Progress{Step: "preparing the next epoch", Done: 5, Total: 5})
+	splits, lost, err := d.nextEpoch(ctx, planOf(targetEpoch(s), book))
+	if splits > 0 || len(lost) > 0 {
+		result.Lost = lost
+	}
+	return err
 }

@@ -46,6 +46,28 @@ func (d *Device) handOver(ctx context.Context, r *released, epoch uint64, backup
 	return byID, d.restoreHeld(items)
 }
 
+// handOverAgain gives the owner everything that this device, which has the
+// account by now, reveals.
+func (d *Device) handOverAgain(ctx context.Context, s *ledger.State, f FinishOptions, result *FinishResult) error {
+	var ids []ledger.SlotID
+	for _, slot := range s.LiveSlots() {
+		ids = append(ids, slot.ID)
+	}
+	if len(ids) == 0 {
+		return nil
+	}
+	opened, lost, err := d.openAll(ctx, s, ids, s.InUse().Number)
+	if err != nil {
+		return err
+	}
+	var items []Item
+	for _, o := range opened {
+		items = append(items, o.item)
+	}
+	result.Items, result.Lost = len(items), lost
+	return f.HandOver(items, lost)
+}
+
 // storeAgain keeps, as later versions, slots that came back and that this device
 // cannot open as they stand in the ledger: there the server's and the backup share
 // open the secret, and what is left for devices is wrong. Nothing else can make

@@ -1,6 +1,7 @@
 package device
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"os"
@@ -71,15 +72,24 @@ func (i *InitOptions) check() error {
 	if i.DeviceName == "" {
 		i.DeviceName = "first device"
 	}
-	switch {
-	case len(i.Name) == 0 || len(i.Name) > api.MaxName || !utf8.ValidString(i.Name):
+	if len(i.Name) == 0 || len(i.Name) > api.MaxName || !utf8.ValidString(i.Name) {
 		return failure(CodeUsage, nil, "choose another one", "a name has 1 to %d bytes", api.MaxName)
-	case !(i.Quorum == 1 && i.Members == 1) && (i.Quorum < 2 || i.Quorum > i.Members || i.Members > seed.MaxMembers):
-		return failure(CodeUsage, nil, "2-of-3 is a good choice", "%d of %d contacts cannot be: 2 to %d of at most %d, or 1-of-1", i.Quorum, i.Members, seed.MaxMembers, seed.MaxMembers)
-	case i.WaitingPeriod < time.Second || i.WaitingPeriod%time.Second != 0 || i.WaitingPeriod > maxWaitingPeriod:
-		return failure(CodeUsage, nil, "72h is a good choice", "a waiting period has whole seconds, from one to a year's")
 	}
-	return nil
+	return cmp.Or(checkQuorum(i.Quorum, i.Members), checkWaitingPeriod(i.WaitingPeriod))
+}
+
+func checkQuorum(quorum, members int) error {
+	if quorum == 1 && members == 1 || quorum >= 2 && quorum <= members && members <= seed.MaxMembers {
+		return nil
+	}
+	return failure(CodeUsage, nil, "2-of-3 is a good choice", "%d of %d contacts cannot be: 2 to %d of at most %d, or 1-of-1", quorum, members, seed.MaxMembers, seed.MaxMembers)
+}
+
+func checkWaitingPeriod(waiting time.Duration) error {
+	if waiting >= time.Second && waiting%time.Second == 0 && waiting <= maxWaitingPeriod {
+		return nil
+	}
+	return failure(CodeUsage, nil, "72h is a good choice", "a waiting period has whole seconds, from one to a year's")
 }
 
 // initFile keeps what an unfinished init must not forget.

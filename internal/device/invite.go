@@ -81,7 +81,7 @@ func freeMember(s *ledger.State) (*ledger.Member, error) {
 			return &e.Members[i], nil
 		}
 	}
-	return nil, failure(CodeUsage, nil, "replacing a contact takes a new epoch", "all %d shares have their contacts", len(e.Members))
+	return nil, failure(CodeUsage, nil, "zeropass contact replace frees one", "all %d shares have their contacts", len(e.Members))
 }
 
 // targetEpoch is the one whose shares are to be given to contacts.
@@ -246,7 +246,11 @@ type contactBook struct {
 	Invitations []*invitation
 	Names       map[string]string     // by account, in hexadecimal
 	Sent        map[string]*sentShare // envelopes, by epoch and member
+	Replaced    map[string]bool       // accounts that get no share of new epochs, in hexadecimal
 }
+
+// accountOf is the account of a contact as the book names it; empty for nil.
+func accountOf(c *recordv1.Contact) string { return hex.EncodeToString(c.GetAccount()) }
 
 // invitation is one that was made here. Its secret is erased once its answer was
 // taken: it is used once.
@@ -279,6 +283,9 @@ func (d *Device) book() (*contactBook, error) {
 	}
 	if book.Sent == nil {
 		book.Sent = map[string]*sentShare{}
+	}
+	if book.Replaced == nil {
+		book.Replaced = map[string]bool{}
 	}
 	return book, nil
 }

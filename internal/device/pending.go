@@ -262,7 +262,7 @@ func (d *Device) splitWrites(ctx context.Context, s *ledger.State, writes []writ
 			splits = append(splits, split{id: w.id, version: w.base + 1, epoch: e.Number, item: w.item})
 		}
 	}
-	return d.splitAll(ctx, s, splits, nil)
+	return d.splitAll(ctx, s, splits)
 }
 
 // split is one secret to be split in one epoch.
@@ -274,9 +274,8 @@ type split struct {
 	item    Item
 }
 
-// splitAll splits and seals on all cores. prepared is an epoch that no ledger has
-// yet, or nil.
-func (d *Device) splitAll(ctx context.Context, s *ledger.State, splits []split, prepared *newEpoch) (*transaction, error) {
+// splitAll splits and seals on all cores.
+func (d *Device) splitAll(ctx context.Context, s *ledger.State, splits []split) (*transaction, error) {
 	g, err := d.generation(s, s.Generation())
 	if err != nil {
 		return nil, err
@@ -295,16 +294,13 @@ func (d *Device) splitAll(ctx context.Context, s *ledger.State, splits []split, 
 		share *recordv1.SealedServerShare
 	}
 	all, err := credential.Map(ctx, splits, func(_ context.Context, p split) (made, error) {
-		master := prepared.masterOf(p.epoch)
-		if master == nil {
-			epoch, ok := s.Epoch(p.epoch)
-			if !ok {
-				return made{}, fmt.Errorf("device: there is no epoch %d", p.epoch)
-			}
-			var err error
-			if master, err = d.master(s, epoch); err != nil {
-				return made{}, err
-			}
+		epoch, ok := s.Epoch(p.epoch)
+		if !ok {
+			return made{}, fmt.Errorf("device: there is no epoch %d", p.epoch)
+		}
+		master, err := d.master(s, epoch)
+		if err != nil {
+			return made{}, err
 		}
 		slotKey, err := master.SlotKey(d.keys.Device, p.counter)
 		if err != nil {

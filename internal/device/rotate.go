@@ -1,111 +1,321 @@
 package device
 
 import (
+	"cmp"
 	"context"
+	"fmt"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
+	recordv1 "zeropass.dev/zeropass/gen/zeropass/record/v1"
 	"zeropass.dev/zeropass/internal/api"
 	"zeropass.dev/zeropass/ledger"
 )
 
-// nextEpoch prepares an epoch like the one in use, splits every live slot there,
-// and binds the same contacts: in one entry where it fits, so that there is no
-// half. The device asks the server for its shares again, as for any reveal: what
-// the recovery opened went to the owner and was not kept.
-func (d *Device) nextEpoch(ctx context.Context, f FinishOptions, result *FinishResult) error {
-	d.o.Progress(Progress{Step: "preparing the next epoch", Done: 5, Total: 5})
+// RotateOptions says what the next epoch is to be like. What is zero stays as it
+// is, in the epoch that is prepared already if there is one.
+type RotateOptions struct {
+	Quorum, Members int
+	WaitingPeriod   time.Duration
+}
+
+// RotateResult is an epoch that is to take the place of the one in use. Until it
+// is committed, at a [Device.Sync], the one in use protects, and what is written
+// goes to both.
+type RotateResult struct {
+	Epoch         uint64
+	OldEpoch      uint64
+	Again         bool // it was prepared before, and this run went on with it
+	Quorum        int
+	Members       int
+	WaitingPeriod time.Duration
+	Split         int        // secrets that this run split in the new epoch
+	Lost          []LostItem // that do not open: they keep it from being committed until they are deleted
+	Bound         []string   // contacts that get a share
+	Left          []string   // contacts of the epoch in use that get none, and paper, which takes a new sheet
+	Free          int        // shares that nobody has been given yet
+	CommitFrom    time.Time  // earliest, where the old waiting period must pass; else zero
+}
+
+// Rotate prepares an epoch with a new Private Master Seed, splits every secret
+// there and gives the same contacts their new shares. It needs the second factor.
+// If it dies anywhere, it goes on when it is run again; so it does while the epoch
+// that it would prepare is prepared already.
+func (d *Device) Rotate(ctx context.Context, r RotateOptions) (*RotateResult, error) {
+	if err := d.refresh(ctx); err != nil {
+		return nil, explain(err, "bring the ledgers together")
+	}
+	book, err := d.book()
+	if err != nil {
+		return nil, explain(err, "read the contacts")
+	}
+	p := planOf(targetEpoch(d.home.State()), book)
+	if r.Quorum != 0 || r.Members != 0 {
+		p.quorum, p.members = r.Quorum, r.Members
+	}
+	p.waiting = cmp.Or(r.WaitingPeriod, p.waiting)
+	if err := cmp.Or(checkQuorum(p.quorum, p.members), checkWaitingPeriod(p.waiting)); err != nil {
+		return nil, err
+	}
+	return d.rotate(ctx, p, book)
+}
+
+// refresh makes sure that this device may write and knows the newest entries.
+func (d *Device) refresh(ctx context.Context) error {
+	if err := d.writable(); err != nil {
+		return err
+	}
+	if err := ignoreRebuild(d.push(ctx)); err != nil {
+		return err
+	}
+	if err := d.pull(ctx); err != nil {
+		return err
+	}
+	return d.belongs(d.home.State())
+}
+
+func (d *Device) rotate(ctx context.Context, p plan, book *contactBook) (*RotateResult, error) {
+	result := &RotateResult{Again: p.fits(d.home.State().Prepared())}
+	var err error
+	if result.Split, result.Lost, err = d.nextEpoch(ctx, p); err != nil {
+		return nil, explain(err, "prepare the next epoch")
+	}
+	if err := d.handOut(ctx); err != nil {
+		return nil, explain(err, "send the new shares")
+	}
+	s := d.home.State()
+	old, e := s.InUse(), s.Prepared()
+	result.Epoch, result.OldEpoch = e.Number, old.Number
+	result.Quorum, result.Members, result.WaitingPeriod = e.Quorum(), len(e.Members), e.WaitingPeriod()
+	for _, m := range e.Members {
+		switch {
+		case m.Contact != nil:
+			result.Bound = append(result.Bound, book.name(m.Contact))
+		case !m.Bound:
+			result.Free++
+		}
+	}
+	for _, m := range old.Members {
+		switch {
+		case m.Paper:
+			result.Left = append(result.Left, fmt.Sprintf("paper, member %d", m.Number))
+		case m.Contact != nil && memberOf(e, m.Contact.Account) == nil:
+			result.Left = append(result.Left, book.name(m.Contact))
+		}
+	}
+	if from, err := s.CommitFrom(e.Number); err == nil && from.After(d.o.Now()) {
+		result.CommitFrom = from
+	}
+	return result, nil
+}
+
+// plan is what an epoch is prepared with.
+type plan struct {
+	quorum, members int
+	waiting         time.Duration
+	without         map[string]bool // accounts that get no share, in hexadecimal
+}
+
+// planOf plans an epoch like another one, without the contacts that were
+// replaced.
+func planOf(e *ledger.Epoch, book *contactBook) plan {
+	return plan{quorum: e.Quorum(), members: len(e.Members), waiting: e.WaitingPeriod(), without: book.Replaced}
+}
+
+// fits says whether a prepared epoch, nil if there is none, is the planned one.
+func (p plan) fits(e *ledger.Epoch) bool {
+	if e == nil || e.RevokedSince || e.Quorum() != p.quorum || len(e.Members) != p.members || e.WaitingPeriod() != p.waiting {
+		return false
+	}
+	for _, m := range e.Members {
+		if p.without[accountOf(m.Contact)] {
+			return false
+		}
+	}
+	return true
+}
+
+// nextEpoch is what a rotation and the end of a recovery have in common: it
+// prepares the planned epoch, unless that was done, and splits there what is not
+// split yet. The device asks the server for its shares, as for any reveal: what a
+// recovery opened went to the owner and was not kept.
+func (d *Device) nextEpoch(ctx context.Context, p plan) (splits int, lost []LostItem, err error) {
+	if !p.fits(d.home.State().Prepared()) {
+		if err := d.prepare(ctx, p); err != nil {
+			return 0, nil, err
+		}
+	}
+	return d.stage(ctx)
+}
+
+// prepare prepares an epoch and binds the contacts to it, in one entry: there is
+// no epoch whose contacts somebody would have to remember.
+func (d *Device) prepare(ctx context.Context, p plan) error {
+	d.o.Progress(Progress{Step: "preparing the next epoch"})
 	return d.append(ctx, func(s *ledger.State) ([]transaction, error) {
-		if s.Prepared() != nil || s.InUse().Author == d.keys.Device {
+		if p.fits(s.Prepared()) {
 			return nil, nil
 		}
-		items, err := d.liveItems(ctx, s, result)
+		generations, err := d.allGenerations(s)
 		if err != nil {
 			return nil, err
 		}
-		if result.Items == 0 && f.HandOver != nil && len(items) > 0 {
-			// The recovery itself was finished in an earlier run.
-			var all []Item
-			for _, live := range items {
-				all = append(all, live.item)
-			}
-			if err := f.HandOver(all, result.Lost); err != nil {
-				return nil, err
-			}
-			result.Items = len(all)
+		made, err := d.prepareEpoch(ctx, s, epochOptions{
+			quorum: p.quorum, members: p.members, waiting: p.waiting, generations: generations,
+		})
+		if err != nil {
+			return nil, err
 		}
-		return d.rotation(ctx, s, items)
+		t := transaction{records: []proto.Message{made.record}, shares: made.shares}
+		t.records = append(t.records, rebindAll(s, made.record.Epoch, p.members, nil, p.without)...)
+		return []transaction{t}, nil
 	})
 }
 
-// liveItems reveals all live slots. What does not open is listed: it keeps the
-// next epoch from being committed until it is deleted.
-func (d *Device) liveItems(ctx context.Context, s *ledger.State, result *FinishResult) ([]split, error) {
-	var ids []ledger.SlotID
+// stage splits the live slots in the prepared epoch that are not split there yet,
+// as many in an entry as its size allows: what is in the ledger is done. It
+// returns how many, and those that do not open; they keep the epoch from being
+// committed until they are deleted.
+func (d *Device) stage(ctx context.Context) (splits int, lost []LostItem, err error) {
+	s := d.home.State()
+	next := s.Prepared()
+	batches := unsplit(s, next.Number)
+	for i, ids := range batches {
+		d.o.Progress(Progress{Step: "splitting in the next epoch", Done: i, Total: len(batches)})
+		opened, unopened, err := d.openAll(ctx, s, ids, next.Number)
+		if err != nil {
+			return splits, lost, err
+		}
+		lost = append(lost, unopened...)
+		if err := d.append(ctx, func(s *ledger.State) ([]transaction, error) {
+			return d.stageBatch(ctx, s, opened)
+		}); err != nil {
+			return splits, lost, err
+		}
+		splits += len(opened)
+	}
+	return splits, lost, nil
+}
+
+// unsplit returns the live slots that are not split in the prepared epoch, in
+// batches that fit into an entry each, by the size of their records in the epoch
+// in use.
+func unsplit(s *ledger.State, epoch uint64) [][]ledger.SlotID {
+	var batches [][]ledger.SlotID
+	size := 0
 	for _, slot := range s.LiveSlots() {
-		ids = append(ids, slot.ID)
+		if slot.Put(epoch) != nil {
+			continue
+		}
+		n := proto.Size(slot.Put(s.InUse().Number))
+		if size += n; len(batches) == 0 || size > ledger.MaxEntrySize/4 {
+			batches, size = append(batches, nil), n
+		}
+		last := &batches[len(batches)-1]
+		*last = append(*last, slot.ID)
 	}
-	if len(ids) == 0 {
-		return nil, nil
-	}
+	return batches
+}
+
+// openAll reveals slots to be split in an epoch, and lists what does not open.
+func (d *Device) openAll(ctx context.Context, s *ledger.State, ids []ledger.SlotID, epoch uint64) (opened []split, lost []LostItem, err error) {
 	all, err := d.revealEach(ctx, api.PurposeRotation, ids...)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	result.Lost = nil
-	var live []split
 	for i, id := range ids {
 		slot, _ := s.Slot(id)
 		if err := all[i].err; err != nil {
-			lost := LostItem{Slot: id, Err: err}
+			l := LostItem{Slot: id, Err: err}
 			if m, err := d.metadata(s, slot.Put(s.InUse().Number)); err == nil {
-				lost.Title = m.Title
+				l.Title = m.Title
 			}
-			result.Lost = append(result.Lost, lost)
+			lost = append(lost, l)
 			continue
 		}
-		live = append(live, split{id: id, version: slot.Version, epoch: s.NextEpoch(), item: all[i].item})
+		opened = append(opened, split{id: id, version: slot.Version, epoch: epoch, item: all[i].item})
 	}
-	return live, nil
+	return opened, lost, nil
 }
 
-// rotation makes the entries that prepare the next epoch.
-func (d *Device) rotation(ctx context.Context, s *ledger.State, live []split) ([]transaction, error) {
-	old := s.InUse()
-	generations, err := d.allGenerations(s)
-	if err != nil {
-		return nil, err
-	}
-	made, err := d.prepareEpoch(ctx, s, epochOptions{
-		quorum: old.Quorum(), members: len(old.Members), waiting: old.WaitingPeriod(), generations: generations,
-	})
-	if err != nil {
-		return nil, err
-	}
-	splits, err := d.splitAll(ctx, s, live, made)
-	if err != nil {
-		return nil, err
-	}
-	first := transaction{records: []proto.Message{made.record}, shares: made.shares}
-	bound := rebindAll(old, made.record.Epoch, len(made.record.Members), nil)
-	first.records = append(first.records, bound.records...)
-	return batches(first, splits), nil
-}
-
-// batches spreads records with their shares over as few entries as their size
-// allows.
-func batches(first transaction, splits *transaction) []transaction {
-	all := []transaction{first}
-	size := 0
-	for i, record := range splits.records {
-		if n := proto.Size(record); size+n > ledger.MaxEntrySize/4 {
-			all, size = append(all, transaction{}), n
-		} else {
-			size += n
+// stageBatch splits what nobody has split, changed or deleted since it was
+// revealed.
+func (d *Device) stageBatch(ctx context.Context, s *ledger.State, opened []split) ([]transaction, error) {
+	var left []split
+	for _, o := range opened {
+		if e := s.Prepared(); e == nil || e.Number != o.epoch {
+			return nil, failure(CodeFailed, nil, "run the command again", "epoch %d was given up while secrets were being split in it", o.epoch)
 		}
-		last := &all[len(all)-1]
-		last.records = append(last.records, record)
-		last.shares = append(last.shares, splits.shares[i])
+		if slot, ok := s.Slot(o.id); ok && slot.Live() && slot.Version == o.version && slot.Put(o.epoch) == nil {
+			left = append(left, o)
+		}
 	}
-	return all
+	if len(left) == 0 {
+		return nil, nil
+	}
+	t, err := d.splitAll(ctx, s, left)
+	if err != nil {
+		return nil, err
+	}
+	return []transaction{*t}, nil
+}
+
+// handOut takes the server's receipt for its new share, and sends the contacts
+// theirs.
+func (d *Device) handOut(ctx context.Context) error {
+	if err := d.serverReceipts(ctx); err != nil {
+		return err
+	}
+	_, err := d.sendEnvelopes(ctx, &SyncResult{})
+	return err
+}
+
+// rebindAll gives the contacts of the epoch in use, and those that were bound to
+// the prepared one since, the members of a new epoch that are not taken. Who is in
+// both keeps the keys of the prepared one.
+func rebindAll(s *ledger.State, epoch uint64, members int, taken map[uint64]*recordv1.Contact, without map[string]bool) []proto.Message {
+	has := map[string]bool{}
+	for _, c := range taken {
+		has[accountOf(c)] = true
+	}
+	var records []proto.Message
+	next := uint64(1)
+	for _, c := range contactsToKeep(s) {
+		account := accountOf(c)
+		if has[account] || without[account] {
+			continue
+		}
+		for _, full := taken[next]; full; _, full = taken[next] {
+			next++
+		}
+		if next > uint64(members) {
+			break
+		}
+		records = append(records, &recordv1.ContactBound{Epoch: epoch, Member: next, Contact: c})
+		next++
+	}
+	return records
+}
+
+// contactsToKeep returns the contacts of the open epochs, each once, with its
+// newest keys.
+func contactsToKeep(s *ledger.State) []*recordv1.Contact {
+	var contacts []*recordv1.Contact
+	at := map[string]int{}
+	for _, e := range openEpochs(s) {
+		for _, m := range e.Members {
+			if m.Contact == nil {
+				continue
+			}
+			account := accountOf(m.Contact)
+			if i, known := at[account]; known {
+				contacts[i] = m.Contact
+				continue
+			}
+			at[account] = len(contacts)
+			contacts = append(contacts, m.Contact)
+		}
+	}
+	return contacts
 }

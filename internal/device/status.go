@@ -203,7 +203,7 @@ func (d *Device) next(s *ledger.State, st *Status) {
 		n.Missing = append(n.Missing, "the new shares of "+count(lack, "contact"))
 	}
 	if n.Unsplit > 0 {
-		n.Missing = append(n.Missing, "the new shares of "+count(n.Unsplit, "secret"))
+		n.Missing = append(n.Missing, "the new shares of "+count(n.Unsplit, "secret")+" (zeropass rotate goes on with them)")
 	}
 	if e.RevokedSince {
 		n.Missing = append(n.Missing, "another epoch, because a device was revoked since this one was prepared")

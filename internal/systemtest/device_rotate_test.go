@@ -1,0 +1,267 @@
+package systemtest
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"zeropass.dev/zeropass/internal/device"
+)
+
+// rotate prepares the next epoch, which must succeed.
+func (p *person) rotate(r device.RotateOptions) *device.RotateResult {
+	p.w.t.Helper()
+	got, err := p.Rotate(context.Background(), r)
+	if err != nil {
+		p.w.t.Fatalf("rotate of %s: %s", p.name, explained(err))
+	}
+	return got
+}
+
+// status is what the device can prove.
+func (p *person) status() *device.Status {
+	p.w.t.Helper()
+	st, err := p.Status(context.Background())
+	if err != nil {
+		p.w.t.Fatalf("status of %s: %s", p.name, explained(err))
+	}
+	return st
+}
+
+func syncAll(people ...*person) {
+	for _, p := range people {
+		p.sync()
+	}
+}
+
+// recovered brings an account back on a new device with these contacts, and
+// returns what was handed over.
+func (w *world) recovered(name string, contacts ...*person) (*person, *handed, *device.FinishResult) {
+	w.t.Helper()
+	anew, started := w.newDevice(name)
+	w.approveAll(started.Phrase, contacts...)
+	w.wait(time.Duration(started.Ends.Sub(started.Started)) + time.Minute)
+	syncAll(contacts...)
+	h, r := anew.finish()
+	return anew, h, r
+}
+
+// wantItems fails unless exactly these came back, each with its password.
+func (h *handed) wantItems(t *testing.T, want map[string]string) {
+	t.Helper()
+	if len(h.items) != len(want) || len(h.lost) != 0 {
+		t.Fatalf("%d items came back and %d are lost, want %d", len(h.items), len(h.lost), len(want))
+	}
+	for title, password := range want {
+		if got := h.password(title); got != password {
+			t.Errorf("%s came back as %q, not %q", title, got, password)
+		}
+	}
+}
+
+func TestRotate(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ann, contacts := w.household("ann")
+	want := map[string]string{}
+	for i := range 7 {
+		title := fmt.Sprintf("site %d", i)
+		want[title] = fmt.Sprintf("secret %d", i)
+		ann.add(title, want[title])
+	}
+	ann.sync()
+	r := ann.rotate(device.RotateOptions{})
+	if r.Epoch != 2 || r.OldEpoch != 1 || r.Again || r.Split != 7 || len(r.Bound) != 3 || len(r.Left) != 0 || r.Free != 0 || !r.CommitFrom.IsZero() {
+		t.Fatalf("%+v", r)
+	}
+	st := ann.status()
+	if !st.Recoverable || st.Epoch != 1 || st.Next == nil || st.Next.Epoch != 2 || st.Next.Unsplit != 0 || st.Next.Receipts != 0 {
+		t.Fatalf("%+v", st)
+	}
+	head := ann.Head()
+	if r := ann.rotate(device.RotateOptions{}); !r.Again || r.Split != 0 || r.Epoch != 2 || ann.Head() != head {
+		t.Fatalf("a second time: %+v", r)
+	}
+
+	// What is written meanwhile stands in both.
+	ann.add("between", "new")
+	want["between"] = "new"
+	entry, err := ann.Find("site 3")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r, err := ann.Edit(context.Background(), entry.ID, login("site 3", "changed")); err != nil || !r.Accepted {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	want["site 3"] = "changed"
+	if entry, err = ann.Find("site 4"); err != nil {
+		t.Fatal(err)
+	}
+	if err := ann.Delete(context.Background(), entry.ID); err != nil {
+		t.Fatal(err)
+	}
+	delete(want, "site 4")
+
+	syncAll(contacts...)
+	if s := ann.sync(); len(s.Committed) != 1 || s.Committed[0] != 2 || len(s.Receipts) != 3 {
+		t.Fatalf("%+v", s)
+	}
+	if st := ann.status(); !st.Recoverable || st.Epoch != 2 || st.Next != nil {
+		t.Fatalf("%+v", st)
+	}
+	for title, password := range want {
+		ann.wantSecret(title, password)
+	}
+	syncAll(contacts...)
+	for _, c := range contacts {
+		if held, err := c.Held(context.Background()); err != nil || len(held) != 1 || held[0].Epoch != 2 {
+			t.Fatalf("%s holds %+v, %v", c.name, held, err)
+		}
+	}
+	if v, err := ann.VerifyLedger(context.Background()); err != nil || !v.OK() {
+		t.Fatalf("%+v, %v", v, err)
+	}
+	_, h, fin := w.recovered("ann", contacts[1:]...)
+	h.wantItems(t, want)
+	if fin.OldEpoch != 2 || fin.Epoch != 3 {
+		t.Fatalf("%+v", fin)
+	}
+}
+
+// However often it is killed, the account comes back from the epoch in use, and
+// with what was written between.
+func TestRotationGoesOnAfterEveryCut(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ann, contacts := w.household("ann")
+	want := map[string]string{"site": "secret", "other": "words", "meanwhile": "both"}
+	ann.add("site", "secret")
+	ann.add("other", "words")
+	ann.sync()
+	syncAll(contacts...)
+	ann.close()
+	for _, c := range contacts {
+		c.close()
+	}
+	data := w.backup()
+
+	w.eachFault(t, func(t *testing.T, f *fault) bool {
+		w.restore(data)
+		people := map[string]*person{}
+		for _, p := range append([]*person{ann}, contacts...) {
+			people[p.name] = &person{w: w, name: p.name, dir: filepath.Join(t.TempDir(), "home")}
+			copyDir(t, p.dir, people[p.name].dir)
+		}
+		owner := people["ann"]
+		d, err := device.Open(context.Background(), owner.dir, []byte(passphrase), w.faulty(f))
+		if err != nil {
+			t.Fatal(explained(err))
+		}
+		_, err = d.Rotate(context.Background(), device.RotateOptions{})
+		failed := err != nil
+		if failed {
+			wantCode(t, err, device.CodeUnreachable)
+		}
+		if err := d.Close(); err != nil {
+			t.Fatal(err)
+		}
+		w.wait(10 * time.Minute) // and what was signed is out of date
+		var helpers []*person
+		for _, c := range contacts {
+			helper := people[c.name]
+			helper.reopen()
+			t.Cleanup(helper.close)
+			helpers = append(helpers, helper)
+		}
+		owner.reopen()
+		owner.add("meanwhile", "both")
+		if st := owner.status(); !st.Recoverable || st.Epoch != 1 {
+			t.Fatalf("%+v", st)
+		}
+		epoch := uint64(1)
+		if f.at%2 == 0 { // lost in the middle of it, or after it went on
+			owner.rotate(device.RotateOptions{})
+			syncAll(helpers...)
+			if s := owner.sync(); len(s.Committed) != 1 {
+				t.Fatalf("%+v", s)
+			}
+			syncAll(helpers...)
+			epoch = owner.status().Epoch
+			if epoch != 2 {
+				t.Fatalf("epoch %d is in use", epoch)
+			}
+		}
+		owner.close()
+		anew, h, r := w.recovered("ann", helpers[0], helpers[2])
+		h.wantItems(t, want)
+		if r.OldEpoch != epoch {
+			t.Fatalf("recovered from epoch %d, not %d", r.OldEpoch, epoch)
+		}
+		anew.close()
+		return failed
+	})
+}
+
+// A smaller quorum, and a shorter waiting period, wait for the old period, however
+// soon the shares are proved.
+func TestAWeakerEpochWaitsTheOldPeriod(t *testing.T) {
+	t.Parallel()
+	for name, weaker := range map[string]device.RotateOptions{
+		"quorum":  {Quorum: 1, Members: 1},
+		"waiting": {WaitingPeriod: time.Hour},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			ann, contacts := w.household("ann")
+			ann.add("site", "secret")
+			r := ann.rotate(weaker)
+			if wait := r.CommitFrom.Sub(w.now()); wait < waiting-time.Hour || wait > waiting {
+				t.Fatalf("%+v", r)
+			}
+			if weaker.Members == 1 && (len(r.Left) != 2 || len(r.Bound) != 1) {
+				t.Fatalf("%+v", r)
+			}
+			syncAll(contacts...)
+			w.wait(waiting - time.Hour)
+			if s := ann.sync(); len(s.Committed) != 0 {
+				t.Fatalf("%+v", s)
+			}
+			if st := ann.status(); st.Epoch != 1 || st.Next == nil || st.Next.CommitFrom.IsZero() {
+				t.Fatalf("%+v", st)
+			}
+			w.wait(time.Hour)
+			if s := ann.sync(); len(s.Committed) != 1 {
+				t.Fatalf("%+v", s)
+			}
+			if st := ann.status(); st.Epoch != 2 || !st.Recoverable {
+				t.Fatalf("%+v", st)
+			}
+			ann.wantSecret("site", "secret")
+		})
+	}
+}
+
+// One who asks for another epoch than the prepared one gets it, and the prepared
+// one is given up; a quorum that cannot be is refused.
+func TestRotateAgainWithOtherChoices(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ann, contacts := w.household("ann")
+	ann.add("site", "secret")
+	ann.rotate(device.RotateOptions{Quorum: 3, Members: 5})
+	r := ann.rotate(device.RotateOptions{WaitingPeriod: 2 * waiting})
+	if r.Again || r.Epoch != 3 || r.Quorum != 3 || r.Members != 5 || r.WaitingPeriod != 2*waiting || r.Free != 2 || len(r.Bound) != 3 || r.Split != 1 {
+		t.Fatalf("%+v", r)
+	}
+	_, err := ann.Rotate(context.Background(), device.RotateOptions{Quorum: 4, Members: 3})
+	wantCode(t, err, device.CodeUsage)
+	_, err = ann.Rotate(context.Background(), device.RotateOptions{WaitingPeriod: time.Millisecond})
+	wantCode(t, err, device.CodeUsage)
+	syncAll(contacts...)
+	if s := ann.sync(); len(s.Committed) != 1 || s.Committed[0] != 3 {
+		t.Fatalf("%+v", s)
+	}
+}
