@@ -51,6 +51,9 @@ func (s *Server) append(ctx context.Context, a *asked, q *apiv1.AppendRequest) (
 	if err := s.checkFresh(ctx, a, acct.state, fresh, excused); err != nil {
 		return nil, err
 	}
+	if err := s.mayInterrupt(a, acct.id, fresh); err != nil {
+		return nil, err
+	}
 	shares, err := s.takeShares(ctx, acct.id, after, fresh, excused, q.Shares)
 	if err != nil {
 		return nil, err
@@ -79,6 +82,9 @@ func (s *Server) append(ctx context.Context, a *asked, q *apiv1.AppendRequest) (
 		return nil, err
 	}
 	s.states.put(after, sizeOfEntries(fresh))
+	if len(after.Recoveries()) > len(acct.state.Recoveries()) {
+		s.pauses.end(acct.id)
+	}
 	if excused > 0 {
 		s.states.setWhole(acct.id, false) // shares of theirs may not have come along
 	}
@@ -109,6 +115,9 @@ func (s *Server) movedFor(ctx context.Context, a *asked, state *ledger.State) er
 			return findErr
 		}
 		if !released {
+			return err
+		}
+		if err := s.pauseFor(ctx, a, state); err != nil {
 			return err
 		}
 	}

@@ -52,6 +52,7 @@ type Server struct {
 	log      *slog.Logger
 
 	states   states
+	pauses   pauses
 	remotes  *remotes
 	failed   chan struct{}
 	failOnce sync.Once
