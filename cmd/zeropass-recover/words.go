@@ -99,7 +99,9 @@ func (p *program) askWords(ctx context.Context) error {
 		if text == "" {
 			return nil
 		}
-		p.take(fmt.Sprintf("typed words %d", n), text)
+		if g := p.take(fmt.Sprintf("typed words %d", n), text); g.err == nil && g.place.Epoch != e.Number {
+			p.terminal.say("The account is in epoch %d now: ask for the words of that epoch.", e.Number)
+		}
 	}
 	return nil
 }

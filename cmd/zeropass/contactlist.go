@@ -133,8 +133,8 @@ func (a *app) showContacts(list *device.ContactList) {
 		}
 		table(a.out, a.width(), rows)
 	}
-	if list.Free > 0 {
-		todo = append(todo, fmt.Sprintf("%s left to give: zeropass contact invite NAME", count(list.Free, "share")))
+	if left := list.Free - len(list.Invitations); left > 0 {
+		todo = append(todo, fmt.Sprintf("%s left to give: zeropass contact invite NAME", count(left, "share")))
 	}
 	a.next(todo...)
 }

@@ -23,6 +23,9 @@ With enough of these shares and one of the owner's devices, or the server, an
 account is recovered. So speak with the owner, by voice or face to face, before
 you read a share to anybody or let anybody see it.
 
+The newest share of each owner comes first. An older one is replaced by it, and is
+kept because the owner's device knows alone from when on the newer one protects.
+
 While somebody asks to recover the account, the words are withheld for its
 waiting period, like your approval.`,
 		Example: "zeropass held\nzeropass held Ada\n# The words alone, for zeropass-recover\nzeropass held Ada --words",
@@ -87,6 +90,7 @@ type heldView struct {
 	QR            string     `json:"qr,omitempty"`
 	ShownFrom     *time.Time `json:"shown_from,omitempty"`
 	Sequence      uint64     `json:"owner_sequence,omitempty"`
+	Newer         uint64     `json:"newer_epoch,omitempty"`
 }
 
 func heldJSON(shares []device.HeldShare, list bool) []heldView {
@@ -95,7 +99,7 @@ func heldJSON(shares []device.HeldShare, list bool) []heldView {
 		v := heldView{
 			Owner: h.Owner, Account: h.Account.String(), Epoch: h.Epoch, Member: h.Member, Quorum: h.Quorum, Contacts: h.Members,
 			WaitingPeriod: int64(h.WaitingPeriod / time.Second), Whole: h.Whole,
-			Words: h.Words, QR: h.QR, ShownFrom: jsonTime(h.ShownFrom), Sequence: h.Head.Sequence,
+			Words: h.Words, QR: h.QR, ShownFrom: jsonTime(h.ShownFrom), Sequence: h.Head.Sequence, Newer: h.Newer,
 		}
 		if list {
 			v.Words, v.QR = "", ""
@@ -117,6 +121,9 @@ func (a *app) showHeld(shares []device.HeldShare, list bool) error {
 		}
 		a.say("For %s (account %s, epoch %d, share %d; any %d of %d are needed)",
 			oneLine(h.Owner), h.Account.String()[:8], h.Epoch, h.Member, h.Quorum, h.Members)
+		if h.Newer != 0 {
+			a.say("  Replaced by the share of epoch %d, unless the owner says that epoch %d still protects.", h.Newer, h.Epoch)
+		}
 		switch {
 		case !h.Whole:
 			a.say("  One half of it has come; the other is on its way.")

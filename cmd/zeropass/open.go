@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/mattn/go-runewidth"
 	"golang.org/x/term"
 
 	"zeropass.dev/zeropass/internal/device"
@@ -89,11 +90,15 @@ func (a *app) progress(p device.Progress) {
 		return
 	}
 	a.step, a.drawn = p.Step, now
+	line := sentenceStart(oneLine(p.Step)) + " …"
 	if p.Total > 0 {
-		fmt.Fprintf(a.err, "\r\x1b[K%s %s %d of %d", sentenceStart(p.Step), drawBar(float64(p.Done)/float64(p.Total), 20), p.Done, p.Total)
-	} else {
-		fmt.Fprintf(a.err, "\r\x1b[K%s …", sentenceStart(p.Step))
+		line = fmt.Sprintf("%s %d of %d  %s", drawBar(float64(p.Done)/float64(p.Total), 20), p.Done, p.Total, sentenceStart(oneLine(p.Step)))
 	}
+	// A line that wraps cannot be drawn over.
+	if width, _, err := term.GetSize(int(a.err.Fd())); err == nil && width > 1 {
+		line = runewidth.Truncate(line, width-1, "…")
+	}
+	fmt.Fprint(a.err, "\r\x1b[K"+line)
 }
 
 // working shows one step that has no measure; the function that it returns takes

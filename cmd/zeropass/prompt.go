@@ -95,17 +95,22 @@ func (a *app) ask(ctx context.Context, question string, hidden bool) ([]byte, er
 	}
 }
 
-// askYes asks a question that only a clear yes answers.
+// askYes asks a question until the answer is a clear yes or no: a slip of the
+// finger is neither.
 func (a *app) askYes(ctx context.Context, question string) (bool, error) {
-	line, err := a.ask(ctx, question+" [yes/no] ", false)
-	if err != nil {
-		return false, err
+	for {
+		line, err := a.ask(ctx, question+" [yes/no] ", false)
+		if err != nil {
+			return false, err
+		}
+		switch strings.ToLower(strings.TrimSpace(string(line))) {
+		case "y", "yes":
+			return true, nil
+		case "n", "no":
+			return false, nil
+		}
+		a.tell("Please type yes or no.")
 	}
-	switch strings.ToLower(strings.TrimSpace(string(line))) {
-	case "y", "yes":
-		return true, nil
-	}
-	return false, nil
 }
 
 // readPassphraseFile reads a passphrase: one line, with or without its end.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"zeropass.dev/zeropass/internal/api"
 	"zeropass.dev/zeropass/internal/device"
 	"zeropass.dev/zeropass/ledger"
 )
@@ -256,12 +257,29 @@ status says which. If it stops anywhere, run it again.`,
 				},
 			})
 			if err != nil {
-				return err
+				return notYet(ctx, d, err)
 			}
 			return a.showFinished(r, o.path, written)
 		})
 	})
 	return c
+}
+
+// notYet says what is missing when a recovery was to be finished too early, with
+// the words that the contacts have to hear.
+func notYet(ctx context.Context, d *device.Device, err error) error {
+	if !errors.Is(err, api.ErrNotEnoughApprovals) && !errors.Is(err, api.ErrPeriodNotOver) {
+		return err
+	}
+	r, failed := d.RecoverStatus(ctx)
+	if failed != nil || r.Missing == "" {
+		return err
+	}
+	hint := "Run the command again after " + when(r.Ends) + "."
+	if r.Approvals < r.Quorum {
+		hint = "Call your contacts and read them: " + r.Phrase + ". Each runs zeropass request approve; then run the command again."
+	}
+	return fail(exitNotYet, hint, "it is too early to finish the recovery of %s. Missing: %s", oneLine(r.Name), r.Missing)
 }
 
 type lostView struct {
@@ -310,7 +328,7 @@ func (a *app) showFinished(r *device.FinishResult, path string, written bool) er
 		a.say("")
 		a.say("Earlier devices are revoked. Epoch %d still protects everything, with the shares that", r.OldEpoch)
 		a.say("your contacts have; epoch %d takes its place when they have proved the new ones.", r.Epoch)
-		todo := []string{"ask your contacts to run: zeropass sync", "then zeropass sync and zeropass status here"}
+		todo := []string{"ask your contacts to run: zeropass sync, which also tells this device their names", "then zeropass sync and zeropass status here"}
 		if written {
 			todo = append(todo, "delete "+path+" when you do not need it: everybody who opens it can read it")
 		} else {

@@ -76,5 +76,8 @@ func (a *app) showSync(r *device.SyncResult) {
 	for _, name := range r.Answers {
 		todo = append(todo, "call "+oneLine(name)+" and run: zeropass contact confirm "+shellQuote(name))
 	}
+	if len(r.Committed) > 0 {
+		todo = append(todo, "zeropass status, which says what is survived now")
+	}
 	a.next(todo...)
 }

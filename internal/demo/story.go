@@ -64,7 +64,8 @@ func (s *story) of(n int) string { return fmt.Sprintf("%d of %d secrets", n, len
 func (s *story) begin(ctx context.Context) error {
 	s.print("ZeroPass, the whole story on this computer: a server, Ada, and her contacts Ben, Cleo and Dan.\n")
 	s.print("Real directories, real HTTP, real cryptography. Only two things are not as in life: the waiting\n")
-	s.print("period is %v instead of 72 hours, and passphrases are cheap to try.\n", WaitingPeriod)
+	s.print("period is %d seconds instead of 72 hours, and passphrases are cheap to try.\n", int(WaitingPeriod.Seconds()))
+	s.print("A ✓ is what worked; a ✗ is what was refused, or stays shut, as it must.\n")
 	s.title("Everybody makes an account")
 	var err error
 	if s.host, err = newHost(ctx, s.dir); err != nil {
@@ -203,7 +204,7 @@ func (s *story) hurry(ctx context.Context, asked *device.RecoveryResult) error {
 		}
 		c.slow.Store(0)
 	}
-	s.did("the clocks of Ben and Cleo were slow when the request came, and were put right: their programs believe to have waited")
+	s.did("the clocks of Ben and Cleo were slow when the request came, and were put right: their programs think that they have waited")
 	for i, refusal := range []struct {
 		name   string
 		reason error
@@ -226,7 +227,7 @@ func (s *story) hurry(ctx context.Context, asked *device.RecoveryResult) error {
 		case <-time.After(min(left, 100*time.Millisecond)):
 		}
 	}
-	s.did("the waiting period of %v is over", WaitingPeriod)
+	s.did("the waiting period of %d seconds is over", int(WaitingPeriod.Seconds()))
 	return nil
 }
 
@@ -243,7 +244,11 @@ func (s *story) mustRefuse(ctx context.Context, name string, reason error) error
 		got = "released"
 	}
 	s.check(name, "refused", got)
-	s.refused("%s: %s", name, explained(err))
+	if err == nil {
+		s.did("%s released everything", name)
+	} else {
+		s.refused("%s: %s", name, explained(err))
+	}
 	return nil
 }
 
@@ -287,7 +292,7 @@ func (s *story) comeBack(ctx context.Context) error {
 	if err := s.checkItems("recovered with server and two contacts", back); err != nil {
 		return err
 	}
-	s.did("the new device is the account's; epoch %d is prepared, with new shares for %d contacts", finished.Epoch, len(finished.Bound))
+	s.did("the new device is the account's; epoch %d is prepared, with new shares for her %d contacts", finished.Epoch, len(finished.Bound))
 	if err := s.syncAll(ctx); err != nil {
 		return err
 	}

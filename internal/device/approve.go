@@ -155,6 +155,22 @@ func (d *Device) leave(ctx context.Context, r *seenRequest, shares []*heldShare)
 // askAgain is how often a device that waits looks for a veto.
 const askAgain = 30 * time.Second
 
+// waitShown waits until the approval is due, but not longer than askAgain, and
+// shows every second how far it is.
+func (d *Device) waitShown(ctx context.Context, from time.Time, r *ApproveResult) error {
+	for left := min(r.Due.Sub(d.o.Now()), askAgain); left > 0; left -= time.Second {
+		d.o.Progress(Progress{
+			Step:  "seconds until the share of " + r.Request.Owner + " leaves",
+			Done:  int(d.o.Now().Sub(from).Seconds()),
+			Total: int(r.Due.Sub(from).Seconds()),
+		})
+		if err := d.pause(ctx, min(left, time.Second)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // approveAndWait waits until the approval is due, looks for vetoes meanwhile, and
 // sends it.
 func (d *Device) approveAndWait(ctx context.Context, r *seenRequest, shares []*heldShare) (*ApproveResult, error) {
@@ -166,13 +182,7 @@ func (d *Device) approveAndWait(ctx context.Context, r *seenRequest, shares []*h
 		case err != nil || result.Sent:
 			return result, err
 		default:
-			from := r.waitFrom()
-			d.o.Progress(Progress{
-				Step:  "waiting before the share of " + result.Request.Owner + " leaves",
-				Done:  int(d.o.Now().Sub(from).Seconds()),
-				Total: int(result.Due.Sub(from).Seconds()),
-			})
-			err = d.pause(ctx, min(result.Due.Sub(d.o.Now()), askAgain))
+			err = d.waitShown(ctx, r.waitFrom(), result)
 		}
 		if err != nil {
 			return nil, failure(CodeNotYet, err, "run it again, or zeropass sync after that time", "stopped waiting; the approval is kept and has not left")

@@ -27,7 +27,7 @@ type ContactList struct {
 
 // Contact is somebody who was given a share, or a sheet of paper.
 type Contact struct {
-	Name       string // as it was invited, else the beginning of its account
+	Name       string // as it was invited, else "contact" and the beginning of its account
 	Paper      bool
 	Account    ledger.AccountID // zero for paper
 	Devices    int              // that the share was sealed to

@@ -95,7 +95,7 @@ func (d *Device) FollowServer(ctx context.Context) (*FollowResult, error) {
 		return nil, explain(err, "compare both histories")
 	}
 	result := &FollowResult{Common: common}
-	var redo []transaction
+	var redo []ownSlots
 	for _, e := range mine {
 		t, rest, err := d.again(e)
 		if err != nil {
@@ -103,7 +103,7 @@ func (d *Device) FollowServer(ctx context.Context) (*FollowResult, error) {
 		}
 		result.Rest = append(result.Rest, rest...)
 		if len(t.records) > 0 {
-			redo = append(redo, t)
+			redo = append(redo, ownSlots{t, d.inWords(t.records)})
 		}
 	}
 	if err := d.home.RemoveJournal(); err != nil {
@@ -159,7 +159,8 @@ func (d *Device) again(e *ledger.Entry) (t transaction, rest []string, err error
 			t.records = append(t.records, record.GetSlotDeleted())
 		default:
 			kind := record.ProtoReflect().WhichOneof(record.ProtoReflect().Descriptor().Oneofs().ByName("kind"))
-			rest = append(rest, fmt.Sprintf("%s, entry %d by device %d", kind.Message().Name(), e.Sequence(), e.Author()))
+			inner := record.ProtoReflect().Get(kind).Message().Interface()
+			rest = append(rest, fmt.Sprintf("%s (entry %d by device %d)", d.recordInWords(inner), e.Sequence(), e.Author()))
 		}
 	}
 	if len(t.records) == 0 {
@@ -175,9 +176,68 @@ func (d *Device) again(e *ledger.Entry) (t transaction, rest []string, err error
 	return t, rest, nil
 }
 
+// ownSlots is what this device appends again, and what a person calls it. The
+// titles are read while the keys of its own branch are known.
+type ownSlots struct {
+	transaction
+	words []string // one for each record
+}
+
+func (d *Device) inWords(records []proto.Message) []string {
+	words := make([]string, len(records))
+	for i, record := range records {
+		words[i] = d.recordInWords(record)
+	}
+	return words
+}
+
+// recordInWords says what a record did, by the titles that people know.
+func (d *Device) recordInWords(record proto.Message) string {
+	s := d.home.State()
+	switch r := record.(type) {
+	case *recordv1.SlotPut:
+		if m, err := d.metadata(s, r); err == nil {
+			return fmt.Sprintf("%q was stored", describe(m))
+		}
+		return fmt.Sprintf("slot %x was stored", r.Slot[:4])
+	case *recordv1.SlotDeleted:
+		if puts := s.Versions(ledger.SlotID(r.Slot)); len(puts) > 0 {
+			if m, err := d.metadata(s, puts[len(puts)-1]); err == nil {
+				return fmt.Sprintf("%q was deleted", describe(m))
+			}
+		}
+		return fmt.Sprintf("slot %x was deleted", r.Slot[:4])
+	case *recordv1.EpochPrepared:
+		return fmt.Sprintf("epoch %d was prepared", r.Epoch)
+	case *recordv1.EpochCommitted:
+		return fmt.Sprintf("epoch %d was committed", r.Epoch)
+	case *recordv1.ContactBound:
+		return fmt.Sprintf("contact %d of epoch %d was confirmed", r.Member, r.Epoch)
+	case *recordv1.ShareReceipt:
+		return fmt.Sprintf("a share of epoch %d was proved", r.Epoch)
+	case *recordv1.DeviceAdded:
+		return "a device was added"
+	case *recordv1.DeviceLocked:
+		return fmt.Sprintf("device %d was locked", r.Device)
+	case *recordv1.DeviceUnlocked:
+		return fmt.Sprintf("device %d was unlocked", r.Device)
+	case *recordv1.DeviceRevoked:
+		return fmt.Sprintf("device %d was revoked", r.Device)
+	case *recordv1.PolicyChanged:
+		return "the rules for revealing were changed"
+	case *recordv1.ServerKeyChanged:
+		return "the server's keys or address were changed"
+	case *recordv1.RecoveryVetoed:
+		return "a recovery was vetoed"
+	case *recordv1.Recovered:
+		return "the account was recovered on a new device"
+	}
+	return string(record.ProtoReflect().Descriptor().Name())
+}
+
 // redo appends slot records again, those that still fit together, or tells why
 // they cannot.
-func (d *Device) redo(ctx context.Context, t transaction, result *FollowResult) error {
+func (d *Device) redo(ctx context.Context, t ownSlots, result *FollowResult) error {
 	appended := 0
 	err := d.append(ctx, func(s *ledger.State) ([]transaction, error) {
 		left := transaction{shares: t.shares}
@@ -193,8 +253,8 @@ func (d *Device) redo(ctx context.Context, t transaction, result *FollowResult) 
 	})
 	var rule *ledger.RuleError
 	if errors.As(err, &rule) || err != nil && signed(err) {
-		for _, record := range t.records {
-			result.Rest = append(result.Rest, fmt.Sprintf("%s, which does not fit the server's history: %v", record.ProtoReflect().Descriptor().Name(), err))
+		for _, words := range t.words {
+			result.Rest = append(result.Rest, fmt.Sprintf("%s, which does not fit the server's history: %v", words, err))
 		}
 		return nil
 	}

@@ -1,7 +1,10 @@
 package device
 
 import (
+	"bytes"
+	"cmp"
 	"context"
+	"slices"
 	"time"
 
 	"zeropass.dev/zeropass/home"
@@ -25,6 +28,7 @@ type HeldShare struct {
 	QR            string      // text of a QR code; likewise
 	ShownFrom     time.Time   // when they may be shown, while a recovery is open; else zero
 	Head          ledger.Head // newest that the owner has proved
+	Newer         uint64      // epoch of a newer whole share for the same account, 0 if this is the newest
 }
 
 // askTimeout is how long an operation that works without the server tries to
@@ -85,7 +89,27 @@ func (d *Device) Held(ctx context.Context) ([]HeldShare, error) {
 		}
 		shares = append(shares, h)
 	}
+	newestFirst(shares)
 	return shares, ctx.Err()
+}
+
+// newestFirst sorts shares by their owners, the newest epoch of each first, and
+// marks the ones that a newer whole share takes the place of. They stay: which
+// epoch is committed is known to the owner's devices alone.
+func newestFirst(shares []HeldShare) {
+	slices.SortStableFunc(shares, func(a, b HeldShare) int {
+		return cmp.Or(cmp.Compare(a.Owner, b.Owner), bytes.Compare(a.Account[:], b.Account[:]), cmp.Compare(b.Epoch, a.Epoch))
+	})
+	var newest *HeldShare
+	for i := range shares {
+		h := &shares[i]
+		switch {
+		case newest != nil && newest.Account == h.Account:
+			h.Newer = newest.Epoch
+		case h.Whole:
+			newest = h
+		}
+	}
 }
 
 // requestsNow returns the recovery requests that the server shows, or those that

@@ -305,7 +305,7 @@ func (b *contactBook) name(c *recordv1.Contact) string {
 	if name := b.Names[hex.EncodeToString(c.GetAccount())]; name != "" {
 		return name
 	}
-	return hex.EncodeToString(c.GetAccount())[:8]
+	return "contact " + hex.EncodeToString(c.GetAccount())[:8]
 }
 
 // takeAnswer opens an answer with the invitation that it is for, and says

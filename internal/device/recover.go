@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	apiv1 "zeropass.dev/zeropass/gen/zeropass/api/v1"
@@ -106,8 +107,12 @@ func openOrBegin(ctx context.Context, o Options, r RecoverOptions) (d *Device, f
 		return nil, false, err
 	}
 	begun, err := load[initState](d, initFile)
-	if err == nil && (begun != nil || d.home.State() != nil && !d.recovering() || d.Name() != r.Name) {
-		err = failure(CodeHome, ErrBefore, "name another directory with --home", "%s holds something else: %s", r.Dir, d.Name())
+	switch {
+	case err != nil:
+	case d.recovering() && !strings.EqualFold(d.Name(), r.Name):
+		err = failure(CodeHome, ErrBefore, "run it with --name "+d.Name()+" to go on, or name another directory with --home", "%s waits for the recovery of %s", r.Dir, d.Name())
+	case begun != nil, d.home.State() != nil && !d.recovering(), !strings.EqualFold(d.Name(), r.Name):
+		err = failure(CodeHome, ErrBefore, "name another directory with --home", "%s holds the account %s already", r.Dir, d.Name())
 	}
 	if err != nil {
 		_ = d.Close()

@@ -255,7 +255,7 @@ func (d *Device) judge(s *ledger.State, book *contactBook, st *Status) {
 		fmt.Sprintf("the loss of all your devices: %s approve, and after %s the server gives its shares", count(st.Quorum, "contact"), inWords(st.WaitingPeriod)),
 		fmt.Sprintf("the loss of the server: a device's directory, its passphrase and the words of %s", count(st.Quorum, "contact")))
 	if spare := st.Receipts - st.Quorum; spare > 0 {
-		st.Survives = append(st.Survives, "besides, the loss of "+count(spare, "contact")+"'s share")
+		st.Survives = append(st.Survives, "besides, the loss of "+count(spare, "share")+" by contacts")
 	} else {
 		st.Fatal = append(st.Fatal, "all devices together with any one contact's share: no more contacts hold one than are needed")
 	}
@@ -278,7 +278,7 @@ func (d *Device) lackingContacts(e *ledger.Epoch, book *contactBook, lack int) [
 			missing = append(missing, fmt.Sprintf("the words of paper %d, typed back", m.Number))
 			bound++
 		case m.Bound && !m.Receipt:
-			missing = append(missing, book.name(m.Contact)+" has not proved its share: it runs zeropass sync, then you do")
+			missing = append(missing, book.name(m.Contact)+" has not proved their share: they run zeropass sync, then you do")
 			bound++
 		}
 	}

@@ -140,7 +140,7 @@ func TestAForkStopsTheDevice(t *testing.T) {
 	_, err = ann.Sync(ctx)
 	wantCode(t, err, device.CodeDishonest)
 	r, err = ann.FollowServer(ctx)
-	if err != nil || r.Again != 0 || len(r.Rest) != 1 || !strings.Contains(r.Rest[0], "SlotPut") {
+	if err != nil || r.Again != 0 || len(r.Rest) != 1 || !strings.Contains(r.Rest[0], `"mine`) {
 		t.Fatalf("%+v, %v", r, err)
 	}
 	ann.wantSecret("theirs", "on the server")
