@@ -1,6 +1,10 @@
 package ledger
 
-import recordv1 "zeropass.dev/zeropass/gen/zeropass/record/v1"
+import (
+	"time"
+
+	recordv1 "zeropass.dev/zeropass/gen/zeropass/record/v1"
+)
 
 // limit is one number of the policy, of which more is weaker, and the weaker one
 // that is to replace it.
@@ -46,3 +50,14 @@ func (s *State) policyChanged(tx *transaction, r *recordv1.PolicyChanged) error 
 
 // waiting returns the waiting period of the epoch in use in milliseconds.
 func (s *State) waiting() uint64 { return s.InUse().Record.WaitingPeriod * 1000 }
+
+// ComingPolicy returns the policy that was chosen last, and from when all of it
+// counts: the time is in the past, or zero, where it does already.
+func (s *State) ComingPolicy() (*recordv1.Policy, time.Time) {
+	from := max(s.policy.perHour.from, s.policy.perDay.from)
+	chosen := &recordv1.Policy{RevealsPerHour: s.policy.perHour.next, RevealsPerDay: s.policy.perDay.next}
+	if from == 0 {
+		return chosen, time.Time{}
+	}
+	return chosen, timeOf(from)
+}

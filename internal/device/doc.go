@@ -31,6 +31,14 @@
 // do it with paper. [Device.Contacts] lists everybody, [Device.Held] shows the
 // shares that are kept here for others, in words and as the text of a QR code.
 //
+// # Epochs
+//
+// [Device.Rotate] prepares a new epoch: a new Private Master Seed, every secret
+// split again, the same contacts, another quorum or waiting period if asked for.
+// [Device.Replace] does it without one contact. A [Device.Sync] commits it.
+// [Device.Policy] and [Device.SetPolicy] are about how often secrets may be asked
+// for.
+//
 // # Proof
 //
 // [Device.Sync] is the one operation that brings device, server and contacts

@@ -2,11 +2,14 @@ package systemtest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
+	"zeropass.dev/zeropass/internal/api"
 	"zeropass.dev/zeropass/internal/device"
 )
 
@@ -264,4 +267,133 @@ func TestRotateAgainWithOtherChoices(t *testing.T) {
 	if s := ann.sync(); len(s.Committed) != 1 || s.Committed[0] != 3 {
 		t.Fatalf("%+v", s)
 	}
+}
+
+// A contact is replaced: the others keep their part, the freed share goes to
+// somebody else, and that waits the old period.
+func TestReplaceAContact(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ctx := context.Background()
+	ann, contacts := w.household("ann")
+	ann.add("site", "secret")
+	_, err := ann.Replace(ctx, "nobody")
+	wantCode(t, err, device.CodeNotFound)
+	r, err := ann.Replace(ctx, "Cy of Ann")
+	if err != nil {
+		t.Fatal(explained(err))
+	}
+	if r.Name != "cy of ann" || r.Account != contacts[1].Account() || r.Epoch != 2 || r.Split != 1 || r.Free != 1 ||
+		!slices.Equal(r.Bound, []string{"bob of ann", "di of ann"}) || !slices.Equal(r.Left, []string{"cy of ann"}) || r.Until == "" || r.After == "" {
+		t.Fatalf("%+v", r)
+	}
+	if r, err := ann.Rebind(ctx); err != nil || len(r.Bound) != 0 {
+		t.Fatalf("who was replaced is bound again: %+v, %v", r, err)
+	}
+	if r := ann.rotate(device.RotateOptions{}); !r.Again || r.Free != 1 {
+		t.Fatalf("%+v", r)
+	}
+
+	// Until the commit the former contact counts, and afterwards it does not.
+	eve := w.person("eve", nil)
+	bound := w.confirm(ann, eve, w.accept(ann, eve).OwnPhrase)
+	if bound.Epoch != 2 {
+		t.Fatalf("%+v", bound)
+	}
+	syncAll(contacts[0], eve)
+	if s := ann.sync(); len(s.Committed) != 0 {
+		t.Fatalf("a new contact counts at once: %+v", s)
+	}
+	w.wait(waiting)
+	if s := ann.sync(); len(s.Committed) != 1 {
+		t.Fatalf("%+v", s)
+	}
+	syncAll(contacts[0], eve)
+
+	anew, started := w.newDevice("ann")
+	if all, err := contacts[1].Requests(ctx); err != nil || slices.ContainsFunc(all, func(q device.RecoveryRequest) bool { return !q.Own && q.Cannot == "" }) {
+		t.Fatalf("who was replaced may approve: %+v, %v", all, err)
+	}
+	w.approveAll(started.Phrase, contacts[0], eve)
+	w.wait(waiting + time.Minute)
+	syncAll(contacts[0], eve)
+	h, _ := anew.finish()
+	h.wantItems(t, map[string]string{"site": "secret"})
+}
+
+// A contact that was bound to the prepared epoch alone is still there in the next
+// one, when another is replaced; and one that was replaced can come back.
+func TestReplaceAnother(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ctx := context.Background()
+	ann, contacts := w.household("ann")
+	if _, err := ann.Replace(ctx, contacts[0].name); err != nil {
+		t.Fatal(explained(err))
+	}
+	eve := w.person("eve", nil)
+	w.confirm(ann, eve, w.accept(ann, eve).OwnPhrase)
+	r, err := ann.Replace(ctx, contacts[1].Account().String()[:8])
+	if err != nil || r.Epoch != 3 || !slices.Equal(r.Bound, []string{"di of ann", "eve"}) || r.Free != 1 {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	w.confirm(ann, contacts[0], w.accept(ann, contacts[0]).OwnPhrase)
+	if r := ann.rotate(device.RotateOptions{Quorum: 3, Members: 3}); r.Epoch != 4 || r.Free != 0 || len(r.Bound) != 3 {
+		t.Fatalf("%+v", r)
+	}
+	syncAll(contacts[0], contacts[2], eve)
+	w.wait(waiting + time.Minute)
+	if s := ann.sync(); len(s.Committed) != 1 || s.Committed[0] != 4 {
+		t.Fatalf("%+v", s)
+	}
+}
+
+func TestPolicy(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ctx := context.Background()
+	ann := w.person("ann", nil)
+	ann.add("site", "secret")
+	set := func(hour, day uint64) *device.PolicyResult {
+		t.Helper()
+		r, err := ann.SetPolicy(ctx, device.Policy{RevealsPerHour: hour, RevealsPerDay: day})
+		if err != nil {
+			t.Fatal(explained(err))
+		}
+		if again, err := ann.Policy(ctx); err != nil || *again != *r {
+			t.Fatalf("%+v and %+v, %v", r, again, err)
+		}
+		return r
+	}
+	if r := set(2, 0); r.Now != (device.Policy{RevealsPerHour: 2, RevealsPerDay: 500}) || r.Now != r.Chosen || !r.From.IsZero() {
+		t.Fatalf("stricter: %+v", r)
+	}
+	head := ann.Head()
+	if set(2, 500); ann.Head() != head {
+		t.Fatal("the same policy is written again")
+	}
+	ann.wantSecret("site", "secret")
+	ann.wantSecret("site", "secret")
+	if _, err := ann.Get(ctx, "site"); !errors.Is(err, api.ErrRateLimited) {
+		t.Fatalf("a third reveal: %v", err)
+	}
+	r := set(200, 0)
+	if wait := r.From.Sub(w.now()); r.Now.RevealsPerHour != 2 || r.Chosen.RevealsPerHour != 200 || wait < waiting-time.Minute || wait > waiting {
+		t.Fatalf("weaker: %+v", r)
+	}
+	if _, err := ann.Get(ctx, "site"); !errors.Is(err, api.ErrRateLimited) {
+		t.Fatalf("a weaker policy counts at once: %v", err)
+	}
+	if r := set(0, 50); r.Now != (device.Policy{RevealsPerHour: 2, RevealsPerDay: 50}) || r.Chosen.RevealsPerHour != 200 || r.From.IsZero() {
+		t.Fatalf("one of the two: %+v", r)
+	}
+	w.wait(waiting + time.Minute)
+	if r, err := ann.Policy(ctx); err != nil || r.Now != r.Chosen || r.Now.RevealsPerHour != 200 || !r.From.IsZero() {
+		t.Fatalf("after the waiting period: %+v, %v", r, err)
+	}
+	for range 3 {
+		ann.wantSecret("site", "secret")
+	}
+	_, err := ann.SetPolicy(ctx, device.Policy{RevealsPerHour: 1 << 40})
+	wantCode(t, err, device.CodeUsage)
 }
