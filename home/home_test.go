@@ -634,14 +634,15 @@ func TestNothingSecretIsPrinted(t *testing.T) {
 	keys := must[*Keys](t)(h.Keys())
 	secret := must[[]byte](t)(h.DeviceSecret())
 	var out strings.Builder
-	for _, v := range []any{h, keys, *keys, h.secret, *h.secret} {
+	write := Write{Metadata: &recordv1.SlotMetadata{Title: "the title"}, Secret: &recordv1.Secret{Notes: "the notes"}}
+	for _, v := range []any{h, keys, *keys, h.secret, *h.secret, write, &write, []Write{write}} {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%x", "%q"} {
 			_, _ = fmt.Fprintf(&out, verb, v)
 		}
 		slog.New(slog.NewTextHandler(&out, nil)).Info("x", "v", v)
 		slog.New(slog.NewJSONHandler(&out, nil)).Info("x", "v", v)
 	}
-	for _, b := range [][]byte{secret, keys.Sign.Bytes(), keys.Seal.Bytes()} {
+	for _, b := range [][]byte{secret, keys.Sign.Bytes(), keys.Seal.Bytes(), []byte("the title"), []byte("the notes")} {
 		for _, form := range []string{fmt.Sprintf("%x", b), fmt.Sprintf("%X", b), fmt.Sprint(b[:8]), string(b), fmt.Sprintf("%q", b)} {
 			if strings.Contains(out.String(), strings.Trim(form, "[]\"")) {
 				t.Errorf("a secret was printed: %s", form)

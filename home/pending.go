@@ -3,6 +3,8 @@ package home
 import (
 	"encoding/json"
 	"fmt"
+	"io"
+	"log/slog"
 
 	"zeropass.dev/zeropass/canonical"
 	recordv1 "zeropass.dev/zeropass/gen/zeropass/record/v1"
@@ -10,13 +12,22 @@ import (
 )
 
 // Write is a version of a slot that is on its way into the ledger: a secret
-// that the server has not accepted.
+// that the server has not accepted. It prints as [secret].
 type Write struct {
 	Slot     ledger.SlotID
 	Base     uint64 // version that it follows, 0 for a new slot
 	Metadata *recordv1.SlotMetadata
 	Secret   *recordv1.Secret
 }
+
+// Format writes "[secret]" for every verb.
+func (Write) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
+
+// LogValue returns "[secret]".
+func (Write) LogValue() slog.Value { return slog.StringValue(redacted) }
+
+// MarshalText returns "[secret]", which makes JSON of it too.
+func (Write) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
 // packedWrite is a Write in a pending file, which is a JSON array of them:
 // bytes in base64, the two messages in their canonical encoding.

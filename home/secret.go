@@ -18,8 +18,12 @@ type deviceSecret struct {
 	bytes [secretSize]byte
 }
 
+// redacted stands wherever somebody prints, logs or marshals a secret of this
+// package.
+const redacted = "[secret]"
+
 // Format writes "[secret]" for every verb.
-func (deviceSecret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "[secret]") }
+func (deviceSecret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
 
 // context is what the files at a path are sealed under and bound to.
 func fileContext(path string) *signing.Context {
