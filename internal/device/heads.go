@@ -3,6 +3,7 @@ package device
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"zeropass.dev/zeropass/canonical"
 	apiv1 "zeropass.dev/zeropass/gen/zeropass/api/v1"
@@ -47,12 +48,10 @@ func (d *Device) takeOwnerHead(ctx context.Context, m *apiv1.Message, result *Sy
 }
 
 func signedByOwner(o *knownOwner, a *ledger.Attestation) bool {
-	for _, b := range o.Keys {
-		if key, err := signing.NewPublicKey(b); err == nil && a.Verify(key) == nil {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(o.Devices, func(p pinnedDevice) bool {
+		key, err := signing.NewPublicKey(p.Key)
+		return err == nil && o.trusts(a.Holder().GetNumber(), p.Key) && a.Verify(key) == nil
+	})
 }
 
 // keepHead stores a proved head with every share of the account. Two heads at

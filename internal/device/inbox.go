@@ -5,10 +5,12 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"time"
 
 	"zeropass.dev/zeropass/canonical"
 	apiv1 "zeropass.dev/zeropass/gen/zeropass/api/v1"
 	recordv1 "zeropass.dev/zeropass/gen/zeropass/record/v1"
+	"zeropass.dev/zeropass/internal/api"
 	"zeropass.dev/zeropass/ledger"
 )
 
@@ -170,6 +172,10 @@ func (d *Device) takeAttestation(m *apiv1.Message) error {
 	}
 	if !s.Contains(a.Head()) {
 		return fmt.Errorf("%w: it attests a head that this ledger does not have", errWorthless)
+	}
+	if a.Time().After(d.o.Now().Add(api.MaxClockSkew)) {
+		// It would count as recent for as long as its clock is ahead.
+		return fmt.Errorf("%w: it is dated %s, in the future", errWorthless, a.Time().Format(time.RFC3339))
 	}
 	return d.home.PutProof(a)
 }

@@ -24,12 +24,19 @@ type ownerBook struct {
 	Owners map[string]*knownOwner // by account, in hexadecimal
 }
 
-// knownOwner is an account with the keys of its devices. The first came with an
-// invitation from person to person; others are those that a known key signed
-// for, or that a recovery brought which was compared by voice.
+// knownOwner is an account with those of its devices that this one believes: the
+// devices in the envelope of its newest whole share. Before there is one, and
+// after another invitation was accepted, also the inviting device, whose key came
+// from person to person.
 type knownOwner struct {
-	Name string
-	Keys [][]byte // 33 bytes each
+	Name    string
+	Epoch   uint64 // of that envelope, 0 before the first
+	Devices []pinnedDevice
+}
+
+type pinnedDevice struct {
+	Number uint64 // 0 for a device that invited, because invitations name none
+	Key    []byte // 33 bytes
 }
 
 const ownersFile = "owners"
@@ -45,35 +52,58 @@ func (d *Device) owners() (*ownerBook, error) {
 	return book, nil
 }
 
-// trustOwner pins keys of another account.
-func (d *Device) trustOwner(account ledger.AccountID, name string, keys ...[]byte) error {
+// trustOwner pins the key of a device that invited this one.
+func (d *Device) trustOwner(account ledger.AccountID, name string, key []byte) error {
+	return d.changeOwner(account, name, func(o *knownOwner) {
+		if !o.trusts(0, key) {
+			o.Devices = append(o.Devices, pinnedDevice{Key: bytes.Clone(key)})
+		}
+	})
+}
+
+// followOwner believes the devices of an envelope, whose share is whole, and no
+// others any more: a device that was revoked since must not speak for the owner.
+func (d *Device) followOwner(account ledger.AccountID, name string, e *recordv1.ShareEnvelope) error {
+	return d.changeOwner(account, name, func(o *knownOwner) {
+		if e.Epoch < o.Epoch {
+			return
+		}
+		o.Epoch, o.Devices = e.Epoch, nil
+		for _, own := range e.Devices {
+			o.Devices = append(o.Devices, pinnedDevice{Number: own.Device, Key: bytes.Clone(own.SignKey)})
+		}
+	})
+}
+
+func (d *Device) changeOwner(account ledger.AccountID, name string, change func(*knownOwner)) error {
 	book, err := d.owners()
 	if err != nil {
 		return err
 	}
-	o := book.Owners[account.String()]
+	o := book.get(account)
 	if o == nil {
 		o = &knownOwner{Name: name}
 		book.Owners[account.String()] = o
 	}
-	for _, key := range keys {
-		if !slices.ContainsFunc(o.Keys, func(k []byte) bool { return bytes.Equal(k, key) }) {
-			o.Keys = append(o.Keys, bytes.Clone(key))
-		}
-	}
+	change(o)
 	return d.save(ownersFile, book)
 }
 
 func (b *ownerBook) get(account ledger.AccountID) *knownOwner { return b.Owners[account.String()] }
 
-func (o *knownOwner) trusts(key []byte) bool {
-	return o != nil && slices.ContainsFunc(o.Keys, func(k []byte) bool { return bytes.Equal(k, key) })
+// trusts says whether the device with this number has this key. Numbers are never
+// given again, so a known key under another number is somebody's forgery. Without
+// a number, 0, it asks for the key of a device that invited.
+func (o *knownOwner) trusts(number uint64, key []byte) bool {
+	return o != nil && slices.ContainsFunc(o.Devices, func(p pinnedDevice) bool {
+		return bytes.Equal(p.Key, key) && (p.Number == 0 || p.Number == number)
+	})
 }
 
 // signerTrusted says whether the device that signed an envelope, whose signature
-// was checked, is one whose key this device has pinned.
+// was checked, is one that this device believes.
 func signerTrusted(o *knownOwner, e *recordv1.ShareEnvelope) bool {
-	return o.trusts(signerOf(e))
+	return o.trusts(e.Device, signerOf(e))
 }
 
 // takeEnvelope keeps an owner's half of a share for somebody else.
@@ -106,11 +136,6 @@ func (d *Device) takeEnvelope(ctx context.Context, m *apiv1.Message, result *Syn
 		result.note("%s sends a share with a device that is not known here; if %s has a new device, ask for a new invitation and accept it", o.Name, o.Name)
 		return errLater
 	}
-	for _, own := range e.Devices {
-		if err := d.trustOwner(account, o.Name, own.SignKey); err != nil {
-			return err
-		}
-	}
 	stored, err := d.held(home.HeldID{Account: account, Epoch: e.Epoch, Member: e.Member})
 	if err != nil {
 		return err
@@ -125,7 +150,7 @@ func (d *Device) takeEnvelope(ctx context.Context, m *apiv1.Message, result *Syn
 	}
 	defer clear(half)
 	next := &recordv1.StoredShare{Envelope: m.Body, DeviceHalf: half, Owner: o.Name}
-	if stored != nil {
+	if stored != nil && credential.CheckShare(splitOf(e), credential.Server, stored.ServerHalf) == nil {
 		next.ServerHalf = stored.ServerHalf
 	}
 	if err := d.home.PutHeld(next); err != nil {
@@ -192,12 +217,14 @@ func (d *Device) takeServerHalf(ctx context.Context, m *apiv1.Message, result *S
 		return err
 	}
 	// The server signs which share this is, not only its half of it: that is one of
-	// the two signatures by which an old share has its successor.
+	// the two signatures by which an old share has its successor. What does not fit
+	// waits: the envelope may be a thief's, and the owner's still to come.
 	if !bytes.Equal(half.ShareKey, e.ShareKey) {
-		return fmt.Errorf("%w: half of another share than the one in the envelope of %s", errWorthless, stored.Owner)
+		return errLater
 	}
 	if stored.ServerHalf, err = d.openHalf(e, half.Halves, credential.Server); err != nil {
-		return fmt.Errorf("%w: %w", errWorthless, err)
+		result.note("the server's half of %s's share does not fit what %s sent", stored.Owner, stored.Owner)
+		return errLater
 	}
 	if err := d.home.PutHeld(stored); err != nil {
 		return err
@@ -241,6 +268,9 @@ func (d *Device) makeWhole(ctx context.Context, stored *recordv1.StoredShare, re
 	}
 	stored.Share, stored.DeviceHalf, stored.ServerHalf = binary, nil, nil
 	if err := d.home.PutHeld(stored); err != nil {
+		return err
+	}
+	if err := d.followOwner(ledger.AccountID(e.Account), stored.Owner, e); err != nil {
 		return err
 	}
 	if err := d.keepAsSlot(stored, e); err != nil {

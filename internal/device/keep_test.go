@@ -137,20 +137,21 @@ func TestServerHalvesThatAContactRefuses(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		body []byte
+		want error
 	}{
-		{"signed with another key", h.server(newKey(t), nil)},
-		{"for somebody else", h.server(o.server, func(s *recordv1.ServerHalf) { s.Contact = make([]byte, 32) })},
-		{"of another share", h.server(o.server, func(s *recordv1.ServerHalf) { s.ShareKey = newKey(t).PublicKey().Bytes() })},
-		{"of an unnamed share", h.server(o.server, func(s *recordv1.ServerHalf) { s.ShareKey = nil })},
+		{"signed with another key", h.server(newKey(t), nil), errWorthless},
+		{"for somebody else", h.server(o.server, func(s *recordv1.ServerHalf) { s.Contact = make([]byte, 32) }), errWorthless},
+		{"of another share", h.server(o.server, func(s *recordv1.ServerHalf) { s.ShareKey = newKey(t).PublicKey().Bytes() }), errLater},
+		{"of an unnamed share", h.server(o.server, func(s *recordv1.ServerHalf) { s.ShareKey = nil }), errLater},
 		{"another value", h.server(o.server, func(s *recordv1.ServerHalf) {
 			s.Halves[0] = h.sealed(credential.Server, d.keys.Seal.PublicKey(), h.shares.Share(credential.Device))
-		})},
-		{"sealed to another device", h.server(o.server, func(s *recordv1.ServerHalf) { s.Halves[0].SealKey = s.ShareKey })},
-		{"garbage", []byte("garbage")},
+		}), errLater},
+		{"sealed to another device", h.server(o.server, func(s *recordv1.ServerHalf) { s.Halves[0].SealKey = s.ShareKey }), errLater},
+		{"garbage", []byte("garbage"), errWorthless},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			if err := d.deal(ctx, message(tt.body), &SyncResult{}); !errors.Is(err, errWorthless) {
-				t.Errorf("%v", err)
+			if err := d.deal(ctx, message(tt.body), &SyncResult{}); !errors.Is(err, tt.want) {
+				t.Errorf("%v, want %v", err, tt.want)
 			}
 			kept, err := d.held(home.HeldID{Account: o.account, Epoch: 1, Member: 1})
 			if err != nil || kept == nil || len(kept.ServerHalf) != 0 || len(kept.Share) != 0 {

@@ -160,10 +160,8 @@ func (d *Device) restoreHeld(items []Item) error {
 		if err := d.home.PutHeld(&recordv1.StoredShare{Envelope: kept.Envelope, Share: kept.Share, Owner: owner}); err != nil {
 			return err
 		}
-		for _, own := range e.Devices {
-			if err := d.trustOwner(account, owner, own.SignKey); err != nil {
-				return err
-			}
+		if err := d.followOwner(account, owner, e); err != nil {
+			return err
 		}
 	}
 	return nil
