@@ -11,6 +11,7 @@
 //	confirm-key     the confirm key's public key, 33 bytes, sealed
 //	config          HomeConfig, readable by the user without a passphrase
 //	keys            HomeKeys, sealed
+//	keystore        HomeKeystore, if a TPM or a keyring opens the home too
 //	ledger          frames of SignedEntry: the replica
 //	server-shares   frames of SealedServerShare
 //	activity        frames of Activity
@@ -78,6 +79,7 @@ const (
 	confirmKeyFile   = "confirm-key"
 	configFile       = "config"
 	keysFile         = "keys"
+	keystoreFile     = "keystore"
 	ledgerFile       = "ledger"
 	serverSharesFile = "server-shares"
 	activityFile     = "activity"

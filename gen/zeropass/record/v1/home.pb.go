@@ -76,6 +76,55 @@ func (SealedServerShare_Kind) EnumDescriptor() ([]byte, []int) {
 	return file_zeropass_record_v1_home_proto_rawDescGZIP(), []int{2, 0}
 }
 
+type HomeKeystore_Kind int32
+
+const (
+	HomeKeystore_KIND_UNSPECIFIED HomeKeystore_Kind = 0
+	HomeKeystore_KIND_TPM         HomeKeystore_Kind = 1 // TPM 2.0
+	HomeKeystore_KIND_KEYRING     HomeKeystore_Kind = 2 // the desktop's keyring
+)
+
+// Enum value maps for HomeKeystore_Kind.
+var (
+	HomeKeystore_Kind_name = map[int32]string{
+		0: "KIND_UNSPECIFIED",
+		1: "KIND_TPM",
+		2: "KIND_KEYRING",
+	}
+	HomeKeystore_Kind_value = map[string]int32{
+		"KIND_UNSPECIFIED": 0,
+		"KIND_TPM":         1,
+		"KIND_KEYRING":     2,
+	}
+)
+
+func (x HomeKeystore_Kind) Enum() *HomeKeystore_Kind {
+	p := new(HomeKeystore_Kind)
+	*p = x
+	return p
+}
+
+func (x HomeKeystore_Kind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (HomeKeystore_Kind) Descriptor() protoreflect.EnumDescriptor {
+	return file_zeropass_record_v1_home_proto_enumTypes[1].Descriptor()
+}
+
+func (HomeKeystore_Kind) Type() protoreflect.EnumType {
+	return &file_zeropass_record_v1_home_proto_enumTypes[1]
+}
+
+func (x HomeKeystore_Kind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use HomeKeystore_Kind.Descriptor instead.
+func (HomeKeystore_Kind) EnumDescriptor() ([]byte, []int) {
+	return file_zeropass_record_v1_home_proto_rawDescGZIP(), []int{4, 0}
+}
+
 // HomeKeys is the file "keys", sealed under the device secret.
 type HomeKeys struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -401,6 +450,100 @@ func (x *StoredShare) GetHeadServer() []byte {
 	return nil
 }
 
+// HomeKeystore is the file "keystore": what this machine needs to open the
+// device secret without the passphrase.
+type HomeKeystore struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Kind          HomeKeystore_Kind      `protobuf:"varint,1,opt,name=kind,proto3,enum=zeropass.record.v1.HomeKeystore_Kind" json:"kind,omitempty"`
+	Parent        []byte                 `protobuf:"bytes,2,opt,name=parent,proto3" json:"parent,omitempty"`                              // with KIND_TPM: name of the storage root key, 34 bytes
+	Public        []byte                 `protobuf:"bytes,3,opt,name=public,proto3" json:"public,omitempty"`                              // with KIND_TPM: TPMT_PUBLIC of the sealed device secret
+	Private       []byte                 `protobuf:"bytes,4,opt,name=private,proto3" json:"private,omitempty"`                            // with KIND_TPM: its TPM2B_PRIVATE, without the length
+	Pin           bool                   `protobuf:"varint,5,opt,name=pin,proto3" json:"pin,omitempty"`                                   // with KIND_TPM: whether it takes a PIN
+	Entry         []byte                 `protobuf:"bytes,6,opt,name=entry,proto3" json:"entry,omitempty"`                                // with KIND_KEYRING: which entry of the keyring, 16 bytes
+	WrappingKey   []byte                 `protobuf:"bytes,7,opt,name=wrapping_key,json=wrappingKey,proto3" json:"wrapping_key,omitempty"` // with KIND_KEYRING: 32 bytes, opens what the entry holds
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HomeKeystore) Reset() {
+	*x = HomeKeystore{}
+	mi := &file_zeropass_record_v1_home_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HomeKeystore) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HomeKeystore) ProtoMessage() {}
+
+func (x *HomeKeystore) ProtoReflect() protoreflect.Message {
+	mi := &file_zeropass_record_v1_home_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HomeKeystore.ProtoReflect.Descriptor instead.
+func (*HomeKeystore) Descriptor() ([]byte, []int) {
+	return file_zeropass_record_v1_home_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *HomeKeystore) GetKind() HomeKeystore_Kind {
+	if x != nil {
+		return x.Kind
+	}
+	return HomeKeystore_KIND_UNSPECIFIED
+}
+
+func (x *HomeKeystore) GetParent() []byte {
+	if x != nil {
+		return x.Parent
+	}
+	return nil
+}
+
+func (x *HomeKeystore) GetPublic() []byte {
+	if x != nil {
+		return x.Public
+	}
+	return nil
+}
+
+func (x *HomeKeystore) GetPrivate() []byte {
+	if x != nil {
+		return x.Private
+	}
+	return nil
+}
+
+func (x *HomeKeystore) GetPin() bool {
+	if x != nil {
+		return x.Pin
+	}
+	return false
+}
+
+func (x *HomeKeystore) GetEntry() []byte {
+	if x != nil {
+		return x.Entry
+	}
+	return nil
+}
+
+func (x *HomeKeystore) GetWrappingKey() []byte {
+	if x != nil {
+		return x.WrappingKey
+	}
+	return nil
+}
+
 var File_zeropass_record_v1_home_proto protoreflect.FileDescriptor
 
 const file_zeropass_record_v1_home_proto_rawDesc = "" +
@@ -441,7 +584,19 @@ const file_zeropass_record_v1_home_proto_rawDesc = "" +
 	"\vhead_device\x18\x06 \x01(\fR\n" +
 	"headDevice\x12\x1f\n" +
 	"\vhead_server\x18\a \x01(\fR\n" +
-	"headServerB7Z5zeropass.dev/zeropass/gen/zeropass/record/v1;recordv1b\x06proto3"
+	"headServer\"\x9c\x02\n" +
+	"\fHomeKeystore\x129\n" +
+	"\x04kind\x18\x01 \x01(\x0e2%.zeropass.record.v1.HomeKeystore.KindR\x04kind\x12\x16\n" +
+	"\x06parent\x18\x02 \x01(\fR\x06parent\x12\x16\n" +
+	"\x06public\x18\x03 \x01(\fR\x06public\x12\x18\n" +
+	"\aprivate\x18\x04 \x01(\fR\aprivate\x12\x10\n" +
+	"\x03pin\x18\x05 \x01(\bR\x03pin\x12\x14\n" +
+	"\x05entry\x18\x06 \x01(\fR\x05entry\x12!\n" +
+	"\fwrapping_key\x18\a \x01(\fR\vwrappingKey\"<\n" +
+	"\x04Kind\x12\x14\n" +
+	"\x10KIND_UNSPECIFIED\x10\x00\x12\f\n" +
+	"\bKIND_TPM\x10\x01\x12\x10\n" +
+	"\fKIND_KEYRING\x10\x02B7Z5zeropass.dev/zeropass/gen/zeropass/record/v1;recordv1b\x06proto3"
 
 var (
 	file_zeropass_record_v1_home_proto_rawDescOnce sync.Once
@@ -455,24 +610,27 @@ func file_zeropass_record_v1_home_proto_rawDescGZIP() []byte {
 	return file_zeropass_record_v1_home_proto_rawDescData
 }
 
-var file_zeropass_record_v1_home_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_zeropass_record_v1_home_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_zeropass_record_v1_home_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_zeropass_record_v1_home_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
 var file_zeropass_record_v1_home_proto_goTypes = []any{
 	(SealedServerShare_Kind)(0), // 0: zeropass.record.v1.SealedServerShare.Kind
-	(*HomeKeys)(nil),            // 1: zeropass.record.v1.HomeKeys
-	(*HomeConfig)(nil),          // 2: zeropass.record.v1.HomeConfig
-	(*SealedServerShare)(nil),   // 3: zeropass.record.v1.SealedServerShare
-	(*StoredShare)(nil),         // 4: zeropass.record.v1.StoredShare
-	(*Server)(nil),              // 5: zeropass.record.v1.Server
+	(HomeKeystore_Kind)(0),      // 1: zeropass.record.v1.HomeKeystore.Kind
+	(*HomeKeys)(nil),            // 2: zeropass.record.v1.HomeKeys
+	(*HomeConfig)(nil),          // 3: zeropass.record.v1.HomeConfig
+	(*SealedServerShare)(nil),   // 4: zeropass.record.v1.SealedServerShare
+	(*StoredShare)(nil),         // 5: zeropass.record.v1.StoredShare
+	(*HomeKeystore)(nil),        // 6: zeropass.record.v1.HomeKeystore
+	(*Server)(nil),              // 7: zeropass.record.v1.Server
 }
 var file_zeropass_record_v1_home_proto_depIdxs = []int32{
-	5, // 0: zeropass.record.v1.HomeConfig.server:type_name -> zeropass.record.v1.Server
+	7, // 0: zeropass.record.v1.HomeConfig.server:type_name -> zeropass.record.v1.Server
 	0, // 1: zeropass.record.v1.SealedServerShare.kind:type_name -> zeropass.record.v1.SealedServerShare.Kind
-	2, // [2:2] is the sub-list for method output_type
-	2, // [2:2] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	1, // 2: zeropass.record.v1.HomeKeystore.kind:type_name -> zeropass.record.v1.HomeKeystore.Kind
+	3, // [3:3] is the sub-list for method output_type
+	3, // [3:3] is the sub-list for method input_type
+	3, // [3:3] is the sub-list for extension type_name
+	3, // [3:3] is the sub-list for extension extendee
+	0, // [0:3] is the sub-list for field type_name
 }
 
 func init() { file_zeropass_record_v1_home_proto_init() }
@@ -486,8 +644,8 @@ func file_zeropass_record_v1_home_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_zeropass_record_v1_home_proto_rawDesc), len(file_zeropass_record_v1_home_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   4,
+			NumEnums:      2,
+			NumMessages:   5,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
