@@ -39,6 +39,8 @@ var layers = []string{
 	"internal/store/storetest",
 	"internal/store/sqlite",
 	"internal/server",
+	"internal/keystore",
+	"internal/keystore/keystoretest",
 	"internal/device",
 	"internal/adversary",
 	"internal/demo",
