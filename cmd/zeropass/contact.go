@@ -30,7 +30,7 @@ Becoming a contact takes three steps:
 
 Compare the words by voice or face to face. That is what keeps everybody else,
 the server included, from taking your contact's place.`,
-	}, inviteCommand(a), acceptCommand(a), confirmCommand(a), contactListCommand(a), paperCommand(a), rebindCommand(a))
+	}, inviteCommand(a), acceptCommand(a), confirmCommand(a), contactListCommand(a), paperCommand(a), replaceCommand(a), rebindCommand(a))
 }
 
 func inviteCommand(a *app) *cobra.Command {

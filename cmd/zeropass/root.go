@@ -65,10 +65,10 @@ func newRoot(a *app) *cobra.Command {
 	}
 	add("start", demoCommand(a), initCommand(a), statusCommand(a), syncCommand(a))
 	add("secrets", addCommand(a), getCommand(a), listCommand(a), editCommand(a), deleteCommand(a), importCommand(a), exportCommand(a))
-	add("contacts", contactCommand(a), heldCommand(a), requestCommand(a))
+	add("contacts", contactCommand(a), heldCommand(a), requestCommand(a), rotateCommand(a))
 	add("recovery", recoverCommand(a), vetoCommand(a))
 	add("proof", ledgerCommand(a), activityCommand(a))
-	add("more", passphraseCommand(a), exitCodesTopic(), versionCommand(a))
+	add("more", policyCommand(a), passphraseCommand(a), exitCodesTopic(), versionCommand(a))
 	return root
 }
 

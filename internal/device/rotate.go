@@ -33,7 +33,7 @@ type RotateResult struct {
 	Split         int        // secrets that this run split in the new epoch
 	Lost          []LostItem // that do not open: they keep it from being committed until they are deleted
 	Bound         []string   // contacts that get a share
-	Left          []string   // contacts of the epoch in use that get none, and paper, which takes a new sheet
+	Left          []string   // contacts until now that get none, and paper, which takes a new sheet
 	Free          int        // shares that nobody has been given yet
 	CommitFrom    time.Time  // earliest, where the old waiting period must pass; else zero
 }
@@ -76,7 +76,9 @@ func (d *Device) refresh(ctx context.Context) error {
 }
 
 func (d *Device) rotate(ctx context.Context, p plan, book *contactBook) (*RotateResult, error) {
-	result := &RotateResult{Again: p.fits(d.home.State().Prepared())}
+	s := d.home.State()
+	had := contactsToKeep(s)
+	result := &RotateResult{Again: p.fits(s.Prepared())}
 	var err error
 	if result.Split, result.Lost, err = d.nextEpoch(ctx, p); err != nil {
 		return nil, explain(err, "prepare the next epoch")
@@ -84,7 +86,7 @@ func (d *Device) rotate(ctx context.Context, p plan, book *contactBook) (*Rotate
 	if err := d.handOut(ctx); err != nil {
 		return nil, explain(err, "send the new shares")
 	}
-	s := d.home.State()
+	s = d.home.State()
 	old, e := s.InUse(), s.Prepared()
 	result.Epoch, result.OldEpoch = e.Number, old.Number
 	result.Quorum, result.Members, result.WaitingPeriod = e.Quorum(), len(e.Members), e.WaitingPeriod()
@@ -96,12 +98,14 @@ func (d *Device) rotate(ctx context.Context, p plan, book *contactBook) (*Rotate
 			result.Free++
 		}
 	}
+	for _, c := range had {
+		if memberOf(e, c.Account) == nil {
+			result.Left = append(result.Left, book.name(c))
+		}
+	}
 	for _, m := range old.Members {
-		switch {
-		case m.Paper:
+		if m.Paper {
 			result.Left = append(result.Left, fmt.Sprintf("paper, member %d", m.Number))
-		case m.Contact != nil && memberOf(e, m.Contact.Account) == nil:
-			result.Left = append(result.Left, book.name(m.Contact))
 		}
 	}
 	if from, err := s.CommitFrom(e.Number); err == nil && from.After(d.o.Now()) {

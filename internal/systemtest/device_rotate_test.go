@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -396,4 +398,51 @@ func TestPolicy(t *testing.T) {
 	}
 	_, err := ann.SetPolicy(ctx, device.Policy{RevealsPerHour: 1 << 40})
 	wantCode(t, err, device.CodeUsage)
+}
+
+// cutAppend fails at the nth append, before the server sees it.
+type cutAppend struct{ at, seen int }
+
+func (c *cutAppend) RoundTrip(r *http.Request) (*http.Response, error) {
+	if strings.HasSuffix(r.URL.Path, "/Append") {
+		if c.seen++; c.seen == c.at {
+			return nil, errCut
+		}
+	}
+	return http.DefaultTransport.RoundTrip(r)
+}
+
+// What is too large for one entry is split in several, and what is in the ledger
+// is not split again.
+func TestRotateLargeSecrets(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ann := w.person("ann", nil)
+	large := strings.Repeat("large ", 1<<19)
+	for i := range 3 {
+		ann.add(fmt.Sprintf("file %d", i), large)
+	}
+	ann.close()
+	o := w.options()
+	o.HTTP = &http.Client{Transport: &cutAppend{at: 3}} // the epoch, one batch, and the second does not arrive
+	d, err := device.Open(context.Background(), ann.dir, []byte(passphrase), o)
+	if err != nil {
+		t.Fatal(explained(err))
+	}
+	_, err = d.Rotate(context.Background(), device.RotateOptions{})
+	wantCode(t, err, device.CodeUnreachable)
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	ann.reopen()
+	if st := ann.status(); st.Next == nil || st.Next.Unsplit != 2 {
+		t.Fatalf("%+v", st)
+	}
+	if r := ann.rotate(device.RotateOptions{}); !r.Again || r.Split != 1 { // the second was on its way
+		t.Fatalf("%+v", r)
+	}
+	if st := ann.status(); st.Next.Unsplit != 0 {
+		t.Fatalf("%+v", st)
+	}
+	ann.wantSecret("file 2", large)
 }
