@@ -19,9 +19,11 @@ type app struct {
 	json                  bool
 	passphraseFile        string
 	confirmPassphraseFile string
+	pinFile               string
 
 	passphrase        []byte // once known
 	confirmPassphrase []byte
+	pin               []byte
 	failed            error // of the command that ran
 
 	step  string    // of the progress that is on the screen
@@ -31,6 +33,7 @@ type app struct {
 func (a *app) erase() {
 	clear(a.passphrase)
 	clear(a.confirmPassphrase)
+	clear(a.pin)
 }
 
 // run wraps what a command does. Its error stays in the app, so that what

@@ -13,11 +13,13 @@ import (
 	"github.com/mattn/go-runewidth"
 	"golang.org/x/term"
 
+	"zeropass.dev/zeropass/home"
 	"zeropass.dev/zeropass/internal/device"
 )
 
-// open opens and unlocks this device. Its passphrase is asked for once; the
-// confirm key's when an operation first needs the second factor.
+// open opens and unlocks this device, with what keeps its secret on this machine
+// or with its passphrase, which is asked for once; the confirm key's when an
+// operation first needs the second factor.
 func (a *app) open(ctx context.Context) (*device.Device, error) {
 	if err := a.checkFiles(); err != nil {
 		return nil, err
@@ -25,6 +27,9 @@ func (a *app) open(ctx context.Context) (*device.Device, error) {
 	dir, err := a.existingHome()
 	if err != nil {
 		return nil, err
+	}
+	if a.passphraseFile == "" && home.HasKeystore(dir) {
+		return a.openWithKeystore(ctx, dir)
 	}
 	passphrase, err := a.knownPassphrase(ctx)
 	if err != nil {

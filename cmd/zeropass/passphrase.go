@@ -67,22 +67,14 @@ passphrase.`,
 }
 
 func (a *app) changePassphrase(ctx context.Context, h *home.Home, confirm bool, file string, cost int) error {
-	passphrase, err := a.knownPassphrase(ctx)
-	if err != nil {
-		return err
-	}
-	stop := a.working("unlocking")
-	err = h.Unlock(passphrase)
-	stop()
-	if errors.Is(err, home.ErrPassphrase) {
-		return fail(exitPassphrase, "It is the one that was chosen for this device, not the confirm passphrase.", "this is not the passphrase of %s", h.Dir())
-	} else if err != nil {
+	if err := a.unlockWithPassphrase(ctx, h); err != nil {
 		return err
 	}
 	what := "New passphrase"
 	var old []byte
 	if confirm {
 		what = "New confirm passphrase"
+		var err error
 		if old, err = a.knownConfirmPassphrase(ctx); err != nil {
 			return err
 		}
@@ -107,6 +99,20 @@ func (a *app) changePassphrase(ctx context.Context, h *home.Home, confirm bool, 
 	}
 	if errors.Is(err, home.ErrSamePassphrase) {
 		return usage(hintTwoPassphrases, "the passphrase and the confirm passphrase would be the same")
+	}
+	return err
+}
+
+// unlockWithPassphrase unlocks a home where nothing but its passphrase will do.
+func (a *app) unlockWithPassphrase(ctx context.Context, h *home.Home) error {
+	passphrase, err := a.knownPassphrase(ctx)
+	if err != nil {
+		return err
+	}
+	defer a.working("unlocking")()
+	err = h.Unlock(passphrase)
+	if errors.Is(err, home.ErrPassphrase) {
+		return fail(exitPassphrase, "It is the one that was chosen for this device, not the confirm passphrase.", "this is not the passphrase of %s", h.Dir())
 	}
 	return err
 }

@@ -42,6 +42,7 @@ func newRoot(a *app) *cobra.Command {
 	flags.StringVar(&a.home, "home", "", "this device's directory (ZEROPASS_HOME; otherwise zeropass in the user's data directory)")
 	flags.BoolVar(&a.json, "json", false, "print JSON")
 	flags.StringVar(&a.passphraseFile, "passphrase-file", "", "read the passphrase from this file instead of asking")
+	flags.StringVar(&a.pinFile, "pin-file", "", "read the PIN of this machine's TPM from this file instead of asking")
 	flags.StringVar(&a.confirmPassphraseFile, "confirm-passphrase-file", "", "read the confirm passphrase from this file instead of asking")
 
 	root.AddGroup(
@@ -68,7 +69,7 @@ func newRoot(a *app) *cobra.Command {
 	add("contacts", contactCommand(a), heldCommand(a), requestCommand(a), rotateCommand(a))
 	add("recovery", recoverCommand(a), vetoCommand(a))
 	add("proof", ledgerCommand(a), activityCommand(a))
-	add("more", policyCommand(a), passphraseCommand(a), exitCodesTopic(), versionCommand(a))
+	add("more", policyCommand(a), deviceCommand(a), passphraseCommand(a), exitCodesTopic(), versionCommand(a))
 	return root
 }
 

@@ -40,6 +40,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("PATH", bin+string(os.PathListSeparator)+env.Getenv("PATH"))
 			env.Setenv("SAMPLE", sample(t))
 			env.Values[serversKey{}] = map[string]*server{}
+			env.Values[keystoresKey{}] = new(keystores)
 			for _, name := range []string{"owner", "ann", "ben", "cleo", "new"} {
 				env.Setenv(strings.ToUpper(name), filepath.Join(env.WorkDir, name))
 			}
@@ -54,6 +55,8 @@ func TestScripts(t *testing.T) {
 			"busy":     cmdBusy,
 			"talk":     cmdTalk,
 			"garbage":  cmdGarbage,
+			"tpm":      cmdTPM,
+			"keyring":  cmdKeyring,
 		},
 	})
 }

@@ -38,7 +38,7 @@ func cmdTalk(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	cmd := exec.Command(path, args[3:]...)
 	cmd.Dir = ts.MkAbs(".")
-	for _, name := range []string{"PATH", "HOME", "ZEROPASS_HOME"} {
+	for _, name := range []string{"PATH", "HOME", "ZEROPASS_HOME", "ZEROPASS_TPM"} {
 		cmd.Env = append(cmd.Env, name+"="+ts.Getenv(name))
 	}
 	cmd.Env = append(cmd.Env, "TERM=xterm-256color")

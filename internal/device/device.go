@@ -74,6 +74,12 @@ type Device struct {
 
 // Open opens a device's directory and unlocks it. It does not need the server.
 func Open(ctx context.Context, dir string, passphrase []byte, o Options) (*Device, error) {
+	return OpenWith(ctx, dir, func(h *home.Home) error { return h.Unlock(passphrase) }, o)
+}
+
+// OpenWith is Open for a program that has another way to unlock a home than the
+// passphrase, or several. It returns the errors of unlock, explained.
+func OpenWith(ctx context.Context, dir string, unlock func(*home.Home) error, o Options) (*Device, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, explain(err, "open the directory")
 	}
@@ -81,7 +87,7 @@ func Open(ctx context.Context, dir string, passphrase []byte, o Options) (*Devic
 	if err != nil {
 		return nil, openError(dir, err)
 	}
-	d, err := unlock(h, passphrase, o)
+	d, err := unlocked(h, unlock, o)
 	if err != nil {
 		_ = h.Close()
 		return nil, err
@@ -108,7 +114,12 @@ func openError(dir string, err error) error {
 
 // unlock makes a device of an open home.
 func unlock(h *home.Home, passphrase []byte, o Options) (*Device, error) {
-	if err := h.Unlock(passphrase); err != nil {
+	return unlocked(h, func(h *home.Home) error { return h.Unlock(passphrase) }, o)
+}
+
+// unlocked makes a device of an open home with any way to unlock it.
+func unlocked(h *home.Home, unlock func(*home.Home) error, o Options) (*Device, error) {
+	if err := unlock(h); err != nil {
 		if errors.Is(err, home.ErrPassphrase) {
 			return nil, failure(CodePassphrase, err, "it is the one that was chosen for this device, not the confirm passphrase",
 				"this is not the passphrase of %s", h.Dir())
