@@ -25,7 +25,7 @@ type output struct{ path, format string }
 
 func (o *output) register(c *cobra.Command, what string) {
 	c.Flags().StringVar(&o.path, "output", "", what)
-	c.Flags().StringVar(&o.format, "format", "", "bitwarden-json, or text for a person to read (text if the file ends in .txt)")
+	c.Flags().StringVar(&o.format, "format", "", "the file is bitwarden-json, or text for a person to read (text if the file ends in .txt)")
 	must(c.RegisterFlagCompletionFunc("format", cobra.FixedCompletions([]string{formatBitwarden, formatText}, cobra.ShellCompDirectiveNoFileComp)))
 }
 
