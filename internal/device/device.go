@@ -166,9 +166,6 @@ func (d *Device) Name() string { return d.home.Config().GetName() }
 // Account returns the account's id.
 func (d *Device) Account() ledger.AccountID { return d.keys.Account }
 
-// Number returns the device's number, 0 while it waits for a recovery.
-func (d *Device) Number() uint64 { return d.keys.Device }
-
 // Head returns the newest entry of the device's own ledger.
 func (d *Device) Head() ledger.Head {
 	if s := d.home.State(); s != nil {
@@ -176,10 +173,6 @@ func (d *Device) Head() ledger.Head {
 	}
 	return ledger.Head{}
 }
-
-// Recovering says whether the directory waits for a recovery and has no account
-// yet.
-func (d *Device) Recovering() bool { return d.recovering() }
 
 // identity is who signs requests.
 func (d *Device) identity() api.Identity {
