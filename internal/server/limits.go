@@ -1,6 +1,8 @@
 package server
 
 import (
+	"crypto/hmac"
+	"crypto/sha256"
 	"net"
 	"net/http"
 	"net/netip"
@@ -21,6 +23,11 @@ const (
 	remoteRate  = 20 // requests a second
 	remoteBurst = 400
 	maxRemotes  = 1 << 16 // that are remembered
+
+	// Starting a recovery takes no more than an account's name, and each one
+	// alarms its owner and all contacts. People start one, rarely another.
+	startRate  = 10.0 / 3600
+	startBurst = 10
 )
 
 // Limits of what is under way at a time, so that bodies in memory are bounded.
@@ -71,14 +78,21 @@ func (s *Server) limited(next http.Handler) http.Handler {
 type remotes struct {
 	mu       sync.Mutex
 	limiters map[netip.Prefix]*rate.Limiter
+	rate     rate.Limit
+	burst    int
 }
 
-func newRemotes() *remotes { return &remotes{limiters: map[netip.Prefix]*rate.Limiter{}} }
+func newRemotes(limit rate.Limit, burst int) *remotes {
+	return &remotes{limiters: map[netip.Prefix]*rate.Limiter{}, rate: limit, burst: burst}
+}
 
-func (m *remotes) allow(address string, now time.Time) bool {
+func (m *remotes) allow(address string, now time.Time) bool { return m.wait(address, now) == 0 }
+
+// wait returns how long a remote has to wait, zero if it may go on, which counts.
+func (m *remotes) wait(address string, now time.Time) time.Duration {
 	remote, local := remoteOf(address)
 	if local {
-		return true
+		return 0
 	}
 	m.mu.Lock()
 	l, ok := m.limiters[remote]
@@ -86,24 +100,41 @@ func (m *remotes) allow(address string, now time.Time) bool {
 		if len(m.limiters) >= maxRemotes {
 			m.forget(now)
 		}
-		l = rate.NewLimiter(remoteRate, remoteBurst)
+		l = rate.NewLimiter(m.rate, m.burst)
 		m.limiters[remote] = l
 	}
 	m.mu.Unlock()
-	return l.AllowN(now, 1)
+	r := l.ReserveN(now, 1)
+	delay := r.DelayFrom(now)
+	if delay > 0 {
+		r.CancelAt(now)
+	}
+	return delay
 }
 
 // forget drops everybody who has been quiet, and if that is nobody, everybody:
 // memory is bounded, fairness under attack is not promised.
 func (m *remotes) forget(now time.Time) {
 	for remote, l := range m.limiters {
-		if l.TokensAt(now) >= remoteBurst {
+		if l.TokensAt(now) >= float64(m.burst) {
 			delete(m.limiters, remote)
 		}
 	}
 	if len(m.limiters) >= maxRemotes {
 		clear(m.limiters)
 	}
+}
+
+// source stands for the network that a request came from. Only the server can
+// tell which one it is: the store keeps no addresses.
+func (s *Server) source(address string) []byte {
+	remote, _ := remoteOf(address)
+	if remote.Addr().Is6() {
+		remote = netip.PrefixFrom(remote.Addr(), 48).Masked() // one customer of a provider has no more
+	}
+	mac := hmac.New(sha256.New, s.sources)
+	_, _ = mac.Write([]byte(remote.String()))
+	return mac.Sum(nil)[:16]
 }
 
 // remoteOf returns what counts as one remote, an IPv4 address or an IPv6 network

@@ -16,8 +16,10 @@ import (
 const (
 	// openRecoveries is how many requests may be open for an account. Whoever
 	// knows its name can make one, so an attacker must not be able to fill this
-	// up for good: what no contact has approved is forgotten this long after its
-	// waiting period.
+	// up: one more takes the place of the oldest, of those that no contact has
+	// approved, from the network that has most of them. The owner's stays, unless
+	// strangers ask from as many networks. What no contact has approved is
+	// forgotten this long after its waiting period.
 	openRecoveries = 256
 	staleRecovery  = 30 * 24 * time.Hour
 
@@ -44,18 +46,26 @@ func (s *Server) startRecovery(ctx context.Context, a *asked, q *apiv1.StartReco
 	}
 	started := store.Recovery{
 		ID: request.ID(), Account: acct.id, Request: q.Request, Key: a.Key.Bytes(),
-		Started: a.now, Sequence: acct.state.Head().Sequence,
+		Started: a.now, Sequence: acct.state.Head().Sequence, Source: s.source(a.remote),
 	}
+	known := false
 	op := store.Start{Head: acct.state.Head(), Limit: openRecoveries, Stale: a.now.Add(-acct.state.InUse().WaitingPeriod() - staleRecovery)}
 	for _, r := range all {
 		if isOver(acct.state, r) {
 			op.Over = append(op.Over, r.ID)
 		}
 		if r.ID == started.ID {
-			started = r // asked again: nothing starts anew
+			started, known = r, true // asked again: nothing starts anew
 		}
 	}
 	op.Recovery = started
+	if !known {
+		if wait := s.starters.wait(a.remote, a.now); wait > 0 {
+			refusal := api.Refuse(api.ErrRateLimited, "too many recoveries were started from this address; wait, or ask from another network")
+			refusal.RetryAfter = wait
+			return nil, refusal
+		}
+	}
 
 	answer := &apiv1.StartRecoveryAnswer{Account: acct.id[:], Request: started.ID[:]}
 	st, err := s.stand(ctx, acct, started, a.now)
@@ -73,7 +83,7 @@ func (s *Server) startRecovery(ctx context.Context, a *asked, q *apiv1.StartReco
 	case errors.Is(err, store.ErrOpen):
 		return nil, api.Refuse(api.ErrRecoveryOpen, "go on with that one")
 	case errors.Is(err, store.ErrFull):
-		return nil, api.Refuse(api.ErrRateLimited, "%d recoveries are open for the account", openRecoveries)
+		return nil, api.Refuse(api.ErrRateLimited, "%d recoveries that contacts have approved are open for the account", openRecoveries)
 	}
 	return answer, err
 }

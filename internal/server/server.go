@@ -13,6 +13,7 @@ package server
 
 import (
 	"context"
+	"crypto/hkdf"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -54,6 +55,8 @@ type Server struct {
 	states   states
 	pauses   pauses
 	remotes  *remotes
+	starters *remotes // limits recoveries that are started
+	sources  []byte   // key of what stands for a network in the store
 	failed   chan struct{}
 	failOnce sync.Once
 }
@@ -64,9 +67,14 @@ func New(ctx context.Context, c Config) (*Server, error) {
 	if err := c.Store.Claim(ctx, c.Keys.public()); err != nil {
 		return nil, err
 	}
+	sources, err := hkdf.Key(sha256.New, c.Keys.sign.Bytes(), nil, "zeropass recovery sources", sha256.Size)
+	if err != nil {
+		return nil, fmt.Errorf("server: %w", err)
+	}
 	return &Server{
 		store: c.Store, keys: c.Keys, now: c.Now, rand: c.Rand, hardware: c.Hardware, log: c.Log,
-		remotes: newRemotes(), failed: make(chan struct{}),
+		remotes: newRemotes(remoteRate, remoteBurst), starters: newRemotes(startRate, startBurst), sources: sources,
+		failed: make(chan struct{}),
 	}, nil
 }
 
@@ -86,7 +94,8 @@ var unavailable = api.Refuse(api.ErrUnavailable, "try again later")
 // asked is one request while it is handled.
 type asked struct {
 	*api.Request
-	now time.Time
+	now    time.Time
+	remote string // address that it came from
 }
 
 // attempts is how often a request is decided anew because the ledger moved.
@@ -112,12 +121,12 @@ func serve[Q any, PQ interface {
 			return none, err
 		}
 		for range attempts - 1 {
-			answer, err := handle(ctx, &asked{Request: r, now: now}, body)
+			answer, err := handle(ctx, &asked{Request: r, now: now, remote: request.Peer().Addr}, body)
 			if !errors.Is(err, store.ErrHeadMoved) {
 				return answer, err
 			}
 		}
-		return handle(ctx, &asked{Request: r, now: now}, body)
+		return handle(ctx, &asked{Request: r, now: now, remote: request.Peer().Addr}, body)
 	}()
 	if err != nil {
 		return nil, s.refuse(procedure, r, now, err)

@@ -152,6 +152,7 @@ type Recovery struct {
 	Key      []byte // the new device's sign key
 	Started  time.Time
 	Sequence uint64 // of the head at its start: a recovery in a later entry ends it
+	Source   []byte // stands for the network that it came from
 	Released bool
 }
 
@@ -161,7 +162,7 @@ type Start struct {
 	Head     ledger.Head
 	Recovery Recovery
 	Over     []ledger.Hash // requests that have ended: they free their device and count no more
-	Limit    int           // how many may be open for the account
+	Limit    int           // how many may be open for the account; one more takes the place of another
 	Stale    time.Time     // what started earlier and has no approval is forgotten
 }
 
@@ -230,8 +231,10 @@ type Store interface {
 	// Acknowledge passes over messages that are not there. It returns ErrReplayed.
 	Acknowledge(ctx context.Context, a Acknowledgement) error
 
-	// Start is idempotent for one request. It returns ErrHeadMoved, ErrOpen,
-	// ErrFull or ErrReplayed.
+	// Start is idempotent for one request. At the limit it forgets, of those
+	// without approval that are not released, the oldest from the source that has
+	// most of them. It returns ErrHeadMoved, ErrOpen, ErrReplayed, or ErrFull if
+	// none may be forgotten.
 	Start(ctx context.Context, s Start) error
 	// Recovery returns ErrNotFound.
 	Recovery(ctx context.Context, id ledger.Hash) (Recovery, error)

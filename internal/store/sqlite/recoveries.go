@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -10,14 +11,14 @@ import (
 	"zeropass.dev/zeropass/ledger"
 )
 
-const recoveryColumns = `id, account, request, key, started, sequence, released`
+const recoveryColumns = `id, account, request, key, started, sequence, released, source`
 
 func scanRecovery(row interface{ Scan(...any) error }) (store.Recovery, error) {
 	var r store.Recovery
 	var id, account []byte
 	var started int64
 	var released int
-	if err := row.Scan(&id, &account, &r.Request, &r.Key, &started, &r.Sequence, &released); err != nil {
+	if err := row.Scan(&id, &account, &r.Request, &r.Key, &started, &r.Sequence, &released, &r.Source); err != nil {
 		return store.Recovery{}, found(err)
 	}
 	copy(r.ID[:], id)
@@ -53,19 +54,21 @@ func (s *Store) Start(ctx context.Context, start store.Start) error {
 			}
 		}
 		if len(open) >= start.Limit {
-			return store.ErrFull
+			if err := forgetOne(ctx, tx, open, r); err != nil {
+				return err
+			}
 		}
 		_, err = tx.ExecContext(ctx,
-			`INSERT INTO recoveries (id, account, request, key, started, sequence, released)
-			 VALUES ($1, $2, $3, $4, $5, $6, 0) ON CONFLICT DO NOTHING`,
-			r.ID[:], r.Account[:], r.Request, r.Key, r.Started.UnixMilli(), r.Sequence)
+			`INSERT INTO recoveries (id, account, request, key, started, sequence, released, source)
+			 VALUES ($1, $2, $3, $4, $5, $6, 0, $7) ON CONFLICT DO NOTHING`,
+			r.ID[:], r.Account[:], r.Request, r.Key, r.Started.UnixMilli(), r.Sequence, append([]byte{}, r.Source...)) // empty, not NULL
 		return err
 	})
 }
 
 func openRecoveries(ctx context.Context, tx *sql.Tx, start store.Start) ([]store.Recovery, error) {
 	var open []store.Recovery
-	rows, err := tx.QueryContext(ctx, `SELECT `+recoveryColumns+` FROM recoveries WHERE account = $1 OR key = $2`,
+	rows, err := tx.QueryContext(ctx, `SELECT `+recoveryColumns+` FROM recoveries WHERE account = $1 OR key = $2 ORDER BY started, id`,
 		start.Recovery.Account[:], start.Recovery.Key)
 	err = collect(rows, err, func(rows *sql.Rows) (bool, error) {
 		r, err := scanRecovery(rows)
@@ -75,6 +78,38 @@ func openRecoveries(ctx context.Context, tx *sql.Tx, start store.Start) ([]store
 		return false, err
 	})
 	return open, err
+}
+
+// forgetOne makes room for a request. Whoever floods an account forgets what is
+// theirs: of the source with most requests, the new one counted, the oldest goes.
+// What a contact has approved, or the server released, stays.
+func forgetOne(ctx context.Context, tx *sql.Tx, open []store.Recovery, fresh store.Recovery) error {
+	approved := map[ledger.Hash]bool{}
+	rows, err := tx.QueryContext(ctx,
+		`SELECT DISTINCT recovery FROM approvals JOIN recoveries ON recoveries.id = approvals.recovery WHERE account = $1`, fresh.Account[:])
+	if err := collect(rows, err, func(rows *sql.Rows) (bool, error) {
+		var id []byte
+		err := rows.Scan(&id)
+		if len(id) == len(ledger.Hash{}) {
+			approved[ledger.Hash(id)] = true
+		}
+		return false, err
+	}); err != nil {
+		return err
+	}
+	open = slices.DeleteFunc(open, func(r store.Recovery) bool { return r.Released || approved[r.ID] })
+	if len(open) == 0 {
+		return store.ErrFull
+	}
+	count := map[string]int{string(fresh.Source): 1}
+	for _, r := range open {
+		count[string(r.Source)]++
+	}
+	goes := slices.MaxFunc(open, func(a, b store.Recovery) int { // the first, which is the oldest
+		return cmp.Compare(count[string(a.Source)], count[string(b.Source)])
+	})
+	_, err = tx.ExecContext(ctx, `DELETE FROM recoveries WHERE id = $1`, goes.ID[:])
+	return err
 }
 
 // Recovery implements [store.Store].

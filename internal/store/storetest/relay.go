@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"bytes"
 	"testing"
 	"time"
 
@@ -145,14 +146,58 @@ func testRecoveryLimits(t *testing.T, s *suite) {
 	s.want(s.start(a, same), store.ErrOpen)
 	s.ok(s.start(a, same, first.ID))
 	s.ok(s.start(a, s.recovery(a, 3)))
-	s.want(s.start(a, s.recovery(a, 4)), store.ErrFull)
-	s.ok(s.start(a, s.recovery(a, 4), first.ID))
+	// One more takes the place of the oldest, which frees its device.
+	s.ok(s.start(a, s.recovery(a, 4)))
+	s.wantRecoveries(a, 2, 3, 4)
+	s.want(s.start(a, first), store.ErrOpen)
+	first = s.recovery(a, 3)
 	s.ok(s.Approve(s.ctx, store.Approval{Spend: s.spend(), Account: a.id, Head: a.head, Recovery: first.ID, Holder: "member/1", Approval: []byte("yes")}))
 	s.now = s.now.Add(2 * time.Hour)
 	s.ok(s.start(a, s.recovery(a, 5)))
 	if all := must(s.Recoveries(s.ctx, a.id)); len(all) != 2 || all[0].ID != first.ID {
 		t.Errorf("got %+v, want the approved one and the new one", all)
 	}
+}
+
+func (s *suite) wantRecoveries(a *account, want ...byte) {
+	s.t.Helper()
+	var got []byte
+	for _, r := range must(s.Recoveries(s.ctx, a.id)) {
+		got = append(got, r.ID[0])
+	}
+	if !bytes.Equal(got, want) {
+		s.t.Errorf("open are %v, want %v", got, want)
+	}
+}
+
+// Whoever floods an account displaces their own requests, and nobody displaces
+// what is approved or released.
+func testRecoveryFlood(t *testing.T, s *suite) {
+	a := s.create("ada")
+	from := func(source string, id byte) store.Recovery {
+		s.now = s.now.Add(time.Second)
+		r := s.recovery(a, id)
+		r.Source = []byte(source)
+		return r
+	}
+	s.ok(s.start(a, from("owner", 1)))
+	for id := byte(2); id < 10; id++ {
+		s.ok(s.start(a, from("stranger", id)))
+	}
+	s.wantRecoveries(a, 1, 8, 9)
+	s.ok(s.start(a, from("owner at work", 10)))
+	s.wantRecoveries(a, 1, 9, 10)
+	if r := must(s.Recovery(s.ctx, ledger.Hash{10})); string(r.Source) != "owner at work" {
+		t.Errorf("it came from %q", r.Source)
+	}
+	for id := byte(9); id <= 10; id++ {
+		s.ok(s.Approve(s.ctx, store.Approval{Spend: s.spend(), Account: a.id, Head: a.head, Recovery: ledger.Hash{id}, Holder: "member/1", Approval: []byte("yes")}))
+	}
+	s.ok(s.start(a, from("stranger", 11)))
+	s.wantRecoveries(a, 9, 10, 11)
+	s.ok(s.Log(s.ctx, store.Answer{Spend: s.spend(), Account: a.id, Head: a.head, Released: &ledger.Hash{11}}))
+	s.want(s.start(a, from("stranger", 12)), store.ErrFull)
+	s.wantRecoveries(a, 9, 10, 11)
 }
 
 func testApprovals(t *testing.T, s *suite) {

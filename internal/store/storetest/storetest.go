@@ -42,6 +42,7 @@ func Run(t *testing.T, open func(t *testing.T) func() store.Store) {
 		{"messages: limits", testMessageLimits},
 		{"recoveries", testRecoveries},
 		{"recoveries: limits", testRecoveryLimits},
+		{"recoveries: a flood", testRecoveryFlood},
 		{"approvals", testApprovals},
 		{"everything is there after reopening", testReopen},
 	} {

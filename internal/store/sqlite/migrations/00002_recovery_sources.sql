@@ -1,0 +1,2 @@
+-- +goose Up
+ALTER TABLE recoveries ADD COLUMN source BLOB NOT NULL DEFAULT x'';
