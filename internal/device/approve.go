@@ -78,7 +78,7 @@ func (d *Device) Approve(ctx context.Context, a ApproveOptions) (*ApproveResult,
 	if err != nil {
 		return nil, explain(err, "ask for recovery requests")
 	}
-	r, err := pick(all, a.Request, func(r *seenRequest) bool { return !r.Over })
+	r, err := pickSpoken(all, a.Request, a.Phrase)
 	if err != nil {
 		return nil, err
 	}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -92,7 +93,7 @@ type seenRequest struct {
 
 const (
 	requestFile = "request-" // and the id in hexadecimal
-	// maxRequests is how many open requests a device follows. Anybody can make
+	// maxRequests is how many open requests a device follows for an account. Anybody can make
 	// them, and each takes a file; a server admits fewer for one account.
 	maxRequests = 1024
 	// forgetAfter is when a request that has ended is forgotten.
@@ -201,7 +202,7 @@ func (d *Device) noteRequests(shown []*apiv1.Recovery) (all []*seenRequest, warn
 				warnings = append(warnings, why...)
 				continue
 			}
-			if openRequests(all) >= maxRequests {
+			if openRequests(all, request.Account()) >= maxRequests {
 				warnings = append(warnings, "there are more recovery requests than this device can follow")
 				continue
 			}
@@ -217,9 +218,9 @@ func (d *Device) noteRequests(shown []*apiv1.Recovery) (all []*seenRequest, warn
 	return all, warnings, err
 }
 
-func openRequests(all []*seenRequest) (open int) {
+func openRequests(all []*seenRequest, account ledger.AccountID) (open int) {
 	for _, r := range all {
-		if !r.over() {
+		if !r.over() && r.parsed.Account() == account {
 			open++
 		}
 	}
@@ -435,6 +436,25 @@ func pick(all []*seenRequest, query string, fits func(*seenRequest) bool) (*seen
 		return nil, failure(CodeNotFound, nil, "these are open: "+strings.Join(ids, ", "), "there is no recovery request %s", query)
 	}
 	return nil, failure(CodeUsage, nil, "name one of "+strings.Join(ids, ", "), "%d recovery requests fit %q", len(found), query)
+}
+
+// pickSpoken returns the open request that the digits name, and where several
+// fit, the one with the words that the person read out: strangers may have asked
+// too, any number of times, and who was spoken to is told from them by the words.
+func pickSpoken(all []*seenRequest, query, phrase string) (*seenRequest, error) {
+	open := func(r *seenRequest) bool { return !r.Over }
+	r, err := pick(all, query, open)
+	var failed *Error
+	if phrase == "" || !errors.As(err, &failed) || failed.Code != CodeUsage {
+		return r, err
+	}
+	spoken := func(r *seenRequest) bool {
+		return open(r) && samePhrase(phrase, recoveryPhrase(r.parsed.Message()))
+	}
+	if !slices.ContainsFunc(all, spoken) {
+		return nil, failure(CodeFailed, ErrPhrase, "speak with the person again; zeropass request list shows who asks", "these are the words of no device that asks")
+	}
+	return pick(all, query, spoken)
 }
 
 // parseRequestID reads a whole id.
