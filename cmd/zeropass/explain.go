@@ -27,7 +27,9 @@ func explainDevice(err error) *failure {
 		return &failure{exitHome, "there is no account here", "Make an account with zeropass init, or name another directory with --home."}
 	case errors.Is(err, home.ErrBusy):
 		return &failure{exitHome, "another zeropass is working in this directory", "Wait until it has ended, or end it."}
-	case errors.Is(err, home.ErrPermissions), errors.Is(err, home.ErrDamaged):
+	case errors.Is(err, home.ErrDamaged):
+		return &failure{exitHome, err.Error(), sentence(device.HintDamaged)}
+	case errors.Is(err, home.ErrPermissions):
 		return &failure{exitHome, err.Error(), ""}
 	}
 	return nil

@@ -100,13 +100,18 @@ func OpenWith(ctx context.Context, dir string, unlock func(*home.Home) error, o 
 	return d, nil
 }
 
+// HintDamaged is what to do about a damaged directory.
+const HintDamaged = "keep a copy of the directory, then run: zeropass repair; what it cannot mend, zeropass-recover may still read"
+
 func openError(dir string, err error) error {
 	switch {
 	case errors.Is(err, home.ErrMissing):
 		return failure(CodeHome, err, "make an account with zeropass init, or name another directory with --home", "there is no account in %s", dir)
 	case errors.Is(err, home.ErrBusy):
 		return failure(CodeHome, err, "wait until the other zeropass has ended, or end it", "another zeropass is working in %s", dir)
-	case errors.Is(err, home.ErrPermissions), errors.Is(err, home.ErrDamaged):
+	case errors.Is(err, home.ErrDamaged):
+		return &Error{Code: CodeHome, Message: err.Error(), Hint: HintDamaged, Err: err}
+	case errors.Is(err, home.ErrPermissions):
 		return &Error{Code: CodeHome, Message: err.Error(), Err: err}
 	}
 	return explain(err, "open "+dir)
