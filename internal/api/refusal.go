@@ -52,6 +52,10 @@ const (
 	ErrAccountExists       = Reason(apiv1.Reason_REASON_ACCOUNT_EXISTS)
 	ErrEntryTime           = Reason(apiv1.Reason_REASON_ENTRY_TIME)
 	ErrRecoveryOpen        = Reason(apiv1.Reason_REASON_RECOVERY_OPEN)
+	ErrConfirmationPending = Reason(apiv1.Reason_REASON_CONFIRMATION_PENDING)
+	ErrConfirmationRefused = Reason(apiv1.Reason_REASON_CONFIRMATION_REFUSED)
+	ErrConfirmationExpired = Reason(apiv1.Reason_REASON_CONFIRMATION_EXPIRED)
+	ErrUnknownPending      = Reason(apiv1.Reason_REASON_UNKNOWN_PENDING)
 )
 
 // ErrUnreachable: no answer came, signed or not. Whether the server did what it
@@ -96,6 +100,10 @@ var reasons = map[Reason]reason{
 	ErrAccountExists:       {"the account exists under another name", connect.CodeAlreadyExists},
 	ErrEntryTime:           {"the entry's time is off by more than two minutes", connect.CodeFailedPrecondition},
 	ErrRecoveryOpen:        {"this device has asked for a recovery already", connect.CodeAlreadyExists},
+	ErrConfirmationPending: {"another device has not confirmed it yet", connect.CodeFailedPrecondition},
+	ErrConfirmationRefused: {"another device refused it", connect.CodePermissionDenied},
+	ErrConfirmationExpired: {"no other device confirmed it in time", connect.CodeDeadlineExceeded},
+	ErrUnknownPending:      {"no such request waits for this device", connect.CodeNotFound},
 }
 
 // Error returns the reason in words.

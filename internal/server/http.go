@@ -14,7 +14,7 @@ import (
 // nothing else.
 func (s *Server) Handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle(apiv1connect.NewServerServiceHandler(service{s},
+	mux.Handle(apiv1connect.NewServerServiceHandler(service{s: s},
 		connect.WithRecover(s.recovered),
 		connect.WithConditionalHandlerOptions(func(spec connect.Spec) []connect.HandlerOption {
 			return []connect.HandlerOption{connect.WithReadMaxBytes(messageLimit(spec.Procedure))}

@@ -11,7 +11,10 @@ import (
 )
 
 // service gives each procedure its handler.
-type service struct{ s *Server }
+type service struct {
+	s *Server
+	apiv1connect.UnimplementedServerServiceHandler
+}
 
 var _ apiv1connect.ServerServiceHandler = service{}
 

@@ -59,6 +59,10 @@ const (
 	Reason_REASON_ACCOUNT_EXISTS       Reason = 30
 	Reason_REASON_ENTRY_TIME           Reason = 31 // a new entry's time is off by more than two minutes: sign it anew
 	Reason_REASON_RECOVERY_OPEN        Reason = 32 // this device has asked already, with another request
+	Reason_REASON_CONFIRMATION_PENDING Reason = 33 // other devices were told; send the same bytes again
+	Reason_REASON_CONFIRMATION_REFUSED Reason = 34 // another device refused, or the asking one withdrew; final
+	Reason_REASON_CONFIRMATION_EXPIRED Reason = 35 // nobody answered in time; final
+	Reason_REASON_UNKNOWN_PENDING      Reason = 36 // no such request waits for this device
 )
 
 // Enum value maps for Reason.
@@ -97,6 +101,10 @@ var (
 		30: "REASON_ACCOUNT_EXISTS",
 		31: "REASON_ENTRY_TIME",
 		32: "REASON_RECOVERY_OPEN",
+		33: "REASON_CONFIRMATION_PENDING",
+		34: "REASON_CONFIRMATION_REFUSED",
+		35: "REASON_CONFIRMATION_EXPIRED",
+		36: "REASON_UNKNOWN_PENDING",
 	}
 	Reason_value = map[string]int32{
 		"REASON_UNSPECIFIED":          0,
@@ -132,6 +140,10 @@ var (
 		"REASON_ACCOUNT_EXISTS":       30,
 		"REASON_ENTRY_TIME":           31,
 		"REASON_RECOVERY_OPEN":        32,
+		"REASON_CONFIRMATION_PENDING": 33,
+		"REASON_CONFIRMATION_REFUSED": 34,
+		"REASON_CONFIRMATION_EXPIRED": 35,
+		"REASON_UNKNOWN_PENDING":      36,
 	}
 )
 
@@ -270,6 +282,64 @@ func (x Message_Kind) Number() protoreflect.EnumNumber {
 // Deprecated: Use Message_Kind.Descriptor instead.
 func (Message_Kind) EnumDescriptor() ([]byte, []int) {
 	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{28, 0}
+}
+
+type Hint_Kind int32
+
+const (
+	Hint_KIND_UNSPECIFIED Hint_Kind = 0 // sent at once, and every 30 seconds: the stream is alive
+	Hint_KIND_LEDGER      Hint_Kind = 1
+	Hint_KIND_PENDING     Hint_Kind = 2
+	Hint_KIND_ACTIVITY    Hint_Kind = 3
+	Hint_KIND_INBOX       Hint_Kind = 4
+	Hint_KIND_RECOVERY    Hint_Kind = 5
+)
+
+// Enum value maps for Hint_Kind.
+var (
+	Hint_Kind_name = map[int32]string{
+		0: "KIND_UNSPECIFIED",
+		1: "KIND_LEDGER",
+		2: "KIND_PENDING",
+		3: "KIND_ACTIVITY",
+		4: "KIND_INBOX",
+		5: "KIND_RECOVERY",
+	}
+	Hint_Kind_value = map[string]int32{
+		"KIND_UNSPECIFIED": 0,
+		"KIND_LEDGER":      1,
+		"KIND_PENDING":     2,
+		"KIND_ACTIVITY":    3,
+		"KIND_INBOX":       4,
+		"KIND_RECOVERY":    5,
+	}
+)
+
+func (x Hint_Kind) Enum() *Hint_Kind {
+	p := new(Hint_Kind)
+	*p = x
+	return p
+}
+
+func (x Hint_Kind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Hint_Kind) Descriptor() protoreflect.EnumDescriptor {
+	return file_zeropass_api_v1_messages_proto_enumTypes[3].Descriptor()
+}
+
+func (Hint_Kind) Type() protoreflect.EnumType {
+	return &file_zeropass_api_v1_messages_proto_enumTypes[3]
+}
+
+func (x Hint_Kind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Hint_Kind.Descriptor instead.
+func (Hint_Kind) EnumDescriptor() ([]byte, []int) {
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{66, 0}
 }
 
 // RequestHeader is what a request's signature covers.
@@ -715,6 +785,8 @@ type RefusalDetails struct {
 	RetryAfter    uint64                 `protobuf:"varint,3,opt,name=retry_after,json=retryAfter,proto3" json:"retry_after,omitempty"` // seconds; RATE_LIMITED and PERIOD_NOT_OVER
 	Approvals     uint64                 `protobuf:"varint,4,opt,name=approvals,proto3" json:"approvals,omitempty"`                     // NOT_ENOUGH_APPROVALS: how many count
 	Quorum        uint64                 `protobuf:"varint,5,opt,name=quorum,proto3" json:"quorum,omitempty"`                           // NOT_ENOUGH_APPROVALS: how many are needed
+	Expires       uint64                 `protobuf:"varint,6,opt,name=expires,proto3" json:"expires,omitempty"`                         // CONFIRMATION_PENDING: milliseconds, by the server's clock
+	Devices       []uint64               `protobuf:"varint,7,rep,packed,name=devices,proto3" json:"devices,omitempty"`                  // CONFIRMATION_PENDING: who may still answer; CONFIRMATION_REFUSED: who refused
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -782,6 +854,20 @@ func (x *RefusalDetails) GetQuorum() uint64 {
 		return x.Quorum
 	}
 	return 0
+}
+
+func (x *RefusalDetails) GetExpires() uint64 {
+	if x != nil {
+		return x.Expires
+	}
+	return 0
+}
+
+func (x *RefusalDetails) GetDevices() []uint64 {
+	if x != nil {
+		return x.Devices
+	}
+	return nil
 }
 
 type IdentifyRequest struct {
@@ -1600,6 +1686,10 @@ func (x *SlotVersion) GetEpoch() uint64 {
 	return 0
 }
 
+// Reveal of an account with more than one active device waits for another one's
+// confirmation: the request without confirmations is kept, refused with
+// CONFIRMATION_PENDING, and answered when it is sent again, byte for byte, after
+// another device has confirmed it.
 type RevealRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Slots         []*SlotVersion         `protobuf:"bytes,1,rep,name=slots,proto3" json:"slots,omitempty"`
@@ -3019,11 +3109,929 @@ func (x *ReleasedShares) GetShares() []*RevealedShare {
 	return nil
 }
 
+// ProposeRequest asks other devices to endorse records that the asking device
+// wants to append. Like a Reveal it is refused with CONFIRMATION_PENDING until
+// all have endorsed it whose endorsement the records need.
+type ProposeRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Proposal      []byte                 `protobuf:"bytes,1,opt,name=proposal,proto3" json:"proposal,omitempty"` // exact bytes of a record Proposal without endorsements
+	Records       [][]byte               `protobuf:"bytes,2,rep,name=records,proto3" json:"records,omitempty"`   // exact bytes of Records
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProposeRequest) Reset() {
+	*x = ProposeRequest{}
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[48]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProposeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProposeRequest) ProtoMessage() {}
+
+func (x *ProposeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[48]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProposeRequest.ProtoReflect.Descriptor instead.
+func (*ProposeRequest) Descriptor() ([]byte, []int) {
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{48}
+}
+
+func (x *ProposeRequest) GetProposal() []byte {
+	if x != nil {
+		return x.Proposal
+	}
+	return nil
+}
+
+func (x *ProposeRequest) GetRecords() [][]byte {
+	if x != nil {
+		return x.Records
+	}
+	return nil
+}
+
+type ProposeAnswer struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Endorsements  []*v1.Endorsement      `protobuf:"bytes,1,rep,name=endorsements,proto3" json:"endorsements,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProposeAnswer) Reset() {
+	*x = ProposeAnswer{}
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[49]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProposeAnswer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProposeAnswer) ProtoMessage() {}
+
+func (x *ProposeAnswer) ProtoReflect() protoreflect.Message {
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[49]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProposeAnswer.ProtoReflect.Descriptor instead.
+func (*ProposeAnswer) Descriptor() ([]byte, []int) {
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{49}
+}
+
+func (x *ProposeAnswer) GetEndorsements() []*v1.Endorsement {
+	if x != nil {
+		return x.Endorsements
+	}
+	return nil
+}
+
+// Pending lists what waits for the second factor in the account. A device that
+// is in no ledger yet sees the proposals that add it, and names no device in the
+// header.
+type PendingRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PendingRequest) Reset() {
+	*x = PendingRequest{}
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[50]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PendingRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PendingRequest) ProtoMessage() {}
+
+func (x *PendingRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[50]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PendingRequest.ProtoReflect.Descriptor instead.
+func (*PendingRequest) Descriptor() ([]byte, []int) {
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{50}
+}
+
+type PendingAnswer struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Waiting       []*Waiting             `protobuf:"bytes,1,rep,name=waiting,proto3" json:"waiting,omitempty"` // the oldest first
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PendingAnswer) Reset() {
+	*x = PendingAnswer{}
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[51]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PendingAnswer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PendingAnswer) ProtoMessage() {}
+
+func (x *PendingAnswer) ProtoReflect() protoreflect.Message {
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[51]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PendingAnswer.ProtoReflect.Descriptor instead.
+func (*PendingAnswer) Descriptor() ([]byte, []int) {
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{51}
+}
+
+func (x *PendingAnswer) GetWaiting() []*Waiting {
+	if x != nil {
+		return x.Waiting
+	}
+	return nil
+}
+
+// Waiting is a Reveal or Propose that waits for other devices. Its id is the
+// hash of its header, which a confirmation is over.
+type Waiting struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Request       *SignedRequest         `protobuf:"bytes,1,opt,name=request,proto3" json:"request,omitempty"`           // without confirmations
+	Received      uint64                 `protobuf:"varint,2,opt,name=received,proto3" json:"received,omitempty"`        // milliseconds, by the server's clock
+	Expires       uint64                 `protobuf:"varint,3,opt,name=expires,proto3" json:"expires,omitempty"`          // milliseconds, by the server's clock
+	Answered      []uint64               `protobuf:"varint,4,rep,packed,name=answered,proto3" json:"answered,omitempty"` // devices that have confirmed or endorsed it; 0 for the new device
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Waiting) Reset() {
+	*x = Waiting{}
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[52]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Waiting) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Waiting) ProtoMessage() {}
+
+func (x *Waiting) ProtoReflect() protoreflect.Message {
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[52]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Waiting.ProtoReflect.Descriptor instead.
+func (*Waiting) Descriptor() ([]byte, []int) {
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{52}
+}
+
+func (x *Waiting) GetRequest() *SignedRequest {
+	if x != nil {
+		return x.Request
+	}
+	return nil
+}
+
+func (x *Waiting) GetReceived() uint64 {
+	if x != nil {
+		return x.Received
+	}
+	return 0
+}
+
+func (x *Waiting) GetExpires() uint64 {
+	if x != nil {
+		return x.Expires
+	}
+	return 0
+}
+
+func (x *Waiting) GetAnswered() []uint64 {
+	if x != nil {
+		return x.Answered
+	}
+	return nil
+}
+
+// ConfirmRequest is a device's answer to what waits: a confirmation of a Reveal,
+// an endorsement of a proposal, or neither, which refuses it for good. The device
+// that asked may withdraw its request by refusing it.
+type ConfirmRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"` // 32 bytes, hash of the header of the request that waits
+	Confirmation  *Confirmation          `protobuf:"bytes,2,opt,name=confirmation,proto3" json:"confirmation,omitempty"`
+	Endorsement   *v1.Endorsement        `protobuf:"bytes,3,opt,name=endorsement,proto3" json:"endorsement,omitempty"`
+	Refuse        bool                   `protobuf:"varint,4,opt,name=refuse,proto3" json:"refuse,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConfirmRequest) Reset() {
+	*x = ConfirmRequest{}
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[53]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConfirmRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConfirmRequest) ProtoMessage() {}
+
+func (x *ConfirmRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[53]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConfirmRequest.ProtoReflect.Descriptor instead.
+func (*ConfirmRequest) Descriptor() ([]byte, []int) {
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{53}
+}
+
+func (x *ConfirmRequest) GetId() []byte {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
+func (x *ConfirmRequest) GetConfirmation() *Confirmation {
+	if x != nil {
+		return x.Confirmation
+	}
+	return nil
+}
+
+func (x *ConfirmRequest) GetEndorsement() *v1.Endorsement {
+	if x != nil {
+		return x.Endorsement
+	}
+	return nil
+}
+
+func (x *ConfirmRequest) GetRefuse() bool {
+	if x != nil {
+		return x.Refuse
+	}
+	return false
+}
+
+type ConfirmAnswer struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConfirmAnswer) Reset() {
+	*x = ConfirmAnswer{}
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[54]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConfirmAnswer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConfirmAnswer) ProtoMessage() {}
+
+func (x *ConfirmAnswer) ProtoReflect() protoreflect.Message {
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[54]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConfirmAnswer.ProtoReflect.Descriptor instead.
+func (*ConfirmAnswer) Descriptor() ([]byte, []int) {
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{54}
+}
+
+// Join is asked by a device that is in no ledger yet: which account has a name,
+// or to be added to it. A device that asks again takes the place of its earlier
+// request.
+type JoinRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`       // asks which account has this name; the request comes in a second call
+	Request       []byte                 `protobuf:"bytes,2,opt,name=request,proto3" json:"request,omitempty"` // exact bytes of a SignedDeviceRequest
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *JoinRequest) Reset() {
+	*x = JoinRequest{}
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[55]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JoinRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JoinRequest) ProtoMessage() {}
+
+func (x *JoinRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[55]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JoinRequest.ProtoReflect.Descriptor instead.
+func (*JoinRequest) Descriptor() ([]byte, []int) {
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{55}
+}
+
+func (x *JoinRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *JoinRequest) GetRequest() []byte {
+	if x != nil {
+		return x.Request
+	}
+	return nil
+}
+
+type JoinAnswer struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Account       []byte                 `protobuf:"bytes,1,opt,name=account,proto3" json:"account,omitempty"`  // 32 bytes
+	Expires       uint64                 `protobuf:"varint,2,opt,name=expires,proto3" json:"expires,omitempty"` // milliseconds; absent when only the name was asked
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *JoinAnswer) Reset() {
+	*x = JoinAnswer{}
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[56]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JoinAnswer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JoinAnswer) ProtoMessage() {}
+
+func (x *JoinAnswer) ProtoReflect() protoreflect.Message {
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[56]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JoinAnswer.ProtoReflect.Descriptor instead.
+func (*JoinAnswer) Descriptor() ([]byte, []int) {
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{56}
+}
+
+func (x *JoinAnswer) GetAccount() []byte {
+	if x != nil {
+		return x.Account
+	}
+	return nil
+}
+
+func (x *JoinAnswer) GetExpires() uint64 {
+	if x != nil {
+		return x.Expires
+	}
+	return 0
+}
+
+// Joins lists the devices that ask to be added to the account.
+type JoinsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *JoinsRequest) Reset() {
+	*x = JoinsRequest{}
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[57]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JoinsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JoinsRequest) ProtoMessage() {}
+
+func (x *JoinsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[57]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JoinsRequest.ProtoReflect.Descriptor instead.
+func (*JoinsRequest) Descriptor() ([]byte, []int) {
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{57}
+}
+
+type JoinsAnswer struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Joining       []*Joining             `protobuf:"bytes,1,rep,name=joining,proto3" json:"joining,omitempty"` // the oldest first
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *JoinsAnswer) Reset() {
+	*x = JoinsAnswer{}
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[58]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JoinsAnswer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JoinsAnswer) ProtoMessage() {}
+
+func (x *JoinsAnswer) ProtoReflect() protoreflect.Message {
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[58]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JoinsAnswer.ProtoReflect.Descriptor instead.
+func (*JoinsAnswer) Descriptor() ([]byte, []int) {
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{58}
+}
+
+func (x *JoinsAnswer) GetJoining() []*Joining {
+	if x != nil {
+		return x.Joining
+	}
+	return nil
+}
+
+type Joining struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Request       []byte                 `protobuf:"bytes,1,opt,name=request,proto3" json:"request,omitempty"`    // exact bytes of a SignedDeviceRequest
+	Received      uint64                 `protobuf:"varint,2,opt,name=received,proto3" json:"received,omitempty"` // milliseconds, by the server's clock
+	Expires       uint64                 `protobuf:"varint,3,opt,name=expires,proto3" json:"expires,omitempty"`   // milliseconds, by the server's clock
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Joining) Reset() {
+	*x = Joining{}
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[59]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Joining) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Joining) ProtoMessage() {}
+
+func (x *Joining) ProtoReflect() protoreflect.Message {
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[59]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Joining.ProtoReflect.Descriptor instead.
+func (*Joining) Descriptor() ([]byte, []int) {
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{59}
+}
+
+func (x *Joining) GetRequest() []byte {
+	if x != nil {
+		return x.Request
+	}
+	return nil
+}
+
+func (x *Joining) GetReceived() uint64 {
+	if x != nil {
+		return x.Received
+	}
+	return 0
+}
+
+func (x *Joining) GetExpires() uint64 {
+	if x != nil {
+		return x.Expires
+	}
+	return 0
+}
+
+// AlarmSettings is where the server sends alarms, apart from the devices.
+type AlarmSettings struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Mail          string                 `protobuf:"bytes,1,opt,name=mail,proto3" json:"mail,omitempty"`                                        // address, or absent
+	Webhook       string                 `protobuf:"bytes,2,opt,name=webhook,proto3" json:"webhook,omitempty"`                                  // https URL, or absent
+	WebhookSecret []byte                 `protobuf:"bytes,3,opt,name=webhook_secret,json=webhookSecret,proto3" json:"webhook_secret,omitempty"` // 32 bytes, for signatures as in Standard Webhooks; chosen by the device
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AlarmSettings) Reset() {
+	*x = AlarmSettings{}
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[60]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AlarmSettings) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AlarmSettings) ProtoMessage() {}
+
+func (x *AlarmSettings) ProtoReflect() protoreflect.Message {
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[60]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AlarmSettings.ProtoReflect.Descriptor instead.
+func (*AlarmSettings) Descriptor() ([]byte, []int) {
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{60}
+}
+
+func (x *AlarmSettings) GetMail() string {
+	if x != nil {
+		return x.Mail
+	}
+	return ""
+}
+
+func (x *AlarmSettings) GetWebhook() string {
+	if x != nil {
+		return x.Webhook
+	}
+	return ""
+}
+
+func (x *AlarmSettings) GetWebhookSecret() []byte {
+	if x != nil {
+		return x.WebhookSecret
+	}
+	return nil
+}
+
+type AlarmsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AlarmsRequest) Reset() {
+	*x = AlarmsRequest{}
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[61]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AlarmsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AlarmsRequest) ProtoMessage() {}
+
+func (x *AlarmsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[61]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AlarmsRequest.ProtoReflect.Descriptor instead.
+func (*AlarmsRequest) Descriptor() ([]byte, []int) {
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{61}
+}
+
+type AlarmsAnswer struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Settings      *AlarmSettings         `protobuf:"bytes,1,opt,name=settings,proto3" json:"settings,omitempty"`        // without the webhook's secret
+	Undelivered   uint64                 `protobuf:"varint,2,opt,name=undelivered,proto3" json:"undelivered,omitempty"` // alarms that still wait to be delivered
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AlarmsAnswer) Reset() {
+	*x = AlarmsAnswer{}
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[62]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AlarmsAnswer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AlarmsAnswer) ProtoMessage() {}
+
+func (x *AlarmsAnswer) ProtoReflect() protoreflect.Message {
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[62]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AlarmsAnswer.ProtoReflect.Descriptor instead.
+func (*AlarmsAnswer) Descriptor() ([]byte, []int) {
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{62}
+}
+
+func (x *AlarmsAnswer) GetSettings() *AlarmSettings {
+	if x != nil {
+		return x.Settings
+	}
+	return nil
+}
+
+func (x *AlarmsAnswer) GetUndelivered() uint64 {
+	if x != nil {
+		return x.Undelivered
+	}
+	return 0
+}
+
+// SetAlarms needs the second factor, like a Reveal. The settings that it
+// replaces are told of it as well.
+type SetAlarmsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Settings      *AlarmSettings         `protobuf:"bytes,1,opt,name=settings,proto3" json:"settings,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetAlarmsRequest) Reset() {
+	*x = SetAlarmsRequest{}
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[63]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetAlarmsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetAlarmsRequest) ProtoMessage() {}
+
+func (x *SetAlarmsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[63]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetAlarmsRequest.ProtoReflect.Descriptor instead.
+func (*SetAlarmsRequest) Descriptor() ([]byte, []int) {
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{63}
+}
+
+func (x *SetAlarmsRequest) GetSettings() *AlarmSettings {
+	if x != nil {
+		return x.Settings
+	}
+	return nil
+}
+
+type SetAlarmsAnswer struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetAlarmsAnswer) Reset() {
+	*x = SetAlarmsAnswer{}
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[64]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetAlarmsAnswer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetAlarmsAnswer) ProtoMessage() {}
+
+func (x *SetAlarmsAnswer) ProtoReflect() protoreflect.Message {
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[64]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetAlarmsAnswer.ProtoReflect.Descriptor instead.
+func (*SetAlarmsAnswer) Descriptor() ([]byte, []int) {
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{64}
+}
+
+type WatchRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchRequest) Reset() {
+	*x = WatchRequest{}
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[65]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchRequest) ProtoMessage() {}
+
+func (x *WatchRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[65]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
+func (*WatchRequest) Descriptor() ([]byte, []int) {
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{65}
+}
+
+type Hint struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Kind          Hint_Kind              `protobuf:"varint,1,opt,name=kind,proto3,enum=zeropass.api.v1.Hint_Kind" json:"kind,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Hint) Reset() {
+	*x = Hint{}
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[66]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Hint) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Hint) ProtoMessage() {}
+
+func (x *Hint) ProtoReflect() protoreflect.Message {
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[66]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Hint.ProtoReflect.Descriptor instead.
+func (*Hint) Descriptor() ([]byte, []int) {
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{66}
+}
+
+func (x *Hint) GetKind() Hint_Kind {
+	if x != nil {
+		return x.Kind
+	}
+	return Hint_KIND_UNSPECIFIED
+}
+
 var File_zeropass_api_v1_messages_proto protoreflect.FileDescriptor
 
 const file_zeropass_api_v1_messages_proto_rawDesc = "" +
 	"\n" +
-	"\x1ezeropass/api/v1/messages.proto\x12\x0fzeropass.api.v1\x1a\x1dzeropass/record/v1/home.proto\"\xd9\x01\n" +
+	"\x1ezeropass/api/v1/messages.proto\x12\x0fzeropass.api.v1\x1a\x1ezeropass/record/v1/entry.proto\x1a\x1dzeropass/record/v1/home.proto\"\xd9\x01\n" +
 	"\rRequestHeader\x12\x1c\n" +
 	"\tprocedure\x18\x01 \x01(\tR\tprocedure\x12\x16\n" +
 	"\x06server\x18\x02 \x01(\fR\x06server\x12\x18\n" +
@@ -3060,14 +4068,16 @@ const file_zeropass_api_v1_messages_proto_rawDesc = "" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12\x16\n" +
 	"\x06header\x18\x03 \x01(\fR\x06header\x12\x1c\n" +
 	"\tsignature\x18\x04 \x01(\fR\tsignature\x12\x18\n" +
-	"\adetails\x18\x05 \x01(\fR\adetails\"\xa3\x01\n" +
+	"\adetails\x18\x05 \x01(\fR\adetails\"\xd7\x01\n" +
 	"\x0eRefusalDetails\x12\x18\n" +
 	"\amessage\x18\x01 \x01(\tR\amessage\x12 \n" +
 	"\vattestation\x18\x02 \x01(\fR\vattestation\x12\x1f\n" +
 	"\vretry_after\x18\x03 \x01(\x04R\n" +
 	"retryAfter\x12\x1c\n" +
 	"\tapprovals\x18\x04 \x01(\x04R\tapprovals\x12\x16\n" +
-	"\x06quorum\x18\x05 \x01(\x04R\x06quorum\"'\n" +
+	"\x06quorum\x18\x05 \x01(\x04R\x06quorum\x12\x18\n" +
+	"\aexpires\x18\x06 \x01(\x04R\aexpires\x12\x18\n" +
+	"\adevices\x18\a \x03(\x04R\adevices\"'\n" +
 	"\x0fIdentifyRequest\x12\x14\n" +
 	"\x05nonce\x18\x01 \x01(\fR\x05nonce\"x\n" +
 	"\x0eIdentifyAnswer\x12\x19\n" +
@@ -3212,7 +4222,62 @@ const file_zeropass_api_v1_messages_proto_rawDesc = "" +
 	"\x0eReleasedShares\x12\x1d\n" +
 	"\n" +
 	"seed_share\x18\x01 \x01(\fR\tseedShare\x126\n" +
-	"\x06shares\x18\x02 \x03(\v2\x1e.zeropass.api.v1.RevealedShareR\x06shares*\xdc\x06\n" +
+	"\x06shares\x18\x02 \x03(\v2\x1e.zeropass.api.v1.RevealedShareR\x06shares\"F\n" +
+	"\x0eProposeRequest\x12\x1a\n" +
+	"\bproposal\x18\x01 \x01(\fR\bproposal\x12\x18\n" +
+	"\arecords\x18\x02 \x03(\fR\arecords\"T\n" +
+	"\rProposeAnswer\x12C\n" +
+	"\fendorsements\x18\x01 \x03(\v2\x1f.zeropass.record.v1.EndorsementR\fendorsements\"\x10\n" +
+	"\x0ePendingRequest\"C\n" +
+	"\rPendingAnswer\x122\n" +
+	"\awaiting\x18\x01 \x03(\v2\x18.zeropass.api.v1.WaitingR\awaiting\"\x95\x01\n" +
+	"\aWaiting\x128\n" +
+	"\arequest\x18\x01 \x01(\v2\x1e.zeropass.api.v1.SignedRequestR\arequest\x12\x1a\n" +
+	"\breceived\x18\x02 \x01(\x04R\breceived\x12\x18\n" +
+	"\aexpires\x18\x03 \x01(\x04R\aexpires\x12\x1a\n" +
+	"\banswered\x18\x04 \x03(\x04R\banswered\"\xbe\x01\n" +
+	"\x0eConfirmRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\fR\x02id\x12A\n" +
+	"\fconfirmation\x18\x02 \x01(\v2\x1d.zeropass.api.v1.ConfirmationR\fconfirmation\x12A\n" +
+	"\vendorsement\x18\x03 \x01(\v2\x1f.zeropass.record.v1.EndorsementR\vendorsement\x12\x16\n" +
+	"\x06refuse\x18\x04 \x01(\bR\x06refuse\"\x0f\n" +
+	"\rConfirmAnswer\";\n" +
+	"\vJoinRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
+	"\arequest\x18\x02 \x01(\fR\arequest\"@\n" +
+	"\n" +
+	"JoinAnswer\x12\x18\n" +
+	"\aaccount\x18\x01 \x01(\fR\aaccount\x12\x18\n" +
+	"\aexpires\x18\x02 \x01(\x04R\aexpires\"\x0e\n" +
+	"\fJoinsRequest\"A\n" +
+	"\vJoinsAnswer\x122\n" +
+	"\ajoining\x18\x01 \x03(\v2\x18.zeropass.api.v1.JoiningR\ajoining\"Y\n" +
+	"\aJoining\x12\x18\n" +
+	"\arequest\x18\x01 \x01(\fR\arequest\x12\x1a\n" +
+	"\breceived\x18\x02 \x01(\x04R\breceived\x12\x18\n" +
+	"\aexpires\x18\x03 \x01(\x04R\aexpires\"d\n" +
+	"\rAlarmSettings\x12\x12\n" +
+	"\x04mail\x18\x01 \x01(\tR\x04mail\x12\x18\n" +
+	"\awebhook\x18\x02 \x01(\tR\awebhook\x12%\n" +
+	"\x0ewebhook_secret\x18\x03 \x01(\fR\rwebhookSecret\"\x0f\n" +
+	"\rAlarmsRequest\"l\n" +
+	"\fAlarmsAnswer\x12:\n" +
+	"\bsettings\x18\x01 \x01(\v2\x1e.zeropass.api.v1.AlarmSettingsR\bsettings\x12 \n" +
+	"\vundelivered\x18\x02 \x01(\x04R\vundelivered\"N\n" +
+	"\x10SetAlarmsRequest\x12:\n" +
+	"\bsettings\x18\x01 \x01(\v2\x1e.zeropass.api.v1.AlarmSettingsR\bsettings\"\x11\n" +
+	"\x0fSetAlarmsAnswer\"\x0e\n" +
+	"\fWatchRequest\"\xad\x01\n" +
+	"\x04Hint\x12.\n" +
+	"\x04kind\x18\x01 \x01(\x0e2\x1a.zeropass.api.v1.Hint.KindR\x04kind\"u\n" +
+	"\x04Kind\x12\x14\n" +
+	"\x10KIND_UNSPECIFIED\x10\x00\x12\x0f\n" +
+	"\vKIND_LEDGER\x10\x01\x12\x10\n" +
+	"\fKIND_PENDING\x10\x02\x12\x11\n" +
+	"\rKIND_ACTIVITY\x10\x03\x12\x0e\n" +
+	"\n" +
+	"KIND_INBOX\x10\x04\x12\x11\n" +
+	"\rKIND_RECOVERY\x10\x05*\xdb\a\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10REASON_MALFORMED\x10\x01\x12\x18\n" +
@@ -3247,7 +4312,11 @@ const file_zeropass_api_v1_messages_proto_rawDesc = "" +
 	"\x14REASON_NOT_A_CONTACT\x10\x1d\x12\x19\n" +
 	"\x15REASON_ACCOUNT_EXISTS\x10\x1e\x12\x15\n" +
 	"\x11REASON_ENTRY_TIME\x10\x1f\x12\x18\n" +
-	"\x14REASON_RECOVERY_OPEN\x10 B1Z/zeropass.dev/zeropass/gen/zeropass/api/v1;apiv1b\x06proto3"
+	"\x14REASON_RECOVERY_OPEN\x10 \x12\x1f\n" +
+	"\x1bREASON_CONFIRMATION_PENDING\x10!\x12\x1f\n" +
+	"\x1bREASON_CONFIRMATION_REFUSED\x10\"\x12\x1f\n" +
+	"\x1bREASON_CONFIRMATION_EXPIRED\x10#\x12\x1a\n" +
+	"\x16REASON_UNKNOWN_PENDING\x10$B1Z/zeropass.dev/zeropass/gen/zeropass/api/v1;apiv1b\x06proto3"
 
 var (
 	file_zeropass_api_v1_messages_proto_rawDescOnce sync.Once
@@ -3261,86 +4330,116 @@ func file_zeropass_api_v1_messages_proto_rawDescGZIP() []byte {
 	return file_zeropass_api_v1_messages_proto_rawDescData
 }
 
-var file_zeropass_api_v1_messages_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_zeropass_api_v1_messages_proto_msgTypes = make([]protoimpl.MessageInfo, 48)
+var file_zeropass_api_v1_messages_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
+var file_zeropass_api_v1_messages_proto_msgTypes = make([]protoimpl.MessageInfo, 67)
 var file_zeropass_api_v1_messages_proto_goTypes = []any{
 	(Reason)(0),                   // 0: zeropass.api.v1.Reason
 	(Confirmation_Key)(0),         // 1: zeropass.api.v1.Confirmation.Key
 	(Message_Kind)(0),             // 2: zeropass.api.v1.Message.Kind
-	(*RequestHeader)(nil),         // 3: zeropass.api.v1.RequestHeader
-	(*SignedRequest)(nil),         // 4: zeropass.api.v1.SignedRequest
-	(*Confirmation)(nil),          // 5: zeropass.api.v1.Confirmation
-	(*AnswerHeader)(nil),          // 6: zeropass.api.v1.AnswerHeader
-	(*SignedAnswer)(nil),          // 7: zeropass.api.v1.SignedAnswer
-	(*Refusal)(nil),               // 8: zeropass.api.v1.Refusal
-	(*RefusalDetails)(nil),        // 9: zeropass.api.v1.RefusalDetails
-	(*IdentifyRequest)(nil),       // 10: zeropass.api.v1.IdentifyRequest
-	(*IdentifyAnswer)(nil),        // 11: zeropass.api.v1.IdentifyAnswer
-	(*CreateAccountRequest)(nil),  // 12: zeropass.api.v1.CreateAccountRequest
-	(*CreateAccountAnswer)(nil),   // 13: zeropass.api.v1.CreateAccountAnswer
-	(*SeedHalfRequest)(nil),       // 14: zeropass.api.v1.SeedHalfRequest
-	(*SeedHalfAnswer)(nil),        // 15: zeropass.api.v1.SeedHalfAnswer
-	(*AppendRequest)(nil),         // 16: zeropass.api.v1.AppendRequest
-	(*AppendAnswer)(nil),          // 17: zeropass.api.v1.AppendAnswer
-	(*PaperHalfRequest)(nil),      // 18: zeropass.api.v1.PaperHalfRequest
-	(*PaperHalfAnswer)(nil),       // 19: zeropass.api.v1.PaperHalfAnswer
-	(*EntriesRequest)(nil),        // 20: zeropass.api.v1.EntriesRequest
-	(*EntriesAnswer)(nil),         // 21: zeropass.api.v1.EntriesAnswer
-	(*AttestRequest)(nil),         // 22: zeropass.api.v1.AttestRequest
-	(*AttestAnswer)(nil),          // 23: zeropass.api.v1.AttestAnswer
-	(*SlotVersion)(nil),           // 24: zeropass.api.v1.SlotVersion
-	(*RevealRequest)(nil),         // 25: zeropass.api.v1.RevealRequest
-	(*RevealAnswer)(nil),          // 26: zeropass.api.v1.RevealAnswer
-	(*RevealedShares)(nil),        // 27: zeropass.api.v1.RevealedShares
-	(*RevealedShare)(nil),         // 28: zeropass.api.v1.RevealedShare
-	(*ActivityLogRequest)(nil),    // 29: zeropass.api.v1.ActivityLogRequest
-	(*ActivityLogAnswer)(nil),     // 30: zeropass.api.v1.ActivityLogAnswer
-	(*Message)(nil),               // 31: zeropass.api.v1.Message
-	(*SendMessageRequest)(nil),    // 32: zeropass.api.v1.SendMessageRequest
-	(*SendMessageAnswer)(nil),     // 33: zeropass.api.v1.SendMessageAnswer
-	(*InboxRequest)(nil),          // 34: zeropass.api.v1.InboxRequest
-	(*InboxAnswer)(nil),           // 35: zeropass.api.v1.InboxAnswer
-	(*AcknowledgeRequest)(nil),    // 36: zeropass.api.v1.AcknowledgeRequest
-	(*AcknowledgeAnswer)(nil),     // 37: zeropass.api.v1.AcknowledgeAnswer
-	(*StartRecoveryRequest)(nil),  // 38: zeropass.api.v1.StartRecoveryRequest
-	(*StartRecoveryAnswer)(nil),   // 39: zeropass.api.v1.StartRecoveryAnswer
-	(*Recovery)(nil),              // 40: zeropass.api.v1.Recovery
-	(*RecoveryStatusRequest)(nil), // 41: zeropass.api.v1.RecoveryStatusRequest
-	(*RecoveryStatusAnswer)(nil),  // 42: zeropass.api.v1.RecoveryStatusAnswer
-	(*RecoveriesRequest)(nil),     // 43: zeropass.api.v1.RecoveriesRequest
-	(*RecoveriesAnswer)(nil),      // 44: zeropass.api.v1.RecoveriesAnswer
-	(*ApproveRequest)(nil),        // 45: zeropass.api.v1.ApproveRequest
-	(*ApproveAnswer)(nil),         // 46: zeropass.api.v1.ApproveAnswer
-	(*ReleaseRequest)(nil),        // 47: zeropass.api.v1.ReleaseRequest
-	(*ReleaseAnswer)(nil),         // 48: zeropass.api.v1.ReleaseAnswer
-	(*ApprovedShare)(nil),         // 49: zeropass.api.v1.ApprovedShare
-	(*ReleasedShares)(nil),        // 50: zeropass.api.v1.ReleasedShares
-	(*v1.SealedServerShare)(nil),  // 51: zeropass.record.v1.SealedServerShare
+	(Hint_Kind)(0),                // 3: zeropass.api.v1.Hint.Kind
+	(*RequestHeader)(nil),         // 4: zeropass.api.v1.RequestHeader
+	(*SignedRequest)(nil),         // 5: zeropass.api.v1.SignedRequest
+	(*Confirmation)(nil),          // 6: zeropass.api.v1.Confirmation
+	(*AnswerHeader)(nil),          // 7: zeropass.api.v1.AnswerHeader
+	(*SignedAnswer)(nil),          // 8: zeropass.api.v1.SignedAnswer
+	(*Refusal)(nil),               // 9: zeropass.api.v1.Refusal
+	(*RefusalDetails)(nil),        // 10: zeropass.api.v1.RefusalDetails
+	(*IdentifyRequest)(nil),       // 11: zeropass.api.v1.IdentifyRequest
+	(*IdentifyAnswer)(nil),        // 12: zeropass.api.v1.IdentifyAnswer
+	(*CreateAccountRequest)(nil),  // 13: zeropass.api.v1.CreateAccountRequest
+	(*CreateAccountAnswer)(nil),   // 14: zeropass.api.v1.CreateAccountAnswer
+	(*SeedHalfRequest)(nil),       // 15: zeropass.api.v1.SeedHalfRequest
+	(*SeedHalfAnswer)(nil),        // 16: zeropass.api.v1.SeedHalfAnswer
+	(*AppendRequest)(nil),         // 17: zeropass.api.v1.AppendRequest
+	(*AppendAnswer)(nil),          // 18: zeropass.api.v1.AppendAnswer
+	(*PaperHalfRequest)(nil),      // 19: zeropass.api.v1.PaperHalfRequest
+	(*PaperHalfAnswer)(nil),       // 20: zeropass.api.v1.PaperHalfAnswer
+	(*EntriesRequest)(nil),        // 21: zeropass.api.v1.EntriesRequest
+	(*EntriesAnswer)(nil),         // 22: zeropass.api.v1.EntriesAnswer
+	(*AttestRequest)(nil),         // 23: zeropass.api.v1.AttestRequest
+	(*AttestAnswer)(nil),          // 24: zeropass.api.v1.AttestAnswer
+	(*SlotVersion)(nil),           // 25: zeropass.api.v1.SlotVersion
+	(*RevealRequest)(nil),         // 26: zeropass.api.v1.RevealRequest
+	(*RevealAnswer)(nil),          // 27: zeropass.api.v1.RevealAnswer
+	(*RevealedShares)(nil),        // 28: zeropass.api.v1.RevealedShares
+	(*RevealedShare)(nil),         // 29: zeropass.api.v1.RevealedShare
+	(*ActivityLogRequest)(nil),    // 30: zeropass.api.v1.ActivityLogRequest
+	(*ActivityLogAnswer)(nil),     // 31: zeropass.api.v1.ActivityLogAnswer
+	(*Message)(nil),               // 32: zeropass.api.v1.Message
+	(*SendMessageRequest)(nil),    // 33: zeropass.api.v1.SendMessageRequest
+	(*SendMessageAnswer)(nil),     // 34: zeropass.api.v1.SendMessageAnswer
+	(*InboxRequest)(nil),          // 35: zeropass.api.v1.InboxRequest
+	(*InboxAnswer)(nil),           // 36: zeropass.api.v1.InboxAnswer
+	(*AcknowledgeRequest)(nil),    // 37: zeropass.api.v1.AcknowledgeRequest
+	(*AcknowledgeAnswer)(nil),     // 38: zeropass.api.v1.AcknowledgeAnswer
+	(*StartRecoveryRequest)(nil),  // 39: zeropass.api.v1.StartRecoveryRequest
+	(*StartRecoveryAnswer)(nil),   // 40: zeropass.api.v1.StartRecoveryAnswer
+	(*Recovery)(nil),              // 41: zeropass.api.v1.Recovery
+	(*RecoveryStatusRequest)(nil), // 42: zeropass.api.v1.RecoveryStatusRequest
+	(*RecoveryStatusAnswer)(nil),  // 43: zeropass.api.v1.RecoveryStatusAnswer
+	(*RecoveriesRequest)(nil),     // 44: zeropass.api.v1.RecoveriesRequest
+	(*RecoveriesAnswer)(nil),      // 45: zeropass.api.v1.RecoveriesAnswer
+	(*ApproveRequest)(nil),        // 46: zeropass.api.v1.ApproveRequest
+	(*ApproveAnswer)(nil),         // 47: zeropass.api.v1.ApproveAnswer
+	(*ReleaseRequest)(nil),        // 48: zeropass.api.v1.ReleaseRequest
+	(*ReleaseAnswer)(nil),         // 49: zeropass.api.v1.ReleaseAnswer
+	(*ApprovedShare)(nil),         // 50: zeropass.api.v1.ApprovedShare
+	(*ReleasedShares)(nil),        // 51: zeropass.api.v1.ReleasedShares
+	(*ProposeRequest)(nil),        // 52: zeropass.api.v1.ProposeRequest
+	(*ProposeAnswer)(nil),         // 53: zeropass.api.v1.ProposeAnswer
+	(*PendingRequest)(nil),        // 54: zeropass.api.v1.PendingRequest
+	(*PendingAnswer)(nil),         // 55: zeropass.api.v1.PendingAnswer
+	(*Waiting)(nil),               // 56: zeropass.api.v1.Waiting
+	(*ConfirmRequest)(nil),        // 57: zeropass.api.v1.ConfirmRequest
+	(*ConfirmAnswer)(nil),         // 58: zeropass.api.v1.ConfirmAnswer
+	(*JoinRequest)(nil),           // 59: zeropass.api.v1.JoinRequest
+	(*JoinAnswer)(nil),            // 60: zeropass.api.v1.JoinAnswer
+	(*JoinsRequest)(nil),          // 61: zeropass.api.v1.JoinsRequest
+	(*JoinsAnswer)(nil),           // 62: zeropass.api.v1.JoinsAnswer
+	(*Joining)(nil),               // 63: zeropass.api.v1.Joining
+	(*AlarmSettings)(nil),         // 64: zeropass.api.v1.AlarmSettings
+	(*AlarmsRequest)(nil),         // 65: zeropass.api.v1.AlarmsRequest
+	(*AlarmsAnswer)(nil),          // 66: zeropass.api.v1.AlarmsAnswer
+	(*SetAlarmsRequest)(nil),      // 67: zeropass.api.v1.SetAlarmsRequest
+	(*SetAlarmsAnswer)(nil),       // 68: zeropass.api.v1.SetAlarmsAnswer
+	(*WatchRequest)(nil),          // 69: zeropass.api.v1.WatchRequest
+	(*Hint)(nil),                  // 70: zeropass.api.v1.Hint
+	(*v1.SealedServerShare)(nil),  // 71: zeropass.record.v1.SealedServerShare
+	(*v1.Endorsement)(nil),        // 72: zeropass.record.v1.Endorsement
 }
 var file_zeropass_api_v1_messages_proto_depIdxs = []int32{
-	5,  // 0: zeropass.api.v1.SignedRequest.confirmations:type_name -> zeropass.api.v1.Confirmation
+	6,  // 0: zeropass.api.v1.SignedRequest.confirmations:type_name -> zeropass.api.v1.Confirmation
 	1,  // 1: zeropass.api.v1.Confirmation.key:type_name -> zeropass.api.v1.Confirmation.Key
 	0,  // 2: zeropass.api.v1.AnswerHeader.reason:type_name -> zeropass.api.v1.Reason
 	0,  // 3: zeropass.api.v1.Refusal.reason:type_name -> zeropass.api.v1.Reason
-	51, // 4: zeropass.api.v1.AppendRequest.shares:type_name -> zeropass.record.v1.SealedServerShare
-	51, // 5: zeropass.api.v1.EntriesAnswer.missing:type_name -> zeropass.record.v1.SealedServerShare
-	24, // 6: zeropass.api.v1.RevealRequest.slots:type_name -> zeropass.api.v1.SlotVersion
-	28, // 7: zeropass.api.v1.RevealedShares.shares:type_name -> zeropass.api.v1.RevealedShare
-	24, // 8: zeropass.api.v1.RevealedShare.slot:type_name -> zeropass.api.v1.SlotVersion
+	71, // 4: zeropass.api.v1.AppendRequest.shares:type_name -> zeropass.record.v1.SealedServerShare
+	71, // 5: zeropass.api.v1.EntriesAnswer.missing:type_name -> zeropass.record.v1.SealedServerShare
+	25, // 6: zeropass.api.v1.RevealRequest.slots:type_name -> zeropass.api.v1.SlotVersion
+	29, // 7: zeropass.api.v1.RevealedShares.shares:type_name -> zeropass.api.v1.RevealedShare
+	25, // 8: zeropass.api.v1.RevealedShare.slot:type_name -> zeropass.api.v1.SlotVersion
 	2,  // 9: zeropass.api.v1.Message.kind:type_name -> zeropass.api.v1.Message.Kind
-	31, // 10: zeropass.api.v1.SendMessageRequest.message:type_name -> zeropass.api.v1.Message
-	31, // 11: zeropass.api.v1.InboxAnswer.messages:type_name -> zeropass.api.v1.Message
-	40, // 12: zeropass.api.v1.StartRecoveryAnswer.recovery:type_name -> zeropass.api.v1.Recovery
-	40, // 13: zeropass.api.v1.RecoveryStatusAnswer.recovery:type_name -> zeropass.api.v1.Recovery
-	40, // 14: zeropass.api.v1.RecoveriesAnswer.recoveries:type_name -> zeropass.api.v1.Recovery
-	40, // 15: zeropass.api.v1.ApproveAnswer.recovery:type_name -> zeropass.api.v1.Recovery
-	49, // 16: zeropass.api.v1.ReleaseAnswer.approvals:type_name -> zeropass.api.v1.ApprovedShare
-	28, // 17: zeropass.api.v1.ReleasedShares.shares:type_name -> zeropass.api.v1.RevealedShare
-	18, // [18:18] is the sub-list for method output_type
-	18, // [18:18] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	32, // 10: zeropass.api.v1.SendMessageRequest.message:type_name -> zeropass.api.v1.Message
+	32, // 11: zeropass.api.v1.InboxAnswer.messages:type_name -> zeropass.api.v1.Message
+	41, // 12: zeropass.api.v1.StartRecoveryAnswer.recovery:type_name -> zeropass.api.v1.Recovery
+	41, // 13: zeropass.api.v1.RecoveryStatusAnswer.recovery:type_name -> zeropass.api.v1.Recovery
+	41, // 14: zeropass.api.v1.RecoveriesAnswer.recoveries:type_name -> zeropass.api.v1.Recovery
+	41, // 15: zeropass.api.v1.ApproveAnswer.recovery:type_name -> zeropass.api.v1.Recovery
+	50, // 16: zeropass.api.v1.ReleaseAnswer.approvals:type_name -> zeropass.api.v1.ApprovedShare
+	29, // 17: zeropass.api.v1.ReleasedShares.shares:type_name -> zeropass.api.v1.RevealedShare
+	72, // 18: zeropass.api.v1.ProposeAnswer.endorsements:type_name -> zeropass.record.v1.Endorsement
+	56, // 19: zeropass.api.v1.PendingAnswer.waiting:type_name -> zeropass.api.v1.Waiting
+	5,  // 20: zeropass.api.v1.Waiting.request:type_name -> zeropass.api.v1.SignedRequest
+	6,  // 21: zeropass.api.v1.ConfirmRequest.confirmation:type_name -> zeropass.api.v1.Confirmation
+	72, // 22: zeropass.api.v1.ConfirmRequest.endorsement:type_name -> zeropass.record.v1.Endorsement
+	63, // 23: zeropass.api.v1.JoinsAnswer.joining:type_name -> zeropass.api.v1.Joining
+	64, // 24: zeropass.api.v1.AlarmsAnswer.settings:type_name -> zeropass.api.v1.AlarmSettings
+	64, // 25: zeropass.api.v1.SetAlarmsRequest.settings:type_name -> zeropass.api.v1.AlarmSettings
+	3,  // 26: zeropass.api.v1.Hint.kind:type_name -> zeropass.api.v1.Hint.Kind
+	27, // [27:27] is the sub-list for method output_type
+	27, // [27:27] is the sub-list for method input_type
+	27, // [27:27] is the sub-list for extension type_name
+	27, // [27:27] is the sub-list for extension extendee
+	0,  // [0:27] is the sub-list for field type_name
 }
 
 func init() { file_zeropass_api_v1_messages_proto_init() }
@@ -3353,8 +4452,8 @@ func file_zeropass_api_v1_messages_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_zeropass_api_v1_messages_proto_rawDesc), len(file_zeropass_api_v1_messages_proto_rawDesc)),
-			NumEnums:      3,
-			NumMessages:   48,
+			NumEnums:      4,
+			NumMessages:   67,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

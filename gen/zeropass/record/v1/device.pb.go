@@ -623,6 +623,213 @@ func (x *DeviceRevoked) GetGeneration() *KeyGeneration {
 	return nil
 }
 
+// DeviceRenamed gives a device another name.
+type DeviceRenamed struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Device        uint64                 `protobuf:"varint,1,opt,name=device,proto3" json:"device,omitempty"`
+	Generation    uint64                 `protobuf:"varint,2,opt,name=generation,proto3" json:"generation,omitempty"` // of the metadata key that seals the name
+	SealedName    []byte                 `protobuf:"bytes,3,opt,name=sealed_name,json=sealedName,proto3" json:"sealed_name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeviceRenamed) Reset() {
+	*x = DeviceRenamed{}
+	mi := &file_zeropass_record_v1_device_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeviceRenamed) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeviceRenamed) ProtoMessage() {}
+
+func (x *DeviceRenamed) ProtoReflect() protoreflect.Message {
+	mi := &file_zeropass_record_v1_device_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeviceRenamed.ProtoReflect.Descriptor instead.
+func (*DeviceRenamed) Descriptor() ([]byte, []int) {
+	return file_zeropass_record_v1_device_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *DeviceRenamed) GetDevice() uint64 {
+	if x != nil {
+		return x.Device
+	}
+	return 0
+}
+
+func (x *DeviceRenamed) GetGeneration() uint64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *DeviceRenamed) GetSealedName() []byte {
+	if x != nil {
+		return x.SealedName
+	}
+	return nil
+}
+
+// DeviceRequest is what a device that is in no ledger yet asks to be added with.
+type DeviceRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Account       []byte                 `protobuf:"bytes,1,opt,name=account,proto3" json:"account,omitempty"`                         // 32 bytes
+	Nonce         []byte                 `protobuf:"bytes,2,opt,name=nonce,proto3" json:"nonce,omitempty"`                             // 16 bytes
+	SignKey       []byte                 `protobuf:"bytes,3,opt,name=sign_key,json=signKey,proto3" json:"sign_key,omitempty"`          // 33 bytes
+	SealKey       []byte                 `protobuf:"bytes,4,opt,name=seal_key,json=sealKey,proto3" json:"seal_key,omitempty"`          // 33 bytes
+	ConfirmKey    []byte                 `protobuf:"bytes,5,opt,name=confirm_key,json=confirmKey,proto3" json:"confirm_key,omitempty"` // 33 bytes
+	Time          uint64                 `protobuf:"varint,6,opt,name=time,proto3" json:"time,omitempty"`                              // milliseconds
+	Server        []byte                 `protobuf:"bytes,7,opt,name=server,proto3" json:"server,omitempty"`                           // 33 bytes, the server's sign key
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeviceRequest) Reset() {
+	*x = DeviceRequest{}
+	mi := &file_zeropass_record_v1_device_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeviceRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeviceRequest) ProtoMessage() {}
+
+func (x *DeviceRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_zeropass_record_v1_device_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeviceRequest.ProtoReflect.Descriptor instead.
+func (*DeviceRequest) Descriptor() ([]byte, []int) {
+	return file_zeropass_record_v1_device_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *DeviceRequest) GetAccount() []byte {
+	if x != nil {
+		return x.Account
+	}
+	return nil
+}
+
+func (x *DeviceRequest) GetNonce() []byte {
+	if x != nil {
+		return x.Nonce
+	}
+	return nil
+}
+
+func (x *DeviceRequest) GetSignKey() []byte {
+	if x != nil {
+		return x.SignKey
+	}
+	return nil
+}
+
+func (x *DeviceRequest) GetSealKey() []byte {
+	if x != nil {
+		return x.SealKey
+	}
+	return nil
+}
+
+func (x *DeviceRequest) GetConfirmKey() []byte {
+	if x != nil {
+		return x.ConfirmKey
+	}
+	return nil
+}
+
+func (x *DeviceRequest) GetTime() uint64 {
+	if x != nil {
+		return x.Time
+	}
+	return 0
+}
+
+func (x *DeviceRequest) GetServer() []byte {
+	if x != nil {
+		return x.Server
+	}
+	return nil
+}
+
+// SignedDeviceRequest is a request's exact bytes and the new device's signature.
+type SignedDeviceRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Request       []byte                 `protobuf:"bytes,1,opt,name=request,proto3" json:"request,omitempty"`
+	Signature     []byte                 `protobuf:"bytes,2,opt,name=signature,proto3" json:"signature,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SignedDeviceRequest) Reset() {
+	*x = SignedDeviceRequest{}
+	mi := &file_zeropass_record_v1_device_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SignedDeviceRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SignedDeviceRequest) ProtoMessage() {}
+
+func (x *SignedDeviceRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_zeropass_record_v1_device_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SignedDeviceRequest.ProtoReflect.Descriptor instead.
+func (*SignedDeviceRequest) Descriptor() ([]byte, []int) {
+	return file_zeropass_record_v1_device_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *SignedDeviceRequest) GetRequest() []byte {
+	if x != nil {
+		return x.Request
+	}
+	return nil
+}
+
+func (x *SignedDeviceRequest) GetSignature() []byte {
+	if x != nil {
+		return x.Signature
+	}
+	return nil
+}
+
 var File_zeropass_record_v1_device_proto protoreflect.FileDescriptor
 
 const file_zeropass_record_v1_device_proto_rawDesc = "" +
@@ -676,7 +883,26 @@ const file_zeropass_record_v1_device_proto_rawDesc = "" +
 	"\x06device\x18\x01 \x01(\x04R\x06device\x12A\n" +
 	"\n" +
 	"generation\x18\x02 \x01(\v2!.zeropass.record.v1.KeyGenerationR\n" +
-	"generationB7Z5zeropass.dev/zeropass/gen/zeropass/record/v1;recordv1b\x06proto3"
+	"generation\"h\n" +
+	"\rDeviceRenamed\x12\x16\n" +
+	"\x06device\x18\x01 \x01(\x04R\x06device\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x02 \x01(\x04R\n" +
+	"generation\x12\x1f\n" +
+	"\vsealed_name\x18\x03 \x01(\fR\n" +
+	"sealedName\"\xc2\x01\n" +
+	"\rDeviceRequest\x12\x18\n" +
+	"\aaccount\x18\x01 \x01(\fR\aaccount\x12\x14\n" +
+	"\x05nonce\x18\x02 \x01(\fR\x05nonce\x12\x19\n" +
+	"\bsign_key\x18\x03 \x01(\fR\asignKey\x12\x19\n" +
+	"\bseal_key\x18\x04 \x01(\fR\asealKey\x12\x1f\n" +
+	"\vconfirm_key\x18\x05 \x01(\fR\n" +
+	"confirmKey\x12\x12\n" +
+	"\x04time\x18\x06 \x01(\x04R\x04time\x12\x16\n" +
+	"\x06server\x18\a \x01(\fR\x06server\"M\n" +
+	"\x13SignedDeviceRequest\x12\x18\n" +
+	"\arequest\x18\x01 \x01(\fR\arequest\x12\x1c\n" +
+	"\tsignature\x18\x02 \x01(\fR\tsignatureB7Z5zeropass.dev/zeropass/gen/zeropass/record/v1;recordv1b\x06proto3"
 
 var (
 	file_zeropass_record_v1_device_proto_rawDescOnce sync.Once
@@ -690,18 +916,21 @@ func file_zeropass_record_v1_device_proto_rawDescGZIP() []byte {
 	return file_zeropass_record_v1_device_proto_rawDescData
 }
 
-var file_zeropass_record_v1_device_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_zeropass_record_v1_device_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_zeropass_record_v1_device_proto_goTypes = []any{
-	(*DeviceKeys)(nil),     // 0: zeropass.record.v1.DeviceKeys
-	(*SealedToDevice)(nil), // 1: zeropass.record.v1.SealedToDevice
-	(*SealedToEpoch)(nil),  // 2: zeropass.record.v1.SealedToEpoch
-	(*KeyGeneration)(nil),  // 3: zeropass.record.v1.KeyGeneration
-	(*KeyBackup)(nil),      // 4: zeropass.record.v1.KeyBackup
-	(*GenerationKeys)(nil), // 5: zeropass.record.v1.GenerationKeys
-	(*DeviceAdded)(nil),    // 6: zeropass.record.v1.DeviceAdded
-	(*DeviceLocked)(nil),   // 7: zeropass.record.v1.DeviceLocked
-	(*DeviceUnlocked)(nil), // 8: zeropass.record.v1.DeviceUnlocked
-	(*DeviceRevoked)(nil),  // 9: zeropass.record.v1.DeviceRevoked
+	(*DeviceKeys)(nil),          // 0: zeropass.record.v1.DeviceKeys
+	(*SealedToDevice)(nil),      // 1: zeropass.record.v1.SealedToDevice
+	(*SealedToEpoch)(nil),       // 2: zeropass.record.v1.SealedToEpoch
+	(*KeyGeneration)(nil),       // 3: zeropass.record.v1.KeyGeneration
+	(*KeyBackup)(nil),           // 4: zeropass.record.v1.KeyBackup
+	(*GenerationKeys)(nil),      // 5: zeropass.record.v1.GenerationKeys
+	(*DeviceAdded)(nil),         // 6: zeropass.record.v1.DeviceAdded
+	(*DeviceLocked)(nil),        // 7: zeropass.record.v1.DeviceLocked
+	(*DeviceUnlocked)(nil),      // 8: zeropass.record.v1.DeviceUnlocked
+	(*DeviceRevoked)(nil),       // 9: zeropass.record.v1.DeviceRevoked
+	(*DeviceRenamed)(nil),       // 10: zeropass.record.v1.DeviceRenamed
+	(*DeviceRequest)(nil),       // 11: zeropass.record.v1.DeviceRequest
+	(*SignedDeviceRequest)(nil), // 12: zeropass.record.v1.SignedDeviceRequest
 }
 var file_zeropass_record_v1_device_proto_depIdxs = []int32{
 	1, // 0: zeropass.record.v1.KeyGeneration.metadata_keys:type_name -> zeropass.record.v1.SealedToDevice
@@ -731,7 +960,7 @@ func file_zeropass_record_v1_device_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_zeropass_record_v1_device_proto_rawDesc), len(file_zeropass_record_v1_device_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   10,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

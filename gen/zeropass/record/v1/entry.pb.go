@@ -385,6 +385,7 @@ type Record struct {
 	//	*Record_ServerKeyChanged
 	//	*Record_RecoveryVetoed
 	//	*Record_Recovered
+	//	*Record_DeviceRenamed
 	Kind          isRecord_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -576,6 +577,15 @@ func (x *Record) GetRecovered() *Recovered {
 	return nil
 }
 
+func (x *Record) GetDeviceRenamed() *DeviceRenamed {
+	if x != nil {
+		if x, ok := x.Kind.(*Record_DeviceRenamed); ok {
+			return x.DeviceRenamed
+		}
+	}
+	return nil
+}
+
 type isRecord_Kind interface {
 	isRecord_Kind()
 }
@@ -640,6 +650,10 @@ type Record_Recovered struct {
 	Recovered *Recovered `protobuf:"bytes,24,opt,name=recovered,proto3,oneof"`
 }
 
+type Record_DeviceRenamed struct {
+	DeviceRenamed *DeviceRenamed `protobuf:"bytes,25,opt,name=device_renamed,json=deviceRenamed,proto3,oneof"`
+}
+
 func (*Record_Genesis) isRecord_Kind() {}
 
 func (*Record_EpochPrepared) isRecord_Kind() {}
@@ -669,6 +683,8 @@ func (*Record_ServerKeyChanged) isRecord_Kind() {}
 func (*Record_RecoveryVetoed) isRecord_Kind() {}
 
 func (*Record_Recovered) isRecord_Kind() {}
+
+func (*Record_DeviceRenamed) isRecord_Kind() {}
 
 // Genesis opens an account. The account id is the hash of its signed entry.
 type Genesis struct {
@@ -1195,7 +1211,7 @@ const file_zeropass_record_v1_entry_proto_rawDesc = "" +
 	"\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vROLE_DEVICE\x10\x01\x12\x10\n" +
 	"\fROLE_CONFIRM\x10\x02\x12\x13\n" +
-	"\x0fROLE_NEW_DEVICE\x10\x03\"\x80\t\n" +
+	"\x0fROLE_NEW_DEVICE\x10\x03\"\xcc\t\n" +
 	"\x06Record\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\x04R\aversion\x12\x14\n" +
 	"\x05suite\x18\x02 \x01(\x04R\x05suite\x127\n" +
@@ -1214,7 +1230,8 @@ const file_zeropass_record_v1_entry_proto_rawDesc = "" +
 	"\x0epolicy_changed\x18\x15 \x01(\v2!.zeropass.record.v1.PolicyChangedH\x00R\rpolicyChanged\x12T\n" +
 	"\x12server_key_changed\x18\x16 \x01(\v2$.zeropass.record.v1.ServerKeyChangedH\x00R\x10serverKeyChanged\x12M\n" +
 	"\x0frecovery_vetoed\x18\x17 \x01(\v2\".zeropass.record.v1.RecoveryVetoedH\x00R\x0erecoveryVetoed\x12=\n" +
-	"\trecovered\x18\x18 \x01(\v2\x1d.zeropass.record.v1.RecoveredH\x00R\trecoveredB\x06\n" +
+	"\trecovered\x18\x18 \x01(\v2\x1d.zeropass.record.v1.RecoveredH\x00R\trecovered\x12J\n" +
+	"\x0edevice_renamed\x18\x19 \x01(\v2!.zeropass.record.v1.DeviceRenamedH\x00R\rdeviceRenamedB\x06\n" +
 	"\x04kind\"\xa9\x01\n" +
 	"\aGenesis\x122\n" +
 	"\x06server\x18\x01 \x01(\v2\x1a.zeropass.record.v1.ServerR\x06server\x126\n" +
@@ -1292,8 +1309,9 @@ var file_zeropass_record_v1_entry_proto_goTypes = []any{
 	(*SlotDeleted)(nil),       // 23: zeropass.record.v1.SlotDeleted
 	(*RecoveryVetoed)(nil),    // 24: zeropass.record.v1.RecoveryVetoed
 	(*Recovered)(nil),         // 25: zeropass.record.v1.Recovered
-	(*DeviceKeys)(nil),        // 26: zeropass.record.v1.DeviceKeys
-	(*Holder)(nil),            // 27: zeropass.record.v1.Holder
+	(*DeviceRenamed)(nil),     // 26: zeropass.record.v1.DeviceRenamed
+	(*DeviceKeys)(nil),        // 27: zeropass.record.v1.DeviceKeys
+	(*Holder)(nil),            // 28: zeropass.record.v1.Holder
 }
 var file_zeropass_record_v1_entry_proto_depIdxs = []int32{
 	3,  // 0: zeropass.record.v1.Entry.proposal:type_name -> zeropass.record.v1.Proposal
@@ -1314,17 +1332,18 @@ var file_zeropass_record_v1_entry_proto_depIdxs = []int32{
 	10, // 15: zeropass.record.v1.Record.server_key_changed:type_name -> zeropass.record.v1.ServerKeyChanged
 	24, // 16: zeropass.record.v1.Record.recovery_vetoed:type_name -> zeropass.record.v1.RecoveryVetoed
 	25, // 17: zeropass.record.v1.Record.recovered:type_name -> zeropass.record.v1.Recovered
-	7,  // 18: zeropass.record.v1.Genesis.server:type_name -> zeropass.record.v1.Server
-	26, // 19: zeropass.record.v1.Genesis.device:type_name -> zeropass.record.v1.DeviceKeys
-	8,  // 20: zeropass.record.v1.Genesis.policy:type_name -> zeropass.record.v1.Policy
-	8,  // 21: zeropass.record.v1.PolicyChanged.policy:type_name -> zeropass.record.v1.Policy
-	7,  // 22: zeropass.record.v1.ServerKeyChanged.server:type_name -> zeropass.record.v1.Server
-	27, // 23: zeropass.record.v1.Attestation.holder:type_name -> zeropass.record.v1.Holder
-	24, // [24:24] is the sub-list for method output_type
-	24, // [24:24] is the sub-list for method input_type
-	24, // [24:24] is the sub-list for extension type_name
-	24, // [24:24] is the sub-list for extension extendee
-	0,  // [0:24] is the sub-list for field type_name
+	26, // 18: zeropass.record.v1.Record.device_renamed:type_name -> zeropass.record.v1.DeviceRenamed
+	7,  // 19: zeropass.record.v1.Genesis.server:type_name -> zeropass.record.v1.Server
+	27, // 20: zeropass.record.v1.Genesis.device:type_name -> zeropass.record.v1.DeviceKeys
+	8,  // 21: zeropass.record.v1.Genesis.policy:type_name -> zeropass.record.v1.Policy
+	8,  // 22: zeropass.record.v1.PolicyChanged.policy:type_name -> zeropass.record.v1.Policy
+	7,  // 23: zeropass.record.v1.ServerKeyChanged.server:type_name -> zeropass.record.v1.Server
+	28, // 24: zeropass.record.v1.Attestation.holder:type_name -> zeropass.record.v1.Holder
+	25, // [25:25] is the sub-list for method output_type
+	25, // [25:25] is the sub-list for method input_type
+	25, // [25:25] is the sub-list for extension type_name
+	25, // [25:25] is the sub-list for extension extendee
+	0,  // [0:25] is the sub-list for field type_name
 }
 
 func init() { file_zeropass_record_v1_entry_proto_init() }
@@ -1353,6 +1372,7 @@ func file_zeropass_record_v1_entry_proto_init() {
 		(*Record_ServerKeyChanged)(nil),
 		(*Record_RecoveryVetoed)(nil),
 		(*Record_Recovered)(nil),
+		(*Record_DeviceRenamed)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{

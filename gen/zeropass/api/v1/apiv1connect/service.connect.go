@@ -56,6 +56,22 @@ const (
 	// ServerServiceActivityLogProcedure is the fully-qualified name of the ServerService's ActivityLog
 	// RPC.
 	ServerServiceActivityLogProcedure = "/zeropass.api.v1.ServerService/ActivityLog"
+	// ServerServiceProposeProcedure is the fully-qualified name of the ServerService's Propose RPC.
+	ServerServiceProposeProcedure = "/zeropass.api.v1.ServerService/Propose"
+	// ServerServicePendingProcedure is the fully-qualified name of the ServerService's Pending RPC.
+	ServerServicePendingProcedure = "/zeropass.api.v1.ServerService/Pending"
+	// ServerServiceConfirmProcedure is the fully-qualified name of the ServerService's Confirm RPC.
+	ServerServiceConfirmProcedure = "/zeropass.api.v1.ServerService/Confirm"
+	// ServerServiceJoinProcedure is the fully-qualified name of the ServerService's Join RPC.
+	ServerServiceJoinProcedure = "/zeropass.api.v1.ServerService/Join"
+	// ServerServiceJoinsProcedure is the fully-qualified name of the ServerService's Joins RPC.
+	ServerServiceJoinsProcedure = "/zeropass.api.v1.ServerService/Joins"
+	// ServerServiceAlarmsProcedure is the fully-qualified name of the ServerService's Alarms RPC.
+	ServerServiceAlarmsProcedure = "/zeropass.api.v1.ServerService/Alarms"
+	// ServerServiceSetAlarmsProcedure is the fully-qualified name of the ServerService's SetAlarms RPC.
+	ServerServiceSetAlarmsProcedure = "/zeropass.api.v1.ServerService/SetAlarms"
+	// ServerServiceWatchProcedure is the fully-qualified name of the ServerService's Watch RPC.
+	ServerServiceWatchProcedure = "/zeropass.api.v1.ServerService/Watch"
 	// ServerServiceSendMessageProcedure is the fully-qualified name of the ServerService's SendMessage
 	// RPC.
 	ServerServiceSendMessageProcedure = "/zeropass.api.v1.ServerService/SendMessage"
@@ -91,6 +107,16 @@ type ServerServiceClient interface {
 	Attest(context.Context, *connect.Request[v1.SignedRequest]) (*connect.Response[v1.SignedAnswer], error)
 	Reveal(context.Context, *connect.Request[v1.SignedRequest]) (*connect.Response[v1.SignedAnswer], error)
 	ActivityLog(context.Context, *connect.Request[v1.SignedRequest]) (*connect.Response[v1.SignedAnswer], error)
+	Propose(context.Context, *connect.Request[v1.SignedRequest]) (*connect.Response[v1.SignedAnswer], error)
+	Pending(context.Context, *connect.Request[v1.SignedRequest]) (*connect.Response[v1.SignedAnswer], error)
+	Confirm(context.Context, *connect.Request[v1.SignedRequest]) (*connect.Response[v1.SignedAnswer], error)
+	Join(context.Context, *connect.Request[v1.SignedRequest]) (*connect.Response[v1.SignedAnswer], error)
+	Joins(context.Context, *connect.Request[v1.SignedRequest]) (*connect.Response[v1.SignedAnswer], error)
+	Alarms(context.Context, *connect.Request[v1.SignedRequest]) (*connect.Response[v1.SignedAnswer], error)
+	SetAlarms(context.Context, *connect.Request[v1.SignedRequest]) (*connect.Response[v1.SignedAnswer], error)
+	// Watch says when it is worth asking again. What a hint says is not signed and
+	// proves nothing.
+	Watch(context.Context, *connect.Request[v1.SignedRequest]) (*connect.ServerStreamForClient[v1.Hint], error)
 	SendMessage(context.Context, *connect.Request[v1.SignedRequest]) (*connect.Response[v1.SignedAnswer], error)
 	Inbox(context.Context, *connect.Request[v1.SignedRequest]) (*connect.Response[v1.SignedAnswer], error)
 	Acknowledge(context.Context, *connect.Request[v1.SignedRequest]) (*connect.Response[v1.SignedAnswer], error)
@@ -166,6 +192,54 @@ func NewServerServiceClient(httpClient connect.HTTPClient, baseURL string, opts 
 			connect.WithSchema(serverServiceMethods.ByName("ActivityLog")),
 			connect.WithClientOptions(opts...),
 		),
+		propose: connect.NewClient[v1.SignedRequest, v1.SignedAnswer](
+			httpClient,
+			baseURL+ServerServiceProposeProcedure,
+			connect.WithSchema(serverServiceMethods.ByName("Propose")),
+			connect.WithClientOptions(opts...),
+		),
+		pending: connect.NewClient[v1.SignedRequest, v1.SignedAnswer](
+			httpClient,
+			baseURL+ServerServicePendingProcedure,
+			connect.WithSchema(serverServiceMethods.ByName("Pending")),
+			connect.WithClientOptions(opts...),
+		),
+		confirm: connect.NewClient[v1.SignedRequest, v1.SignedAnswer](
+			httpClient,
+			baseURL+ServerServiceConfirmProcedure,
+			connect.WithSchema(serverServiceMethods.ByName("Confirm")),
+			connect.WithClientOptions(opts...),
+		),
+		join: connect.NewClient[v1.SignedRequest, v1.SignedAnswer](
+			httpClient,
+			baseURL+ServerServiceJoinProcedure,
+			connect.WithSchema(serverServiceMethods.ByName("Join")),
+			connect.WithClientOptions(opts...),
+		),
+		joins: connect.NewClient[v1.SignedRequest, v1.SignedAnswer](
+			httpClient,
+			baseURL+ServerServiceJoinsProcedure,
+			connect.WithSchema(serverServiceMethods.ByName("Joins")),
+			connect.WithClientOptions(opts...),
+		),
+		alarms: connect.NewClient[v1.SignedRequest, v1.SignedAnswer](
+			httpClient,
+			baseURL+ServerServiceAlarmsProcedure,
+			connect.WithSchema(serverServiceMethods.ByName("Alarms")),
+			connect.WithClientOptions(opts...),
+		),
+		setAlarms: connect.NewClient[v1.SignedRequest, v1.SignedAnswer](
+			httpClient,
+			baseURL+ServerServiceSetAlarmsProcedure,
+			connect.WithSchema(serverServiceMethods.ByName("SetAlarms")),
+			connect.WithClientOptions(opts...),
+		),
+		watch: connect.NewClient[v1.SignedRequest, v1.Hint](
+			httpClient,
+			baseURL+ServerServiceWatchProcedure,
+			connect.WithSchema(serverServiceMethods.ByName("Watch")),
+			connect.WithClientOptions(opts...),
+		),
 		sendMessage: connect.NewClient[v1.SignedRequest, v1.SignedAnswer](
 			httpClient,
 			baseURL+ServerServiceSendMessageProcedure,
@@ -228,6 +302,14 @@ type serverServiceClient struct {
 	attest         *connect.Client[v1.SignedRequest, v1.SignedAnswer]
 	reveal         *connect.Client[v1.SignedRequest, v1.SignedAnswer]
 	activityLog    *connect.Client[v1.SignedRequest, v1.SignedAnswer]
+	propose        *connect.Client[v1.SignedRequest, v1.SignedAnswer]
+	pending        *connect.Client[v1.SignedRequest, v1.SignedAnswer]
+	confirm        *connect.Client[v1.SignedRequest, v1.SignedAnswer]
+	join           *connect.Client[v1.SignedRequest, v1.SignedAnswer]
+	joins          *connect.Client[v1.SignedRequest, v1.SignedAnswer]
+	alarms         *connect.Client[v1.SignedRequest, v1.SignedAnswer]
+	setAlarms      *connect.Client[v1.SignedRequest, v1.SignedAnswer]
+	watch          *connect.Client[v1.SignedRequest, v1.Hint]
 	sendMessage    *connect.Client[v1.SignedRequest, v1.SignedAnswer]
 	inbox          *connect.Client[v1.SignedRequest, v1.SignedAnswer]
 	acknowledge    *connect.Client[v1.SignedRequest, v1.SignedAnswer]
@@ -283,6 +365,46 @@ func (c *serverServiceClient) ActivityLog(ctx context.Context, req *connect.Requ
 	return c.activityLog.CallUnary(ctx, req)
 }
 
+// Propose calls zeropass.api.v1.ServerService.Propose.
+func (c *serverServiceClient) Propose(ctx context.Context, req *connect.Request[v1.SignedRequest]) (*connect.Response[v1.SignedAnswer], error) {
+	return c.propose.CallUnary(ctx, req)
+}
+
+// Pending calls zeropass.api.v1.ServerService.Pending.
+func (c *serverServiceClient) Pending(ctx context.Context, req *connect.Request[v1.SignedRequest]) (*connect.Response[v1.SignedAnswer], error) {
+	return c.pending.CallUnary(ctx, req)
+}
+
+// Confirm calls zeropass.api.v1.ServerService.Confirm.
+func (c *serverServiceClient) Confirm(ctx context.Context, req *connect.Request[v1.SignedRequest]) (*connect.Response[v1.SignedAnswer], error) {
+	return c.confirm.CallUnary(ctx, req)
+}
+
+// Join calls zeropass.api.v1.ServerService.Join.
+func (c *serverServiceClient) Join(ctx context.Context, req *connect.Request[v1.SignedRequest]) (*connect.Response[v1.SignedAnswer], error) {
+	return c.join.CallUnary(ctx, req)
+}
+
+// Joins calls zeropass.api.v1.ServerService.Joins.
+func (c *serverServiceClient) Joins(ctx context.Context, req *connect.Request[v1.SignedRequest]) (*connect.Response[v1.SignedAnswer], error) {
+	return c.joins.CallUnary(ctx, req)
+}
+
+// Alarms calls zeropass.api.v1.ServerService.Alarms.
+func (c *serverServiceClient) Alarms(ctx context.Context, req *connect.Request[v1.SignedRequest]) (*connect.Response[v1.SignedAnswer], error) {
+	return c.alarms.CallUnary(ctx, req)
+}
+
+// SetAlarms calls zeropass.api.v1.ServerService.SetAlarms.
+func (c *serverServiceClient) SetAlarms(ctx context.Context, req *connect.Request[v1.SignedRequest]) (*connect.Response[v1.SignedAnswer], error) {
+	return c.setAlarms.CallUnary(ctx, req)
+}
+
+// Watch calls zeropass.api.v1.ServerService.Watch.
+func (c *serverServiceClient) Watch(ctx context.Context, req *connect.Request[v1.SignedRequest]) (*connect.ServerStreamForClient[v1.Hint], error) {
+	return c.watch.CallServerStream(ctx, req)
+}
+
 // SendMessage calls zeropass.api.v1.ServerService.SendMessage.
 func (c *serverServiceClient) SendMessage(ctx context.Context, req *connect.Request[v1.SignedRequest]) (*connect.Response[v1.SignedAnswer], error) {
 	return c.sendMessage.CallUnary(ctx, req)
@@ -335,6 +457,16 @@ type ServerServiceHandler interface {
 	Attest(context.Context, *connect.Request[v1.SignedRequest]) (*connect.Response[v1.SignedAnswer], error)
 	Reveal(context.Context, *connect.Request[v1.SignedRequest]) (*connect.Response[v1.SignedAnswer], error)
 	ActivityLog(context.Context, *connect.Request[v1.SignedRequest]) (*connect.Response[v1.SignedAnswer], error)
+	Propose(context.Context, *connect.Request[v1.SignedRequest]) (*connect.Response[v1.SignedAnswer], error)
+	Pending(context.Context, *connect.Request[v1.SignedRequest]) (*connect.Response[v1.SignedAnswer], error)
+	Confirm(context.Context, *connect.Request[v1.SignedRequest]) (*connect.Response[v1.SignedAnswer], error)
+	Join(context.Context, *connect.Request[v1.SignedRequest]) (*connect.Response[v1.SignedAnswer], error)
+	Joins(context.Context, *connect.Request[v1.SignedRequest]) (*connect.Response[v1.SignedAnswer], error)
+	Alarms(context.Context, *connect.Request[v1.SignedRequest]) (*connect.Response[v1.SignedAnswer], error)
+	SetAlarms(context.Context, *connect.Request[v1.SignedRequest]) (*connect.Response[v1.SignedAnswer], error)
+	// Watch says when it is worth asking again. What a hint says is not signed and
+	// proves nothing.
+	Watch(context.Context, *connect.Request[v1.SignedRequest], *connect.ServerStream[v1.Hint]) error
 	SendMessage(context.Context, *connect.Request[v1.SignedRequest]) (*connect.Response[v1.SignedAnswer], error)
 	Inbox(context.Context, *connect.Request[v1.SignedRequest]) (*connect.Response[v1.SignedAnswer], error)
 	Acknowledge(context.Context, *connect.Request[v1.SignedRequest]) (*connect.Response[v1.SignedAnswer], error)
@@ -406,6 +538,54 @@ func NewServerServiceHandler(svc ServerServiceHandler, opts ...connect.HandlerOp
 		connect.WithSchema(serverServiceMethods.ByName("ActivityLog")),
 		connect.WithHandlerOptions(opts...),
 	)
+	serverServiceProposeHandler := connect.NewUnaryHandler(
+		ServerServiceProposeProcedure,
+		svc.Propose,
+		connect.WithSchema(serverServiceMethods.ByName("Propose")),
+		connect.WithHandlerOptions(opts...),
+	)
+	serverServicePendingHandler := connect.NewUnaryHandler(
+		ServerServicePendingProcedure,
+		svc.Pending,
+		connect.WithSchema(serverServiceMethods.ByName("Pending")),
+		connect.WithHandlerOptions(opts...),
+	)
+	serverServiceConfirmHandler := connect.NewUnaryHandler(
+		ServerServiceConfirmProcedure,
+		svc.Confirm,
+		connect.WithSchema(serverServiceMethods.ByName("Confirm")),
+		connect.WithHandlerOptions(opts...),
+	)
+	serverServiceJoinHandler := connect.NewUnaryHandler(
+		ServerServiceJoinProcedure,
+		svc.Join,
+		connect.WithSchema(serverServiceMethods.ByName("Join")),
+		connect.WithHandlerOptions(opts...),
+	)
+	serverServiceJoinsHandler := connect.NewUnaryHandler(
+		ServerServiceJoinsProcedure,
+		svc.Joins,
+		connect.WithSchema(serverServiceMethods.ByName("Joins")),
+		connect.WithHandlerOptions(opts...),
+	)
+	serverServiceAlarmsHandler := connect.NewUnaryHandler(
+		ServerServiceAlarmsProcedure,
+		svc.Alarms,
+		connect.WithSchema(serverServiceMethods.ByName("Alarms")),
+		connect.WithHandlerOptions(opts...),
+	)
+	serverServiceSetAlarmsHandler := connect.NewUnaryHandler(
+		ServerServiceSetAlarmsProcedure,
+		svc.SetAlarms,
+		connect.WithSchema(serverServiceMethods.ByName("SetAlarms")),
+		connect.WithHandlerOptions(opts...),
+	)
+	serverServiceWatchHandler := connect.NewServerStreamHandler(
+		ServerServiceWatchProcedure,
+		svc.Watch,
+		connect.WithSchema(serverServiceMethods.ByName("Watch")),
+		connect.WithHandlerOptions(opts...),
+	)
 	serverServiceSendMessageHandler := connect.NewUnaryHandler(
 		ServerServiceSendMessageProcedure,
 		svc.SendMessage,
@@ -474,6 +654,22 @@ func NewServerServiceHandler(svc ServerServiceHandler, opts ...connect.HandlerOp
 			serverServiceRevealHandler.ServeHTTP(w, r)
 		case ServerServiceActivityLogProcedure:
 			serverServiceActivityLogHandler.ServeHTTP(w, r)
+		case ServerServiceProposeProcedure:
+			serverServiceProposeHandler.ServeHTTP(w, r)
+		case ServerServicePendingProcedure:
+			serverServicePendingHandler.ServeHTTP(w, r)
+		case ServerServiceConfirmProcedure:
+			serverServiceConfirmHandler.ServeHTTP(w, r)
+		case ServerServiceJoinProcedure:
+			serverServiceJoinHandler.ServeHTTP(w, r)
+		case ServerServiceJoinsProcedure:
+			serverServiceJoinsHandler.ServeHTTP(w, r)
+		case ServerServiceAlarmsProcedure:
+			serverServiceAlarmsHandler.ServeHTTP(w, r)
+		case ServerServiceSetAlarmsProcedure:
+			serverServiceSetAlarmsHandler.ServeHTTP(w, r)
+		case ServerServiceWatchProcedure:
+			serverServiceWatchHandler.ServeHTTP(w, r)
 		case ServerServiceSendMessageProcedure:
 			serverServiceSendMessageHandler.ServeHTTP(w, r)
 		case ServerServiceInboxProcedure:
@@ -533,6 +729,38 @@ func (UnimplementedServerServiceHandler) Reveal(context.Context, *connect.Reques
 
 func (UnimplementedServerServiceHandler) ActivityLog(context.Context, *connect.Request[v1.SignedRequest]) (*connect.Response[v1.SignedAnswer], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("zeropass.api.v1.ServerService.ActivityLog is not implemented"))
+}
+
+func (UnimplementedServerServiceHandler) Propose(context.Context, *connect.Request[v1.SignedRequest]) (*connect.Response[v1.SignedAnswer], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("zeropass.api.v1.ServerService.Propose is not implemented"))
+}
+
+func (UnimplementedServerServiceHandler) Pending(context.Context, *connect.Request[v1.SignedRequest]) (*connect.Response[v1.SignedAnswer], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("zeropass.api.v1.ServerService.Pending is not implemented"))
+}
+
+func (UnimplementedServerServiceHandler) Confirm(context.Context, *connect.Request[v1.SignedRequest]) (*connect.Response[v1.SignedAnswer], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("zeropass.api.v1.ServerService.Confirm is not implemented"))
+}
+
+func (UnimplementedServerServiceHandler) Join(context.Context, *connect.Request[v1.SignedRequest]) (*connect.Response[v1.SignedAnswer], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("zeropass.api.v1.ServerService.Join is not implemented"))
+}
+
+func (UnimplementedServerServiceHandler) Joins(context.Context, *connect.Request[v1.SignedRequest]) (*connect.Response[v1.SignedAnswer], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("zeropass.api.v1.ServerService.Joins is not implemented"))
+}
+
+func (UnimplementedServerServiceHandler) Alarms(context.Context, *connect.Request[v1.SignedRequest]) (*connect.Response[v1.SignedAnswer], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("zeropass.api.v1.ServerService.Alarms is not implemented"))
+}
+
+func (UnimplementedServerServiceHandler) SetAlarms(context.Context, *connect.Request[v1.SignedRequest]) (*connect.Response[v1.SignedAnswer], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("zeropass.api.v1.ServerService.SetAlarms is not implemented"))
+}
+
+func (UnimplementedServerServiceHandler) Watch(context.Context, *connect.Request[v1.SignedRequest], *connect.ServerStream[v1.Hint]) error {
+	return connect.NewError(connect.CodeUnimplemented, errors.New("zeropass.api.v1.ServerService.Watch is not implemented"))
 }
 
 func (UnimplementedServerServiceHandler) SendMessage(context.Context, *connect.Request[v1.SignedRequest]) (*connect.Response[v1.SignedAnswer], error) {
