@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -32,10 +33,21 @@ const (
 // errRebuild: something else stands where the journalled entries were to stand.
 var errRebuild = errors.New("device: the ledger has moved on")
 
+// drafted is a transaction in bytes, with what its co-signers endorsed. It can
+// stand at another head than it was made for.
+type drafted struct {
+	records  [][]byte
+	proposal *recordv1.Proposal // nil where no second factor is needed
+	shares   []*recordv1.SealedServerShare
+}
+
 // append makes entries on top of the newest state, journals them, sends them, and
 // keeps them once the server has them. build is called again if other entries
-// came first; an empty result ends it.
+// came first; an empty result ends it. What somebody endorsed is not built again:
+// it goes to the new head as it is, or, if it is about something that has changed,
+// it is an error that says so.
 func (d *Device) append(ctx context.Context, build func(s *ledger.State) ([]transaction, error)) error {
+	var kept []drafted
 	for range attempts {
 		if err := d.push(ctx); err != nil && !errors.Is(err, errRebuild) {
 			return err
@@ -44,13 +56,19 @@ func (d *Device) append(ctx context.Context, build func(s *ledger.State) ([]tran
 		if err := d.belongs(s); err != nil {
 			return err
 		}
-		todo, err := build(s)
-		if err != nil || len(todo) == 0 {
-			return err
+		if !endorsedByOthers(kept) {
+			todo, err := build(s)
+			if err != nil || len(todo) == 0 {
+				return err
+			}
+			if kept, err = d.draft(ctx, s, todo); err != nil {
+				return err
+			}
 		}
-		journal, err := d.sign(s, todo)
+		// Waiting for others may have brought new entries.
+		journal, err := d.sign(d.home.State(), kept)
 		if err != nil {
-			return err
+			return staleError(kept, err)
 		}
 		if err := d.home.PutJournal(journal); err != nil {
 			return err
@@ -80,12 +98,48 @@ func (d *Device) belongs(s *ledger.State) error {
 	return nil
 }
 
-// sign turns transactions into entries that follow the state and each other.
-func (d *Device) sign(s *ledger.State, todo []transaction) (*home.Append, error) {
+// draft writes records down, and gets the second factor for those that need one.
+// The others are asked for a proposal that follows the newest entry that all have.
+func (d *Device) draft(ctx context.Context, s *ledger.State, todo []transaction) ([]drafted, error) {
+	var all []drafted
+	for _, t := range todo {
+		next := drafted{shares: t.shares}
+		var parsed []*recordv1.Record
+		for _, kind := range t.records {
+			b, err := ledger.NewRecord(kind)
+			if err != nil {
+				return nil, err
+			}
+			record, err := ledger.ParseRecord(b)
+			if err != nil {
+				return nil, err
+			}
+			next.records, parsed = append(next.records, b), append(parsed, record)
+		}
+		if s.NeedsSecondFactor(parsed) {
+			var err error
+			if next.proposal, err = d.endorsed(ctx, s, next.records); err != nil {
+				return nil, err
+			}
+		}
+		all = append(all, next)
+	}
+	return all, nil
+}
+
+// sign turns what was drafted into entries that follow the state and each other.
+// It returns the [ledger.RuleError] of one that may not: a proposal that has
+// expired, for one, is never journalled.
+func (d *Device) sign(s *ledger.State, todo []drafted) (*home.Append, error) {
 	next := s.Clone()
+	account := s.Account()
 	journal := &home.Append{}
 	for _, t := range todo {
-		entry, err := d.signOne(next, t)
+		draft := ledger.Draft{
+			Account: &account, Previous: next.Head(), Time: d.entryTime(next), Author: d.keys.Device,
+			Records: t.records, Proposal: t.proposal,
+		}
+		entry, err := draft.Sign(d.keys.Sign)
 		if err != nil {
 			return nil, err
 		}
@@ -98,29 +152,30 @@ func (d *Device) sign(s *ledger.State, todo []transaction) (*home.Append, error)
 	return journal, nil
 }
 
-func (d *Device) signOne(s *ledger.State, t transaction) (*ledger.Entry, error) {
-	account := s.Account()
-	draft := ledger.Draft{Account: &account, Previous: s.Head(), Time: d.entryTime(s), Author: d.keys.Device}
-	var parsed []*recordv1.Record
-	for _, kind := range t.records {
-		b, err := ledger.NewRecord(kind)
-		if err != nil {
-			return nil, err
-		}
-		record, err := ledger.ParseRecord(b)
-		if err != nil {
-			return nil, err
-		}
-		draft.Records, parsed = append(draft.Records, b), append(parsed, record)
+// endorsedByOthers says whether people on other devices have confirmed any of it.
+func endorsedByOthers(kept []drafted) bool {
+	return slices.ContainsFunc(kept, func(t drafted) bool {
+		return slices.ContainsFunc(t.proposal.GetEndorsements(), func(e *recordv1.Endorsement) bool {
+			return e.Role != recordv1.Endorsement_ROLE_CONFIRM
+		})
+	})
+}
+
+// staleError explains why what others have confirmed cannot go into the ledger any
+// more.
+func staleError(kept []drafted, err error) error {
+	var rule *ledger.RuleError
+	if !endorsedByOthers(kept) || !errors.As(err, &rule) {
+		return err
 	}
-	if s.NeedsSecondFactor(parsed) {
-		proposal, err := d.confirmed(s, draft.Records)
-		if err != nil {
-			return nil, err
-		}
-		draft.Proposal = proposal
+	switch rule.Rule {
+	case ledger.RuleProposalStale, ledger.RuleEndorsement, ledger.RuleVersion, ledger.RuleSlotDeleted, ledger.RuleGeneration:
+		return failure(CodeFailed, errors.Join(ErrStale, err), "look at what has changed, then run the command again",
+			"another device changed what this is about while it waited to be confirmed; nothing was changed here")
+	case ledger.RuleProposalExpiry:
+		return failure(CodeNotYet, err, "run the command again", "what the other devices confirmed has expired before it reached the ledger; nothing was changed")
 	}
-	return draft.Sign(d.keys.Sign)
+	return err
 }
 
 // entryTime is now, or the newest entry's time if that is later: clocks differ a
@@ -133,16 +188,10 @@ func (d *Device) entryTime(s *ledger.State) time.Time {
 	return now
 }
 
-// confirmed is a proposal of these records with the second factor of a device
-// that is alone, its confirm key.
-func (d *Device) confirmed(s *ledger.State, records [][]byte) (*recordv1.Proposal, error) {
-	if err := d.alone(s); err != nil {
-		return nil, err
-	}
-	key, err := d.confirmKey()
-	if err != nil {
-		return nil, err
-	}
+// endorsed is a proposal of these records with the second factor: that of the
+// other active devices, which are asked and waited for, or this device's confirm
+// key while it is alone.
+func (d *Device) endorsed(ctx context.Context, s *ledger.State, records [][]byte) (*recordv1.Proposal, error) {
 	nonce, err := d.nonce()
 	if err != nil {
 		return nil, err
@@ -153,6 +202,13 @@ func (d *Device) confirmed(s *ledger.State, records [][]byte) (*recordv1.Proposa
 		BaseSequence: head.Sequence,
 		BaseHash:     head.Hash[:],
 		Expiry:       uint64(d.entryTime(s).Add(proposalLife).UnixMilli()),
+	}
+	if err := d.alone(s); err != nil {
+		return nil, err
+	}
+	key, err := d.confirmKey()
+	if err != nil {
+		return nil, err
 	}
 	role := recordv1.Endorsement_ROLE_CONFIRM
 	p.Endorsements = []*recordv1.Endorsement{{
