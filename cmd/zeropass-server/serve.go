@@ -127,7 +127,9 @@ func (o *serveOptions) serve(ctx context.Context, stdout, stderr io.Writer) (err
 	if err := o.ready(stdout, listener.Addr(), d); err != nil {
 		return errors.Join(err, listener.Close())
 	}
-	return serveUntil(ctx, server.NewHTTPServer(s.Handler(), log), listener, certificates, s.Failed())
+	h := server.NewHTTPServer(s.Handler(), log)
+	h.RegisterOnShutdown(s.Close)
+	return serveUntil(ctx, h, listener, certificates, s.Failed())
 }
 
 func (o *serveOptions) certificates() (*tls.Config, error) {

@@ -82,6 +82,7 @@ func (s *Server) append(ctx context.Context, a *asked, q *apiv1.AppendRequest) (
 		return nil, err
 	}
 	s.states.put(after, sizeOfEntries(fresh))
+	s.hintAppended(&op, after)
 	if len(after.Recoveries()) > len(acct.state.Recoveries()) {
 		s.pauses.end(acct.id)
 	}
@@ -89,6 +90,22 @@ func (s *Server) append(ctx context.Context, a *asked, q *apiv1.AppendRequest) (
 		s.states.setWhole(acct.id, false) // shares of theirs may not have come along
 	}
 	return answer, nil
+}
+
+// hintAppended tells everybody whom new entries concern.
+func (s *Server) hintAppended(op *store.Append, after *ledger.State) {
+	s.hint(op.Account, apiv1.Hint_KIND_LEDGER, apiv1.Hint_KIND_ACTIVITY)
+	for _, m := range op.Messages {
+		s.hint(m.To, apiv1.Hint_KIND_INBOX)
+	}
+	for _, e := range op.Entries {
+		for _, record := range e.Records() {
+			switch record.Kind.(type) {
+			case *recordv1.Record_RecoveryVetoed, *recordv1.Record_Recovered:
+				s.hintRecovery(after)
+			}
+		}
+	}
 }
 
 // fresh returns the entries that do not stand yet. Entries that contradict those

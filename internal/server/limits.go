@@ -55,6 +55,11 @@ func (s *Server) limited(next http.Handler) http.Handler {
 		// JSON is larger than the message that it stands for, by a third at most
 		// where it is bytes.
 		r.Body = http.MaxBytesReader(w, r.Body, int64(messageLimit(r.URL.Path))*3/2)
+		if r.URL.Path == apiv1connect.ServerServiceWatchProcedure {
+			// It holds nothing up while it waits; the hub has bounds of its own.
+			next.ServeHTTP(w, streaming(w, r))
+			return
+		}
 		lanes := []chan struct{}{all}
 		if strings.HasSuffix(r.URL.Path, apiv1connect.ServerServiceAppendProcedure) {
 			lanes = append(lanes, large)

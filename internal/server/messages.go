@@ -71,6 +71,7 @@ func (s *Server) sendMessage(ctx context.Context, a *asked, q *apiv1.SendMessage
 	if err != nil {
 		return nil, err
 	}
+	s.hint(to.id, apiv1.Hint_KIND_INBOX)
 	return answer, nil
 }
 

@@ -85,7 +85,12 @@ func (s *Server) startRecovery(ctx context.Context, a *asked, q *apiv1.StartReco
 	case errors.Is(err, store.ErrFull):
 		return nil, api.Refuse(api.ErrRateLimited, "%d recoveries that contacts have approved are open for the account", openRecoveries)
 	}
-	return answer, err
+	if err != nil {
+		return nil, err
+	}
+	s.hint(acct.id, apiv1.Hint_KIND_ACTIVITY)
+	s.hintRecovery(acct.state)
+	return answer, nil
 }
 
 func (s *Server) named(ctx context.Context, name string) (*apiv1.StartRecoveryAnswer, error) {
@@ -411,7 +416,12 @@ func (s *Server) approve(ctx context.Context, a *asked, q *apiv1.ApproveRequest)
 	if op.Spend, err = a.logged(acct, answer); err != nil {
 		return nil, err
 	}
-	return answer, s.store.Approve(ctx, op)
+	if err := s.store.Approve(ctx, op); err != nil {
+		return nil, err
+	}
+	s.hint(acct.id, apiv1.Hint_KIND_ACTIVITY)
+	s.hintRecovery(acct.state)
+	return answer, nil
 }
 
 // mayApprove wants an approval to come from a device of the contact that holds

@@ -89,7 +89,11 @@ func (s *Server) logAnswer(ctx context.Context, a *asked, acct *account, answer 
 		return err
 	}
 	op.Account, op.Head = acct.id, acct.state.Head()
-	return s.store.Log(ctx, op)
+	if err := s.store.Log(ctx, op); err != nil {
+		return err
+	}
+	s.hint(acct.id, apiv1.Hint_KIND_ACTIVITY)
+	return nil
 }
 
 // revealed checks a reveal request and names its shares.

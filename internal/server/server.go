@@ -54,6 +54,7 @@ type Server struct {
 
 	states   states
 	pauses   pauses
+	hub      hub
 	remotes  *remotes
 	starters *remotes // limits recoveries that are started
 	sources  []byte   // key of what stands for a network in the store

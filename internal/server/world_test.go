@@ -100,6 +100,7 @@ func (w *world) start() {
 }
 
 func (w *world) stop() {
+	w.server.Close()
 	w.http.Close()
 	if err := w.store.Close(); err != nil {
 		w.t.Errorf("close the store: %v", err)
