@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -28,65 +29,16 @@ func checkOutput(path string) error {
 	if err != nil || !info.IsDir() {
 		return fail(exitFailed, "Make the directory first, or name another file with --output.", "there is no directory for %s", path)
 	}
-	return nil
+	// What a killed run left behind is in the clear.
+	return interchange.RemoveUnfinished(path)
 }
 
 // writeOutput writes the items to a new file, which only its owner may read. It
 // is there in full or not at all, and never takes the place of another.
-func writeOutput(path, format string, items []interchange.Item) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), ".zeropass-recover-*") // with mode 0600
-	if err != nil {
-		return err
-	}
-	defer func() {
-		_ = f.Close()
-		err = errors.Join(err, os.Remove(f.Name())) // the output is a second name of it
-	}()
-	if err := writers[format](f, items); err != nil {
-		return err
-	}
-	if err := f.Sync(); err != nil {
-		return err
-	}
-	return publish(f.Name(), path)
-}
-
-// publish gives a finished file a second name, unless something has it.
-func publish(from, to string) error {
-	err := os.Link(from, to)
-	if errors.Is(err, os.ErrExist) {
-		return checkOutput(to)
-	}
-	if err != nil {
-		// A file system without hard links: copy, refusing what exists.
-		if err := copyNew(from, to); err != nil {
-			return err
-		}
-	}
-	dir, err := os.Open(filepath.Dir(to))
-	if err != nil {
-		return err
-	}
-	defer func() { _ = dir.Close() }()
-	return dir.Sync()
-}
-
-func copyNew(from, to string) (err error) {
-	in, err := os.Open(from)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = in.Close() }()
-	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(out, in)
-	if err == nil {
-		err = out.Sync()
-	}
-	if err = errors.Join(err, out.Close()); err != nil {
-		err = errors.Join(err, os.Remove(to))
+func writeOutput(path, format string, items []interchange.Item) error {
+	err := interchange.WriteFile(path, func(w io.Writer) error { return writers[format](w, items) })
+	if errors.Is(err, fs.ErrExist) {
+		return checkOutput(path)
 	}
 	return err
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -31,6 +32,18 @@ func (o *output) register(c *cobra.Command, what string) {
 
 // check refuses what cannot be written before anybody waits for it.
 func (o *output) check() error {
+	if err := o.checkPlace(); err != nil || o.path == "" {
+		return err
+	}
+	if _, err := os.Lstat(o.path); err == nil {
+		return fail(exitFailed, hintTaken, "%s is there already, and is not overwritten", o.path)
+	}
+	return nil
+}
+
+// checkPlace is check for a file that an earlier run may have written. It takes
+// away what a killed run left behind: that is in the clear.
+func (o *output) checkPlace() error {
 	if o.format == "" {
 		o.format = formatBitwarden
 		if strings.EqualFold(filepath.Ext(o.path), ".txt") {
@@ -43,59 +56,62 @@ func (o *output) check() error {
 	if o.path == "" {
 		return nil
 	}
-	if _, err := os.Lstat(o.path); err == nil {
-		return fail(exitFailed, "Name another file with --output, or move this one away.", "%s is there already, and is not overwritten", o.path)
-	}
 	if info, err := os.Stat(filepath.Dir(o.path)); err != nil || !info.IsDir() {
 		return fail(exitFailed, "Make the directory first, or name another file with --output.", "there is no directory for %s", o.path)
 	}
+	if err := interchange.RemoveUnfinished(o.path); err != nil {
+		return o.unwritable(err)
+	}
 	return nil
 }
 
-// write writes all items into the file, readable by its owner alone. It is there
-// whole or not at all. again says that an earlier try of this very run wrote it.
-func (o *output) write(items []device.Item, again bool) error {
-	failed := func(err error) error {
-		return fail(exitFailed, hintUnwritable, "%s cannot be written: %s", o.path, pathCause(err))
+const hintTaken = "Name another file with --output, or move this one away."
+
+func (o *output) unwritable(err error) error {
+	return fail(exitFailed, hintUnwritable, "%s cannot be written: %s", o.path, pathCause(err))
+}
+
+// write writes all items into a new file, readable by its owner alone. It is
+// there whole or not at all.
+func (o *output) write(items []device.Item) error {
+	err := interchange.WriteFile(o.path, o.encoder(items))
+	switch {
+	case errors.Is(err, fs.ErrExist):
+		return o.check()
+	case err != nil:
+		return o.unwritable(err)
 	}
-	if !again {
-		if err := o.check(); err != nil {
-			return err
+	return nil
+}
+
+// writeOnce is write for a command that is run until it is done: a file that
+// holds just these items stands, so that they are in the clear in one place.
+// again says that this very run wrote it.
+func (o *output) writeOnce(items []device.Item, again bool) error {
+	err := interchange.KeepFile(o.path, o.encoder(items))
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, fs.ErrNotExist):
+		return o.write(items)
+	case !errors.Is(err, interchange.ErrDiffers):
+		return fail(exitFailed, hintUnwritable, "%s cannot be read: %s", o.path, pathCause(err))
+	case !again:
+		return fail(exitFailed, hintTaken+" Then run the command again.", "%s is there already with something else in it, and is not overwritten", o.path)
+	}
+	if err := interchange.ReplaceFile(o.path, o.encoder(items)); err != nil {
+		return o.unwritable(err)
+	}
+	return nil
+}
+
+func (o *output) encoder(items []device.Item) func(io.Writer) error {
+	return func(w io.Writer) error {
+		if o.format == formatText {
+			return interchange.WriteText(w, items)
 		}
+		return interchange.WriteBitwarden(w, items)
 	}
-	// What a killed run left behind is in the clear: its name can be seen, and this
-	// run takes it away.
-	unfinished := o.path + ".new"
-	if err := os.Remove(unfinished); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return failed(err)
-	}
-	f, err := os.OpenFile(unfinished, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return failed(err)
-	}
-	if err := errors.Join(o.encode(f, items), f.Sync(), f.Close()); err != nil {
-		_ = os.Remove(f.Name())
-		return failed(err)
-	}
-	if err := os.Rename(f.Name(), o.path); err != nil {
-		_ = os.Remove(f.Name())
-		return failed(err)
-	}
-	dir, err := os.Open(filepath.Dir(o.path))
-	if err != nil {
-		return failed(err)
-	}
-	if err := errors.Join(dir.Sync(), dir.Close()); err != nil {
-		return failed(err)
-	}
-	return nil
-}
-
-func (o *output) encode(w io.Writer, items []device.Item) error {
-	if o.format == formatText {
-		return interchange.WriteText(w, items)
-	}
-	return interchange.WriteBitwarden(w, items)
 }
 
 func exportCommand(a *app) *cobra.Command {
@@ -121,7 +137,7 @@ It takes the second factor, and stands in the activity log as a bulk reveal.`,
 			if err != nil {
 				return err
 			}
-			if err := o.write(items, false); err != nil {
+			if err := o.write(items); err != nil {
 				return err
 			}
 			v := struct {

@@ -227,7 +227,8 @@ new epoch with new shares for the same contacts. Earlier devices are revoked.
 
 With --output the secrets are also written into a file, in the clear, before
 anything is changed. The old epoch protects until the new one commits; zeropass
-status says which. If it stops anywhere, run it again.`,
+status says which. If it stops anywhere, run it again in the same way: a file that
+holds just what is to be written stands as it is.`,
 		Example: "zeropass recover finish\nzeropass recover finish --output everything.json",
 		Args:    takesNothing,
 	}
@@ -235,7 +236,7 @@ status says which. If it stops anywhere, run it again.`,
 	c.Flags().BoolVar(&insist, "insist", false, "go on although the server does not show everything that your contacts prove; what it lacks is lost")
 	c.RunE = a.run(func(cmd *cobra.Command, _ []string) error {
 		ctx := cmd.Context()
-		if err := o.check(); err != nil {
+		if err := o.checkPlace(); err != nil {
 			return err
 		}
 		return a.with(ctx, func(d *device.Device) error {
@@ -246,7 +247,7 @@ status says which. If it stops anywhere, run it again.`,
 					if o.path == "" {
 						return nil
 					}
-					if err := o.write(items, written); err != nil {
+					if err := o.writeOnce(items, written); err != nil {
 						return err
 					}
 					written = true

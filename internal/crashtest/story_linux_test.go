@@ -221,36 +221,16 @@ func isKept(s *site) (bool, error) {
 // handedOver is where a recovery writes all secrets.
 const handedOver = "device/everything.json"
 
-// finishAgain does what a recovery that is finished again asks for: it does not
-// write over what it has written before.
+// finishAgain does what a recovery that is finished again asks for: it ends well,
+// whatever it wrote before, unless there is nothing left to do.
 func finishAgain(s *site, r result) error {
-	if done := saysDone(2, "has recovered Ada already")(s, r); done == nil {
-		return nil
-	}
-	err := saysDone(1, "everything.json is there already")(s, r)
-	if err == nil {
-		err = wasHandedOver(s)
-	}
-	if err == nil {
-		err = os.Rename(s.path(handedOver), s.path("moved away"))
-	}
-	if err != nil {
-		return err
-	}
-	r, err = s.run(nil, r.command)
-	if err == nil && r.code != 0 {
-		err = saysDone(2, "has recovered Ada already")(s, r)
-	}
-	return err
+	return saysDone(2, "has recovered Ada already")(s, r)
 }
 
-// wasHandedOver says whether every secret was written into the file, or into an
-// earlier one, and nothing beside it is left of a try that failed.
+// wasHandedOver says whether every secret was written into the file, and nothing
+// beside it is left of a try that failed.
 func wasHandedOver(s *site) error {
 	b, err := os.ReadFile(s.path(handedOver))
-	if errors.Is(err, os.ErrNotExist) {
-		b, err = os.ReadFile(s.path("moved away"))
-	}
 	if err != nil {
 		return err
 	}

@@ -86,6 +86,7 @@ func calls() []*call {
 		{name: "fdatasync", number: unix.SYS_FDATASYNC, fd: 0, path: -1},
 		{name: "renameat", number: unix.SYS_RENAMEAT, fd: -1, dir: 0, path: 1},
 		{name: "renameat2", number: unix.SYS_RENAMEAT2, fd: -1, dir: 0, path: 1},
+		{name: "linkat", number: unix.SYS_LINKAT, fd: -1, dir: 2, path: 3, room: true},
 		{name: "unlinkat", number: unix.SYS_UNLINKAT, fd: -1, dir: 0, path: 1},
 		{name: "mkdirat", number: unix.SYS_MKDIRAT, fd: -1, dir: 0, path: 1, room: true},
 	}
