@@ -64,8 +64,19 @@ func listed(noun string, numbers []int) string {
 
 // ParseShare reads a share from its words, as people type them or as its QR code
 // holds them: in any case, separated by any white space, perhaps with numbers and
-// punctuation between them. It returns a [*WordsError].
-func ParseShare(text string) (*slip39.Share, error) { return parseWords(text, shareWords) }
+// punctuation between them. Of all the words of a sheet it takes the share. It
+// returns a [*WordsError], or the other errors of [ParseSheet].
+func ParseShare(text string) (*slip39.Share, error) {
+	if !isSheet(text) {
+		return parseWords(text, shareWords)
+	}
+	sheet, err := ParseSheet(text)
+	if err != nil {
+		return nil, err
+	}
+	sheet.Key.Erase()
+	return sheet.Share, nil
+}
 
 // QRText returns the text of a share's QR code: its words in upper case, with
 // single spaces between them. It is empty for an erased share.
