@@ -41,6 +41,14 @@ const (
 	// MaxClockSkew is how far a request's time, and that of a new entry, may be
 	// from the server's.
 	MaxClockSkew = 2 * time.Minute
+	// PendingLife is how long a request waits for other devices, from when it came
+	// first.
+	PendingLife = 5 * time.Minute
+	// ProposalLife is how long a proposal may have until it expires: long enough
+	// to be endorsed and then appended.
+	ProposalLife = 10 * time.Minute
+	// JoinLife is how long a device that asks to be added is remembered.
+	JoinLife = time.Hour
 	// MaxConfirmations is how many second factors may come with a request.
 	MaxConfirmations = 16
 	// MaxReveals is how many slots one bulk reveal may ask for.
@@ -58,8 +66,8 @@ const (
 // procedure.
 func BodyLimit(procedure string) int {
 	switch procedure {
-	case apiv1connect.ServerServiceAppendProcedure:
-		return MaxBody
+	case apiv1connect.ServerServiceAppendProcedure, apiv1connect.ServerServiceProposeProcedure:
+		return MaxBody // what is proposed is appended later
 	case apiv1connect.ServerServiceCreateAccountProcedure:
 		return 1 << 20
 	case apiv1connect.ServerServiceRevealProcedure:
@@ -106,7 +114,8 @@ func AppendNonce(request [32]byte) []byte { return request[:NonceSize] }
 
 // LoggedRequest returns the exact bytes that the activity log keeps of a
 // request. They have the body only where it is the request's own words: not
-// that of CreateAccount and Append, whose entries are in the ledger and whose
-// server shares the server promised to destroy one day, and not that of Approve,
-// which is for the new device. The header's hash still fixes it.
+// that of CreateAccount, Append and Propose, whose records are in the ledger or
+// never came to be and whose server shares the server promised to destroy one
+// day, and not that of Approve, which is for the new device. The header's hash
+// still fixes it.
 func LoggedRequest(r *Request) ([]byte, error) { return r.logged() }

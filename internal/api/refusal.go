@@ -122,6 +122,8 @@ type Refusal struct {
 	RetryAfter  time.Duration // with ErrRateLimited and ErrPeriodNotOver
 	Approvals   uint64        // with ErrNotEnoughApprovals: how many count
 	Quorum      uint64        // with ErrNotEnoughApprovals: how many are needed
+	Expires     time.Time     // with ErrConfirmationPending: by the server's clock, to the millisecond
+	Devices     []uint64      // with ErrConfirmationPending: who may still answer, 0 being a new device; with ErrConfirmationRefused: who refused
 
 	// Signed says that the server signed the refusal of this request. Without it
 	// nothing follows for what the request asked for: whoever stands between
@@ -175,13 +177,18 @@ func (r *Refusal) Connect(key *signing.PrivateKey, request *Request, now time.Ti
 
 // Details returns what is signed of the refusal, besides its reason.
 func (r *Refusal) Details() *apiv1.RefusalDetails {
-	return &apiv1.RefusalDetails{
+	details := &apiv1.RefusalDetails{
 		Message:     r.Message,
 		Attestation: r.Attestation,
 		RetryAfter:  uint64((r.RetryAfter + time.Second - 1) / time.Second),
 		Approvals:   r.Approvals,
 		Quorum:      r.Quorum,
+		Devices:     r.Devices,
 	}
+	if !r.Expires.IsZero() {
+		details.Expires = uint64(r.Expires.UnixMilli())
+	}
+	return details
 }
 
 func (r *Refusal) sign(detail *apiv1.Refusal, key *signing.PrivateKey, request *Request, now time.Time) (err error) {
@@ -238,6 +245,10 @@ func openRefusal(server *signing.PublicKey, request [32]byte, detail *apiv1.Refu
 	r.RetryAfter = time.Duration(min(details.RetryAfter, maxRetry)) * time.Second
 	r.Approvals = details.Approvals
 	r.Quorum = details.Quorum
+	r.Devices = details.Devices
+	if details.Expires > 0 {
+		r.Expires = time.UnixMilli(int64(min(details.Expires, maxTime))).UTC()
+	}
 	r.Signed = true
 	return r
 }

@@ -73,11 +73,17 @@ func requestHash(header []byte) [32]byte {
 // Confirm adds a second factor to a request: the sign key of another device, or
 // the confirm key of the only one.
 func Confirm(request *apiv1.SignedRequest, kind apiv1.Confirmation_Key, device uint64, key *signing.PrivateKey) {
-	request.Confirmations = append(request.Confirmations, &apiv1.Confirmation{
+	request.Confirmations = append(request.Confirmations, NewConfirmation(RequestHash(request), kind, device, key))
+}
+
+// NewConfirmation is a second factor over the hash of a whole request, which is
+// the id of a request that waits.
+func NewConfirmation(request [32]byte, kind apiv1.Confirmation_Key, device uint64, key *signing.PrivateKey) *apiv1.Confirmation {
+	return &apiv1.Confirmation{
 		Key:       kind,
 		Device:    device,
-		Signature: key.Sign(confirmationContext(RequestHash(request), kind, device)),
-	})
+		Signature: key.Sign(confirmationContext(request, kind, device)),
+	}
 }
 
 func confirmationContext(request [32]byte, kind apiv1.Confirmation_Key, device uint64) *signing.Context {
@@ -153,13 +159,14 @@ func ParseRequest(procedure string, message *apiv1.SignedRequest) (*Request, err
 // maxTime is the end of the year 9999 in milliseconds, as in the ledger.
 const maxTime = 253402300799999
 
-// Fits says by a *[Refusal] that the request is meant for another server, is not
-// of this time, or has too large a body.
-func (r *Request) Fits(server *signing.PublicKey, now time.Time) error {
+// Fits says by a *[Refusal] that the request is meant for another server, was not
+// of this time when it came, or has too large a body. A request that has waited
+// for a second factor and comes again came when the server kept it.
+func (r *Request) Fits(server *signing.PublicKey, came time.Time) error {
 	if string(r.Header.Server) != string(server.Bytes()) {
 		return Refuse(ErrWrongServer, "the request was made for another server")
 	}
-	if off := now.Sub(r.Time); off > MaxClockSkew || off < -MaxClockSkew {
+	if off := came.Sub(r.Time); off > MaxClockSkew || off < -MaxClockSkew {
 		return Refuse(ErrClock, "the request's time is off by %s: set the device's clock", off.Abs().Round(time.Second))
 	}
 	if limit := BodyLimit(r.Header.Procedure); len(r.message.Body) > limit {
@@ -188,6 +195,19 @@ func (r *Request) Decode(body proto.Message) error {
 // unchecked.
 func (r *Request) Confirmations() []*apiv1.Confirmation { return r.message.Confirmations }
 
+// Message returns the request as it was sent. Do not change it.
+func (r *Request) Message() *apiv1.SignedRequest { return r.message }
+
+// With returns the same request with these second factors in place of those that
+// came with it.
+func (r *Request) With(confirmations []*apiv1.Confirmation) *Request {
+	with := *r
+	with.message = &apiv1.SignedRequest{
+		Header: r.message.Header, Signature: r.message.Signature, Body: r.message.Body, Confirmations: confirmations,
+	}
+	return &with
+}
+
 // Confirmed says whether c is the key's confirmation of this request.
 func (r *Request) Confirmed(c *apiv1.Confirmation, key *signing.PublicKey) bool {
 	return key.Verify(confirmationContext(r.Hash, c.Key, c.Device), c.Signature)
@@ -201,7 +221,7 @@ func (r *Request) logged() ([]byte, error) {
 	}
 	switch r.Header.Procedure {
 	case apiv1connect.ServerServiceCreateAccountProcedure, apiv1connect.ServerServiceAppendProcedure,
-		apiv1connect.ServerServiceApproveProcedure:
+		apiv1connect.ServerServiceProposeProcedure, apiv1connect.ServerServiceApproveProcedure:
 	default:
 		logged.Body = r.message.Body
 	}

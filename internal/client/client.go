@@ -136,17 +136,25 @@ func call[A any, PA interface {
 	if confirm != nil {
 		confirm(request)
 	}
+	answer := PA(new(A))
+	if err := c.exchange(ctx, m, request, hash, answer); err != nil {
+		return nil, hash, err
+	}
+	return answer, hash, nil
+}
+
+// exchange sends a request that is signed already and reads its answer.
+func (c *Client) exchange(ctx context.Context, m method, request *apiv1.SignedRequest, hash [32]byte, answer proto.Message) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	response, err := m(ctx, connect.NewRequest(request))
 	if err != nil {
-		return nil, hash, c.about(failed(c.server, hash, err))
+		return c.about(failed(c.server, hash, err))
 	}
-	answer := PA(new(A))
 	if err := api.OpenAnswer(c.server, hash, response.Msg, answer); err != nil {
-		return nil, hash, c.about(err)
+		return c.about(err)
 	}
-	return answer, hash, nil
+	return nil
 }
 
 // about names the server in errors that are not its own words.

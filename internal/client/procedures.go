@@ -54,6 +54,30 @@ func (c *Client) ActivityLog(ctx context.Context, who api.Identity, r *apiv1.Act
 	return a, err
 }
 
+// Pending asks for what waits for the second factor in the account.
+func (c *Client) Pending(ctx context.Context, who api.Identity) ([]*apiv1.Waiting, error) {
+	a, _, err := call[apiv1.PendingAnswer](ctx, c, c.rpc.Pending, apiv1connect.ServerServicePendingProcedure, who, &apiv1.PendingRequest{}, nil)
+	return a.GetWaiting(), err
+}
+
+// Confirm gives the server the device's answer to a request that waits.
+func (c *Client) Confirm(ctx context.Context, who api.Identity, r *apiv1.ConfirmRequest) error {
+	_, _, err := call[apiv1.ConfirmAnswer](ctx, c, c.rpc.Confirm, apiv1connect.ServerServiceConfirmProcedure, who, r, nil)
+	return err
+}
+
+// Join asks which account has a name, or to be added to it.
+func (c *Client) Join(ctx context.Context, who api.Identity, r *apiv1.JoinRequest) (*apiv1.JoinAnswer, error) {
+	a, _, err := call[apiv1.JoinAnswer](ctx, c, c.rpc.Join, apiv1connect.ServerServiceJoinProcedure, who, r, nil)
+	return a, err
+}
+
+// Joins asks for the devices that want to be added to the account.
+func (c *Client) Joins(ctx context.Context, who api.Identity) ([]*apiv1.Joining, error) {
+	a, _, err := call[apiv1.JoinsAnswer](ctx, c, c.rpc.Joins, apiv1connect.ServerServiceJoinsProcedure, who, &apiv1.JoinsRequest{}, nil)
+	return a.GetJoining(), err
+}
+
 // SendMessage gives the server a message for another account.
 func (c *Client) SendMessage(ctx context.Context, who api.Identity, m *apiv1.Message) error {
 	_, _, err := call[apiv1.SendMessageAnswer](ctx, c, c.rpc.SendMessage, apiv1connect.ServerServiceSendMessageProcedure, who, &apiv1.SendMessageRequest{Message: m}, nil)
