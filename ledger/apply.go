@@ -129,6 +129,8 @@ func (s *State) applyRecord(tx *transaction, record *recordv1.Record) error {
 		return s.deviceUnlocked(tx, kind.DeviceUnlocked)
 	case *recordv1.Record_DeviceRevoked:
 		return s.deviceRevoked(tx, kind.DeviceRevoked)
+	case *recordv1.Record_DeviceRenamed:
+		return s.deviceRenamed(tx, kind.DeviceRenamed)
 	case *recordv1.Record_SlotPut:
 		return s.slotPut(tx, kind.SlotPut)
 	case *recordv1.Record_SlotDeleted:

@@ -23,13 +23,16 @@ type Attestation struct {
 // NewAttestation returns the exact bytes of a SignedAttestation, signed with the
 // holder's key: a device's or the server's sign key, a member's share key or the
 // sheet's approval key.
-func NewAttestation(a *recordv1.Attestation, key *signing.PrivateKey) ([]byte, error) {
+func NewAttestation(a *recordv1.Attestation, key signing.Signer) ([]byte, error) {
 	body, err := canonical.Marshal(a)
 	if err != nil {
 		return nil, err
 	}
-	signed := &recordv1.SignedAttestation{Attestation: body, Signature: key.Sign(attestationContext(body))}
-	b, err := canonical.Marshal(signed)
+	signature, err := key.SignContext(attestationContext(body))
+	if err != nil {
+		return nil, err
+	}
+	b, err := canonical.Marshal(&recordv1.SignedAttestation{Attestation: body, Signature: signature})
 	if err != nil {
 		return nil, err
 	}

@@ -110,7 +110,10 @@ func (e *Entry) check() error {
 		c.fault("records", "missing")
 	}
 	if e.message.Proposal != nil {
-		c.at("proposal", e.message.Proposal, func(c *checker) { checkProposal(c, e.message.Proposal) })
+		c.at("proposal", e.message.Proposal, func(c *checker) {
+			checkProposal(c, e.message.Proposal)
+			checkEndorsements(c, e.message.Proposal)
+		})
 	}
 	if e.message.Sequence > 1 {
 		c.size("account", e.message.Account, hashSize)
@@ -154,17 +157,24 @@ func checkProposal(c *checker, p *recordv1.Proposal) {
 	c.size("base_hash", p.BaseHash, hashSize)
 	c.between("base_sequence", p.BaseSequence, 1, maxTime)
 	c.time("expiry", p.Expiry)
+}
+
+func checkEndorsements(c *checker, p *recordv1.Proposal) {
 	if len(p.Endorsements) == 0 {
 		c.fault("endorsements", "missing")
 	}
 	for i, e := range p.Endorsements {
-		c.size("endorsements.signature", e.Signature, signing.SignatureSize)
-		c.between("endorsements.device", e.Device, 1, maxIndex)
-		c.between("endorsements.role", uint64(e.Role), uint64(recordv1.Endorsement_ROLE_DEVICE), uint64(recordv1.Endorsement_ROLE_NEW_DEVICE))
+		checkEndorsement(c, e)
 		if i > 0 && compareEndorsements(p.Endorsements[i-1], e) >= 0 {
 			c.fault("endorsements", "not in ascending order of role and device")
 		}
 	}
+}
+
+func checkEndorsement(c *checker, e *recordv1.Endorsement) {
+	c.size("endorsements.signature", e.Signature, signing.SignatureSize)
+	c.between("endorsements.device", e.Device, 1, maxIndex)
+	c.between("endorsements.role", uint64(e.Role), uint64(recordv1.Endorsement_ROLE_DEVICE), uint64(recordv1.Endorsement_ROLE_NEW_DEVICE))
 }
 
 // checkRecord checks the fields of a record. Of a Recovered it returns what it
@@ -192,6 +202,10 @@ func checkRecord(record *recordv1.Record) (*recovered, error) {
 	case *recordv1.Record_DeviceRevoked:
 		c.between("device", kind.DeviceRevoked.Device, 1, maxIndex)
 		c.at("generation", kind.DeviceRevoked.Generation, func(c *checker) { checkGeneration(c, kind.DeviceRevoked.Generation) })
+	case *recordv1.Record_DeviceRenamed:
+		c.between("device", kind.DeviceRenamed.Device, 1, maxIndex)
+		c.between("generation", kind.DeviceRenamed.Generation, 1, maxIndex)
+		c.some("sealed_name", kind.DeviceRenamed.SealedName)
 	case *recordv1.Record_SlotPut:
 		checkSlotPut(&c, kind.SlotPut)
 	case *recordv1.Record_SlotDeleted:

@@ -40,8 +40,18 @@ type Device struct {
 	SealKey    *hpke.PublicKey
 	ConfirmKey *signing.PublicKey
 	Status     Status
+	Name       DeviceName
 	Added      Event
-	Changed    Event // newest change of the status
+	Changed    Event  // newest change of the status
+	ChangedBy  uint64 // device that made it
+}
+
+// DeviceName is a device's newest name, which only devices of the account open.
+type DeviceName struct {
+	Version    uint64 // 0 for the one that it was added with, then counted by renamings
+	Generation uint64 // of the metadata key that seals it
+	Sealed     []byte
+	Since      uint64 // sequence of the entry that gave it
 }
 
 // Device returns the device with this number.
@@ -84,7 +94,10 @@ func (s *State) setDevice(tx *transaction, number uint64, keys *recordv1.DeviceK
 	if err := s.newKeys(keys.SignKey, keys.SealKey, keys.ConfirmKey); err != nil {
 		return err
 	}
-	d := &Device{Number: number, Keys: keys, Status: Active, Added: tx.event(), Changed: tx.event()}
+	d := &Device{
+		Number: number, Keys: keys, Status: Active, Added: tx.event(), Changed: tx.event(), ChangedBy: tx.author,
+		Name: DeviceName{Generation: keys.Generation, Sealed: keys.SealedName, Since: tx.sequence},
+	}
 	var err error
 	if d.SignKey, err = signing.NewPublicKey(keys.SignKey); err != nil {
 		return err
@@ -117,6 +130,7 @@ func (s *State) setStatus(tx *transaction, d *Device, status Status) {
 	changed := *d
 	changed.Status = status
 	changed.Changed = tx.event()
+	changed.ChangedBy = tx.author
 	put(s, s.devices, d.Number, &changed)
 	assign(s, &s.listSince, tx.sequence)
 }
@@ -233,6 +247,25 @@ func (s *State) deviceRevoked(tx *transaction, r *recordv1.DeviceRevoked) error 
 	}
 	assign(s, &s.generation, r.Generation.Number)
 	return s.sealGeneration(tx, r.Generation, s.writtenEpochs())
+}
+
+// deviceRenamed gives a device another name: its own, or with the second factor
+// another one's. The device list, which is about keys, stays as it is.
+func (s *State) deviceRenamed(tx *transaction, r *recordv1.DeviceRenamed) error {
+	d, ok := s.devices[r.Device]
+	if !ok {
+		return refuse(RuleDevice, "there is no device %d", r.Device)
+	}
+	if d.Status == Revoked {
+		return refuse(RuleDevice, "device %d is %v", r.Device, d.Status)
+	}
+	if r.Generation != s.generation {
+		return refuse(RuleGeneration, "the name is sealed under generation %d, not %d", r.Generation, s.generation)
+	}
+	changed := *d
+	changed.Name = DeviceName{Version: d.Name.Version + 1, Generation: r.Generation, Sealed: r.SealedName, Since: tx.sequence}
+	put(s, s.devices, d.Number, &changed)
+	return nil
 }
 
 // sealGeneration takes the keys of a generation, sealed to exactly the active

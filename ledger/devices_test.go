@@ -118,3 +118,28 @@ func TestUnlockedAndRevokedInOneEntry(t *testing.T) {
 	must(t, w.apply(w.draft(w.deviceUnlocked(2), revoked)))
 	checkInvariants(w)
 }
+
+// TestRenamed: the newest name counts, a device names itself alone, and neither
+// the device list nor what it was added with changes.
+func TestRenamed(t *testing.T) {
+	w := play(t, recoverable+"D D @2 N2 @1 N2 N1")
+	d, _ := w.state.Device(2)
+	if d.Name.Version != 2 || d.Name.Generation != 1 || d.Name.Since != w.state.Head().Sequence-1 {
+		t.Errorf("%+v", d.Name)
+	}
+	newest := w.entries[len(w.entries)-2]
+	if r := newest.Records()[0].GetDeviceRenamed(); !bytes.Equal(r.SealedName, d.Name.Sealed) || newest.Proposal() == nil {
+		t.Error("the newest name is another one, or device 1 gave it alone")
+	}
+	if own := w.entries[len(w.entries)-1]; own.Proposal() != nil {
+		t.Error("a device's own name took a second factor")
+	}
+	if d.Added.Sequence != d.Changed.Sequence || w.state.listSince != w.state.devices[3].Added.Sequence || string(d.Keys.SealedName) != "name" {
+		t.Errorf("%+v", d)
+	}
+	history(w, "L2 N2 X2 N2!device")
+	if d, _ = w.state.Device(2); d.Name.Version != 3 || d.ChangedBy != 1 {
+		t.Errorf("%+v", d)
+	}
+	checkInvariants(w)
+}

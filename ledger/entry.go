@@ -215,7 +215,7 @@ type Draft struct {
 // Sign returns the entry, signed with the author's sign key. It brings the
 // proposal's endorsements into their order. It does not ask whether the entry
 // may follow any state.
-func (d Draft) Sign(key *signing.PrivateKey) (*Entry, error) {
+func (d Draft) Sign(key signing.Signer) (*Entry, error) {
 	message := &recordv1.Entry{
 		Sequence: d.Previous.Sequence + 1,
 		Time:     uint64(d.Time.UnixMilli()),
@@ -234,7 +234,11 @@ func (d Draft) Sign(key *signing.PrivateKey) (*Entry, error) {
 	if err != nil {
 		return nil, fmt.Errorf("ledger: sign an entry: %w", err)
 	}
-	signed, err := canonical.Marshal(&recordv1.SignedEntry{Entry: body, Signature: key.Sign(entryContext(body))})
+	signature, err := key.SignContext(entryContext(body))
+	if err != nil {
+		return nil, fmt.Errorf("ledger: sign an entry: %w", err)
+	}
+	signed, err := canonical.Marshal(&recordv1.SignedEntry{Entry: body, Signature: signature})
 	if err != nil {
 		return nil, fmt.Errorf("ledger: sign an entry: %w", err)
 	}

@@ -53,6 +53,8 @@ func prepare(w *world) *recordv1.EpochPrepared { return w.epochPrepared(usual) }
 
 func revoke2(w *world) *recordv1.DeviceRevoked { return w.deviceRevoked(2) }
 
+func rename2(w *world) *recordv1.DeviceRenamed { return w.deviceRenamed(2) }
+
 func unlock2(w *world) *recordv1.DeviceUnlocked { return w.deviceUnlocked(2) }
 
 func (w *world) signDeviceList(m *recordv1.EpochPrepared, active []*Device) {
@@ -152,6 +154,7 @@ var proposalForgeries = []forgery{
 	stale("policy changed", "G E", "Y:5", func(w *world) []proto.Message {
 		return list(&recordv1.PolicyChanged{Policy: &recordv1.Policy{RevealsPerHour: 9, RevealsPerDay: 9}})
 	}),
+	stale("device renamed", "G E D D", "N2", func(w *world) []proto.Message { return list(w.deviceRenamed(2)) }),
 	stale("server changed", "G E", "S", func(w *world) []proto.Message {
 		m, _ := w.serverKeyChanged()
 		return list(m)
@@ -287,6 +290,19 @@ var deviceForgeries = []forgery{
 		m.SeedShares[0].Sealed = nil
 	}),
 	entry("an unlocked device endorses in the same entry", "G E D D D L2 X3", RuleEndorsement, func(w *world) []proto.Message { return list(w.deviceUnlocked(2)) }, func(w *world, d *draft) {
+		d.endorse(recordv1.Endorsement_ROLE_DEVICE, 2, w.devices[2].sign)
+	}),
+	record("renamed a device that is not there", "G E D D", RuleDevice, rename2, func(w *world, m *recordv1.DeviceRenamed) { m.Device = 4 }),
+	record("renamed no device", "G E D D", RuleField, rename2, func(w *world, m *recordv1.DeviceRenamed) { m.Device = 0 }),
+	record("renamed a revoked device", "G E D D D X4", RuleDevice, rename2, func(w *world, m *recordv1.DeviceRenamed) { m.Device = 4 }),
+	record("renamed under an old generation", "G E D D D X4", RuleGeneration, rename2, func(w *world, m *recordv1.DeviceRenamed) { m.Generation = 1 }),
+	record("renamed under a generation of the future", "G E D D", RuleGeneration, rename2, func(w *world, m *recordv1.DeviceRenamed) { m.Generation = 2 }),
+	record("renamed to nothing", "G E D D", RuleField, rename2, func(w *world, m *recordv1.DeviceRenamed) { m.SealedName = nil }),
+	entry("another device's name without a second factor", "G E D D", RuleSecondFactor, func(w *world) []proto.Message { return list(w.deviceRenamed(2)) }, func(w *world, d *draft) {
+		d.proposal = nil
+	}),
+	entry("the renamed device is the second factor", "G E D D", RuleSecondFactor, func(w *world) []proto.Message { return list(w.deviceRenamed(2)) }, func(w *world, d *draft) {
+		d.endorsers = nil
 		d.endorse(recordv1.Endorsement_ROLE_DEVICE, 2, w.devices[2].sign)
 	}),
 	entry("the subject is the second factor", "G E D D", RuleSecondFactor, func(w *world) []proto.Message { return list(w.deviceRevoked(2)) }, func(w *world, d *draft) {
@@ -428,8 +444,8 @@ func TestForgeries(t *testing.T) {
 		count     int
 	}{
 		{"place", placeForgeries, 14},
-		{"proposal", proposalForgeries, 31},
-		{"device", deviceForgeries, 45},
+		{"proposal", proposalForgeries, 32},
+		{"device", deviceForgeries, 53},
 		{"epoch", epochForgeries, 42},
 		{"slot", slotForgeries, 18},
 		{"recovery", recoveryForgeries, 44},

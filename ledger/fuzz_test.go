@@ -69,6 +69,11 @@ func FuzzStatements(f *testing.F) {
 		} else if !bytes.Equal(r.Bytes(), b) {
 			t.Fatal("request")
 		}
+		if r, err := ParseDeviceRequest(b); err != nil {
+			checkRefusal(t, r == nil, err)
+		} else if w.state.CheckDeviceRequest(r); !bytes.Equal(r.Bytes(), b) {
+			t.Fatal("device request")
+		}
 		if a, err := ParseApproval(b); err != nil {
 			checkRefusal(t, a == nil, err)
 		} else if w.state.CheckApproval(a, request, w.now) == nil || !bytes.Equal(a.Bytes(), b) {

@@ -27,6 +27,7 @@ var marshal = canonical.Marshal
 //	C            EpochCommitted of the epoch being built
 //	D            DeviceAdded
 //	L2 U2 X2     DeviceLocked, DeviceUnlocked, DeviceRevoked
+//	N2           DeviceRenamed
 //	P:a          SlotPut of slot a's next version, in every epoch it belongs in
 //	P:a@1        the same in epoch 1 alone
 //	T            SlotPuts of all live slots in the prepared epoch
@@ -160,6 +161,8 @@ func (w *world) kinds(step string) []proto.Message {
 		return list(w.deviceUnlocked(number(rest)))
 	case 'X':
 		return list(w.deviceRevoked(number(rest)))
+	case 'N':
+		return list(w.deviceRenamed(number(rest)))
 	case 'P':
 		name, epoch, one := strings.Cut(rest[1:], "@")
 		puts := w.slotPuts(name)

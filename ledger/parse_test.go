@@ -25,7 +25,7 @@ type specimen struct {
 
 // specimens has every kind of record and every statement.
 func specimens(t *testing.T) map[string]specimen {
-	w := play(t, goldenHistory)
+	w := play(t, goldenHistory+" "+laterHistory)
 	all := map[string]specimen{}
 	for _, e := range w.entries {
 		for _, r := range e.Records() {
@@ -58,6 +58,11 @@ func specimens(t *testing.T) map[string]specimen {
 	r := w.request("s")
 	all["request"] = specimen{r.request.Message(), func(m proto.Message) error {
 		_, err := NewRecoveryRequest(m.(*recordv1.RecoveryRequest), r.keys.sign)
+		return err
+	}}
+	k := w.keys()
+	all["device request"] = specimen{w.deviceRequest(k), func(m proto.Message) error {
+		_, err := NewDeviceRequest(m.(*recordv1.DeviceRequest), k.sign)
 		return err
 	}}
 	approval := w.approval(r, member(1))
@@ -99,12 +104,14 @@ var admitted = map[string]string{
 	"Entry.time":                       "zero",
 	"Proposal.expiry":                  "zero",
 	"RecoveryRequest.time":             "zero",
+	"DeviceRequest.time":               "zero",
 	"Approval.not_before":              "zero",
 	"Attestation.time":                 "zero",
 	"Attestation.epoch":                "zero",
 	"Activity.time":                    "zero",
 	"Activity.request":                 "any",
 	"DeviceKeys.sealed_name":           "any",
+	"DeviceRenamed.sealed_name":        "any",
 	"SealedToDevice.sealed":            "any",
 	"SealedToEpoch.sealed":             "any",
 	"KeyBackup.sealed":                 "any",
@@ -123,7 +130,7 @@ var admitted = map[string]string{
 // wrong value there is for its type, and wants a refusal.
 func TestEveryField(t *testing.T) {
 	all := specimens(t)
-	if len(all) != 15+6 {
+	if len(all) != 16+7 {
 		t.Fatalf("%d specimens", len(all))
 	}
 	changes := 0
@@ -165,7 +172,7 @@ func isAdmitted(field protoreflect.FieldDescriptor, full, change string) bool {
 		return true
 	}
 	// Hashes, nonces, tags and signatures are any bytes of their length.
-	return change == "zeros" && !strings.HasSuffix(string(field.Name()), "_key") && full != "RecoveryRequest.server" &&
+	return change == "zeros" && !strings.HasSuffix(string(field.Name()), "_key") && !strings.HasSuffix(full, "Request.server") &&
 		inside[protoreflect.FullName(full)] == nil
 }
 
@@ -249,7 +256,7 @@ func changes(fd protoreflect.FieldDescriptor, v protoreflect.Value) map[string]p
 
 // TestTruncated cuts every entry and statement at every length.
 func TestTruncated(t *testing.T) {
-	w := play(t, goldenHistory)
+	w := play(t, goldenHistory+" "+laterHistory)
 	for _, e := range w.entries {
 		for n := range e.Bytes() {
 			if got, err := ParseEntry(e.Bytes()[:n]); err == nil || got != nil {
@@ -293,7 +300,7 @@ func TestNotCanonical(t *testing.T) {
 		{"signature of 63 bytes", cat(body, field(2, e.signature[:63])), RuleField},
 		{"unknown field of the entry", withBody(cat(e.body, field(15, []byte("x")))), ""},
 		{"default written out", withBody(cat(account, []byte{0x10, 0})), RuleEncoding},
-		{"record: unknown kind", withRecord(cat(suite, field(25, nil))), ""},
+		{"record: unknown kind", withRecord(cat(suite, field(26, nil))), ""},
 		{"record: unknown kind between", withRecord(cat(suite, field(9, nil), record[4:])), ""},
 		{"record: version 2", withRecord(cat([]byte{0x08, 2}, record[2:])), ""},
 		{"record: version 2 in an unknown form", withRecord(cat([]byte{0x08, 2}, field(10, []byte{0xff}))), ""},

@@ -199,6 +199,10 @@ func (w *world) deviceRevoked(number uint64) *recordv1.DeviceRevoked {
 	return &recordv1.DeviceRevoked{Device: number, Generation: w.generation(g, true, stay, w.state.writtenEpochs()...)}
 }
 
+func (w *world) deviceRenamed(number uint64) *recordv1.DeviceRenamed {
+	return &recordv1.DeviceRenamed{Device: number, Generation: w.state.Generation(), SealedName: w.sealed()}
+}
+
 func (w *world) slot(name string) SlotID {
 	if _, ok := w.slots[name]; !ok {
 		w.slots[name] = SlotID(w.bytes(idSize))

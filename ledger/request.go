@@ -24,12 +24,16 @@ type RecoveryRequest struct {
 
 // NewRecoveryRequest returns the exact bytes of a SignedRecoveryRequest, signed
 // with the new device's sign key, which the request names.
-func NewRecoveryRequest(r *recordv1.RecoveryRequest, key *signing.PrivateKey) ([]byte, error) {
+func NewRecoveryRequest(r *recordv1.RecoveryRequest, key signing.Signer) ([]byte, error) {
 	body, err := canonical.Marshal(r)
 	if err != nil {
 		return nil, err
 	}
-	b, err := canonical.Marshal(&recordv1.SignedRecoveryRequest{Request: body, Signature: key.Sign(requestContext(body))})
+	signature, err := key.SignContext(requestContext(body))
+	if err != nil {
+		return nil, err
+	}
+	b, err := canonical.Marshal(&recordv1.SignedRecoveryRequest{Request: body, Signature: signature})
 	if err != nil {
 		return nil, err
 	}

@@ -122,6 +122,8 @@ const (
 const (
 	RuleAttestation Rule = "attestation"
 	RuleActivity    Rule = "activity"
+
+	RuleDeviceRequest Rule = "device-request"
 )
 
 var ruleTexts = map[Rule]string{
@@ -190,6 +192,8 @@ var ruleTexts = map[Rule]string{
 
 	RuleAttestation: "the attestation is not valid",
 	RuleActivity:    "the activity log is broken",
+
+	RuleDeviceRequest: "the new device's request is not valid here",
 }
 
 // Text returns the rule in words.

@@ -1,6 +1,8 @@
 package ledger
 
 import (
+	"slices"
+
 	recordv1 "zeropass.dev/zeropass/gen/zeropass/record/v1"
 	"zeropass.dev/zeropass/signing"
 )
@@ -20,19 +22,12 @@ func (s *State) checkSigners(tx *transaction) error {
 			return err
 		}
 	}
-	if s.NeedsSecondFactor(tx.entry.records) {
+	if s.NeedsSecondFactor(tx.author, tx.entry.records) {
 		if err := s.checkSecondFactor(tx); err != nil {
 			return err
 		}
 	}
-	for _, record := range tx.entry.records {
-		if added := record.GetDeviceAdded(); added != nil {
-			if err := s.checkAllDevices(tx, added); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+	return s.checkAllDevices(tx.author, tx.entry.records, tx.entry.message.Proposal.GetEndorsements())
 }
 
 // authorKey returns the key that must have signed the entry: an active device's,
@@ -58,6 +53,19 @@ func (s *State) authorKey(tx *transaction) (*signing.PublicKey, error) {
 }
 
 func (s *State) checkProposal(tx *transaction) error {
+	if err := s.checkBase(tx); err != nil {
+		return err
+	}
+	for _, e := range tx.entry.message.Proposal.Endorsements {
+		if err := s.checkEndorsement(tx, e); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkBase wants a proposal that is new, in time, and made for what still is.
+func (s *State) checkBase(tx *transaction) error {
 	p := tx.entry.message.Proposal
 	if !s.Contains(Head{Sequence: p.BaseSequence, Hash: Hash(p.BaseHash)}) {
 		return refuse(RuleProposalBase, "entry %d", p.BaseSequence)
@@ -68,27 +76,26 @@ func (s *State) checkProposal(tx *transaction) error {
 	if tx.time > p.Expiry {
 		return refuse(RuleProposalExpiry, "%d ms ago", tx.time-p.Expiry)
 	}
-	if err := s.checkStale(tx); err != nil {
+	return s.checkStale(tx)
+}
+
+func (s *State) checkEndorsement(tx *transaction, e *recordv1.Endorsement) error {
+	key, err := s.endorserKey(tx.author, tx.entry.records, e)
+	if err != nil {
 		return err
 	}
-	for _, e := range p.Endorsements {
-		key, err := s.endorserKey(tx, e)
-		if err != nil {
-			return err
-		}
-		c := ProposalContext(s.account, p, tx.entry.message.Records, e.Role, e.Device)
-		if !s.verify(key, c, e.Signature) {
-			return refuse(RuleEndorsement, "the signature is not device %d's", e.Device)
-		}
+	c := ProposalContext(s.account, tx.entry.message.Proposal, tx.entry.message.Records, e.Role, e.Device)
+	if !s.verify(key, c, e.Signature) {
+		return refuse(RuleEndorsement, "the signature is not device %d's", e.Device)
 	}
 	return nil
 }
 
 // endorserKey returns the key that an endorsement must be made with. No
 // endorsement is admitted that could not count.
-func (s *State) endorserKey(tx *transaction, e *recordv1.Endorsement) (*signing.PublicKey, error) {
+func (s *State) endorserKey(author uint64, records []*recordv1.Record, e *recordv1.Endorsement) (*signing.PublicKey, error) {
 	if e.Role == recordv1.Endorsement_ROLE_NEW_DEVICE {
-		for _, record := range tx.entry.records {
+		for _, record := range records {
 			if added := record.GetDeviceAdded(); added != nil && added.Device == e.Device {
 				return signing.NewPublicKey(added.Keys.SignKey)
 			}
@@ -100,12 +107,12 @@ func (s *State) endorserKey(tx *transaction, e *recordv1.Endorsement) (*signing.
 		return nil, refuse(RuleEndorsement, "device %d is no active device", e.Device)
 	}
 	if e.Role == recordv1.Endorsement_ROLE_CONFIRM {
-		if e.Device != tx.author {
+		if e.Device != author {
 			return nil, refuse(RuleEndorsement, "only the author confirms with a confirm key")
 		}
 		return d.ConfirmKey, nil
 	}
-	if e.Device == tx.author {
+	if e.Device == author {
 		return nil, refuse(RuleEndorsement, "the author signs the entry and endorses nothing")
 	}
 	return d.SignKey, nil
@@ -137,6 +144,10 @@ func (s *State) subjectSince(record *recordv1.Record) uint64 {
 		return s.slotSince(kind.SlotPut.Slot)
 	case *recordv1.Record_SlotDeleted:
 		return s.slotSince(kind.SlotDeleted.Slot)
+	case *recordv1.Record_DeviceRenamed:
+		if d, ok := s.devices[kind.DeviceRenamed.Device]; ok {
+			return d.Name.Since
+		}
 	case *recordv1.Record_PolicyChanged:
 		return s.policySince
 	case *recordv1.Record_ServerKeyChanged:
@@ -158,24 +169,26 @@ func (s *State) slotSince(id []byte) uint64 {
 	return 0
 }
 
-// NeedsSecondFactor says whether an entry with these records needs a second
-// factor in this state.
-func (s *State) NeedsSecondFactor(records []*recordv1.Record) bool {
+// NeedsSecondFactor says whether an entry of this author with these records needs
+// a second factor in this state.
+func (s *State) NeedsSecondFactor(author uint64, records []*recordv1.Record) bool {
 	for _, record := range records {
-		if s.needsSecondFactor(record) {
+		if s.needsSecondFactor(author, record) {
 			return true
 		}
 	}
 	return false
 }
 
-func (s *State) needsSecondFactor(record *recordv1.Record) bool {
+func (s *State) needsSecondFactor(author uint64, record *recordv1.Record) bool {
 	switch kind := record.Kind.(type) {
 	case *recordv1.Record_EpochPrepared:
 		return s.inUse != 0
 	case *recordv1.Record_SlotPut:
 		_, exists := s.slots[SlotID(kind.SlotPut.Slot)]
 		return exists || kind.SlotPut.Version > 1
+	case *recordv1.Record_DeviceRenamed:
+		return kind.DeviceRenamed.Device != author
 	case *recordv1.Record_ContactBound,
 		*recordv1.Record_DeviceAdded,
 		*recordv1.Record_DeviceUnlocked,
@@ -193,26 +206,21 @@ func (s *State) needsSecondFactor(record *recordv1.Record) bool {
 // if it is alone because others are locked, only after the waiting period, or a
 // stolen device could lock the others and have its way.
 func (s *State) checkSecondFactor(tx *transaction) error {
-	confirmed := false
-	if p := tx.entry.message.Proposal; p != nil {
-		for _, e := range p.Endorsements {
-			if e.Role == recordv1.Endorsement_ROLE_DEVICE && !isSubject(tx.entry.records, e.Device) {
-				return nil
-			}
-			confirmed = confirmed || e.Role == recordv1.Endorsement_ROLE_CONFIRM
-		}
+	endorsements := tx.entry.message.Proposal.GetEndorsements()
+	if endorsedByAnother(tx.entry.records, endorsements) {
+		return nil
+	}
+	if !s.isAlone(tx.author) {
+		return refuse(RuleSecondFactor, "an active device that is neither author nor subject must endorse")
+	}
+	if !slices.ContainsFunc(endorsements, func(e *recordv1.Endorsement) bool { return e.Role == recordv1.Endorsement_ROLE_CONFIRM }) {
+		return refuse(RuleSecondFactor, "device %d must endorse with its confirm key", tx.author)
 	}
 	var lock uint64 // when the newest of the locks was set
 	for _, d := range s.devices {
-		if d.Number != tx.author && d.Status == Active {
-			return refuse(RuleSecondFactor, "an active device that is neither author nor subject must endorse")
-		}
 		if d.Status == Locked {
 			lock = max(lock, uint64(d.Changed.Time.UnixMilli()))
 		}
-	}
-	if !confirmed {
-		return refuse(RuleSecondFactor, "device %d must endorse with its confirm key", tx.author)
 	}
 	if lock > 0 && tx.time < lock+s.waiting() {
 		return refuse(RuleConfirmWait, "%d s more", (lock+s.waiting()-tx.time+999)/1000)
@@ -220,34 +228,60 @@ func (s *State) checkSecondFactor(tx *transaction) error {
 	return nil
 }
 
-// isSubject says whether a record locks, unlocks or revokes the device.
+// endorsedByAnother says whether an active device that is no subject endorses.
+// That it is active and not the author is endorserKey's to see to.
+func endorsedByAnother(records []*recordv1.Record, endorsements []*recordv1.Endorsement) bool {
+	return slices.ContainsFunc(endorsements, func(e *recordv1.Endorsement) bool {
+		return e.Role == recordv1.Endorsement_ROLE_DEVICE && !isSubject(records, e.Device)
+	})
+}
+
+// isAlone says whether no other device is active.
+func (s *State) isAlone(author uint64) bool {
+	for _, d := range s.devices {
+		if d.Number != author && d.Status == Active {
+			return false
+		}
+	}
+	return true
+}
+
+// isSubject says whether a record locks, unlocks, revokes or renames the device.
 func isSubject(records []*recordv1.Record, device uint64) bool {
 	for _, record := range records {
 		if record.GetDeviceLocked().GetDevice() == device ||
 			record.GetDeviceUnlocked().GetDevice() == device ||
-			record.GetDeviceRevoked().GetDevice() == device {
+			record.GetDeviceRevoked().GetDevice() == device ||
+			record.GetDeviceRenamed().GetDevice() == device {
 			return true
 		}
 	}
 	return false
 }
 
-// checkAllDevices wants every active device, and the new one, to endorse.
-func (s *State) checkAllDevices(tx *transaction, added *recordv1.DeviceAdded) error {
+// checkAllDevices wants every active device to endorse a new one, and the new one
+// itself.
+func (s *State) checkAllDevices(author uint64, records []*recordv1.Record, endorsements []*recordv1.Endorsement) error {
 	type endorser struct {
 		role   recordv1.Endorsement_Role
 		device uint64
 	}
 	has := map[endorser]bool{}
-	for _, e := range tx.entry.message.Proposal.GetEndorsements() {
+	for _, e := range endorsements {
 		has[endorser{e.Role, e.Device}] = true
 	}
-	if !has[endorser{recordv1.Endorsement_ROLE_NEW_DEVICE, added.Device}] {
-		return refuse(RuleNewDevice, "device %d", added.Device)
-	}
-	for _, d := range s.ActiveDevices() {
-		if d.Number != tx.author && !has[endorser{recordv1.Endorsement_ROLE_DEVICE, d.Number}] {
-			return refuse(RuleAllDevices, "device %d is missing", d.Number)
+	for _, record := range records {
+		added := record.GetDeviceAdded()
+		if added == nil {
+			continue
+		}
+		if !has[endorser{recordv1.Endorsement_ROLE_NEW_DEVICE, added.Device}] {
+			return refuse(RuleNewDevice, "device %d", added.Device)
+		}
+		for _, d := range s.ActiveDevices() {
+			if d.Number != author && !has[endorser{recordv1.Endorsement_ROLE_DEVICE, d.Number}] {
+				return refuse(RuleAllDevices, "device %d is missing", d.Number)
+			}
 		}
 	}
 	return nil

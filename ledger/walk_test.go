@@ -57,7 +57,7 @@ func randomSteps(w *world, pick func(n int) int) string {
 	}
 	slot := func() string { return string(rune('a' + pick(4))) }
 	request := func() string { return string(rune('q' + pick(3))) }
-	switch pick(25) {
+	switch pick(26) {
 	case 0:
 		return []string{"E", "E:1of1", "E:3of3", "E+sheet", "E~1h"}[pick(5)]
 	case 1, 2, 3:
@@ -90,6 +90,8 @@ func randomSteps(w *world, pick func(n int) int) string {
 		return "+" + []string{"1h", "24h", "72h"}[pick(3)]
 	case 22:
 		return "B1 B2 R1 R2 RS T C"
+	case 23:
+		return "N" + device(Active)
 	default:
 		if n := w.state.ActiveDevices(); len(n) > 0 {
 			return fmt.Sprintf("@%d", n[pick(len(n))].Number)

@@ -152,7 +152,7 @@ func (w *world) draft(kinds ...proto.Message) *draft {
 		d.records = append(d.records, b)
 		records = append(records, record)
 	}
-	if _, genesis := kinds[0].(*recordv1.Genesis); !genesis && w.state.NeedsSecondFactor(records) {
+	if _, genesis := kinds[0].(*recordv1.Genesis); !genesis && w.state.NeedsSecondFactor(d.author, records) {
 		d.propose(records)
 	}
 	return d

@@ -196,7 +196,7 @@ func (f *fixture) append(kinds ...proto.Message) {
 	if state := f.home.State(); state != nil {
 		account := state.Account()
 		draft.Account, draft.Previous = &account, state.Head()
-		if state.NeedsSecondFactor(records) {
+		if state.NeedsSecondFactor(draft.Author, records) {
 			f.nonce++
 			p := &recordv1.Proposal{
 				Nonce:        bytes.Repeat([]byte{f.nonce}, 16),

@@ -154,7 +154,7 @@ func (w *world) draft(author uint64, kinds ...proto.Message) *ledger.Entry {
 		d.Records = append(d.Records, b)
 		records = append(records, must[*recordv1.Record](w.t)(ledger.ParseRecord(b)))
 	}
-	if w.state.NeedsSecondFactor(records) {
+	if w.state.NeedsSecondFactor(author, records) {
 		d.Proposal = &recordv1.Proposal{
 			Nonce:        w.bytes(16),
 			BaseSequence: head.Sequence,

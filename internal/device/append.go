@@ -116,7 +116,7 @@ func (d *Device) draft(ctx context.Context, s *ledger.State, todo []transaction)
 			}
 			next.records, parsed = append(next.records, b), append(parsed, record)
 		}
-		if s.NeedsSecondFactor(parsed) {
+		if s.NeedsSecondFactor(d.keys.Device, parsed) {
 			var err error
 			if next.proposal, err = d.endorsed(ctx, s, next.records); err != nil {
 				return nil, err

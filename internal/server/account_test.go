@@ -54,7 +54,7 @@ func (a *account) draft(by *device, records ...proto.Message) *ledger.Entry {
 	}
 	head := a.state.Head()
 	draft := ledger.Draft{Account: &a.id, Previous: head, Time: a.w.clock(), Author: by.number, Records: encoded}
-	if a.state.InUse() != nil && a.state.NeedsSecondFactor(parsed) {
+	if a.state.InUse() != nil && a.state.NeedsSecondFactor(by.number, parsed) {
 		p := &recordv1.Proposal{Nonce: nonce(), BaseSequence: head.Sequence, BaseHash: head.Hash[:], Expiry: uint64(a.w.clock().Add(time.Hour).UnixMilli())}
 		role, key, device := recordv1.Endorsement_ROLE_CONFIRM, by.confirm, by
 		for _, other := range a.state.ActiveDevices() {
