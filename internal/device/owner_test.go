@@ -99,15 +99,21 @@ func (o *testOwner) envelope(number, device uint64, list *recordv1.DeviceList, c
 
 // list is a list of devices as a root key signs it after a recovery.
 func (o *testOwner) list(epoch uint64, root *signing.PrivateKey, devices ...uint64) *recordv1.DeviceList {
+	return o.listOfKind("recovered-device-list", epoch, root, devices...)
+}
+
+// listOfKind is a list signed as one of a kind, of the parts that the
+// specification's table has.
+func (o *testOwner) listOfKind(kind string, epoch uint64, root *signing.PrivateKey, devices ...uint64) *recordv1.DeviceList {
 	o.t.Helper()
 	l := &recordv1.DeviceList{Epoch: epoch}
-	var signed []*ledger.Device
+	signed := signing.NewContext(kind).Bytes(o.account[:]).Uint(epoch).Count(len(devices))
 	for _, n := range devices {
 		key := o.devices[n].PublicKey().Bytes()
 		l.Devices = append(l.Devices, &recordv1.ListedDevice{Device: n, SignKey: key, SealKey: key, ConfirmKey: key})
-		signed = append(signed, &ledger.Device{Number: n, Keys: &recordv1.DeviceKeys{SignKey: key, SealKey: key, ConfirmKey: key}})
+		signed.Uint(n).Bytes(key).Bytes(key).Bytes(key)
 	}
-	l.Signature = root.Sign(ledger.DeviceListContext(o.account, epoch, signed))
+	l.Signature = root.Sign(signed)
 	return l
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 
 	"zeropass.dev/zeropass/canonical"
 	recordv1 "zeropass.dev/zeropass/gen/zeropass/record/v1"
@@ -25,17 +26,15 @@ const deviceListFile = "device-list"
 // It goes to contacts in the envelopes of later epochs. The root key is gone
 // afterwards, so this comes before the Recovered record is sent.
 func (d *Device) keepDeviceList(root *signing.PrivateKey, epoch, number uint64) error {
-	own := &ledger.Device{Number: number, Keys: d.deviceKeys(0, nil)}
-	b, err := canonical.Marshal(&recordv1.DeviceList{
+	keys := d.deviceKeys(0, nil)
+	list := &recordv1.DeviceList{
 		Epoch: epoch,
 		Devices: []*recordv1.ListedDevice{{
-			Device:     number,
-			SignKey:    own.Keys.SignKey,
-			SealKey:    own.Keys.SealKey,
-			ConfirmKey: own.Keys.ConfirmKey,
+			Device: number, SignKey: keys.SignKey, SealKey: keys.SealKey, ConfirmKey: keys.ConfirmKey,
 		}},
-		Signature: root.Sign(ledger.DeviceListContext(d.keys.Account, epoch, []*ledger.Device{own})),
-	})
+	}
+	list.Signature = root.Sign(recoveredListContext(d.keys.Account, list))
+	b, err := canonical.Marshal(list)
 	if err != nil {
 		return fmt.Errorf("device: list after a recovery: %w", err)
 	}
@@ -101,16 +100,21 @@ func listedBy(old *recordv1.ShareEnvelope, list *recordv1.DeviceList, device uin
 	if err != nil {
 		return false
 	}
-	listed := false
-	var devices []*ledger.Device
+	listed := slices.ContainsFunc(list.Devices, func(l *recordv1.ListedDevice) bool {
+		return l.GetDevice() == device && bytes.Equal(l.GetSignKey(), key)
+	})
+	return listed && root.Verify(recoveredListContext(ledger.AccountID(old.Account), list), list.Signature)
+}
+
+// recoveredListContext is what the root key signs for contacts after a recovery.
+// It is no list that an EpochPrepared takes, nor is that one of these: a root key
+// that signs the one has not said the other.
+func recoveredListContext(account ledger.AccountID, list *recordv1.DeviceList) *signing.Context {
+	c := signing.NewContext("recovered-device-list").Bytes(account[:]).Uint(list.Epoch).Count(len(list.Devices))
 	for _, l := range list.Devices {
-		devices = append(devices, &ledger.Device{
-			Number: l.GetDevice(),
-			Keys:   &recordv1.DeviceKeys{SignKey: l.GetSignKey(), SealKey: l.GetSealKey(), ConfirmKey: l.GetConfirmKey()},
-		})
-		listed = listed || l.GetDevice() == device && bytes.Equal(l.GetSignKey(), key)
+		c.Uint(l.GetDevice()).Bytes(l.GetSignKey()).Bytes(l.GetSealKey()).Bytes(l.GetConfirmKey())
 	}
-	return listed && root.Verify(ledger.DeviceListContext(ledger.AccountID(old.Account), list.Epoch, devices), list.Signature)
+	return c
 }
 
 // traced says whether the device that signed an envelope can be traced from any

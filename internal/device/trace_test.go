@@ -31,6 +31,7 @@ func TestTrace(t *testing.T) {
 		{"a list that was altered", o.envelope(2, 2, altered, nil), false},
 		{"a list by another epoch's root key", o.envelope(2, 2, o.list(1, o.epoch(2).root, 2), nil), false},
 		{"a list for another epoch", o.envelope(2, 2, o.list(2, root, 2), nil), false},
+		{"the list of an EpochPrepared", o.envelope(2, 2, o.listOfKind("device-list", 1, root, 2), nil), false},
 		{"a list without a signature", o.envelope(2, 2, &recordv1.DeviceList{Epoch: 1, Devices: o.list(1, root, 2).Devices}, nil), false},
 		{"another account's list", stranger.envelope(2, 2, o.list(1, root, 2), nil), false},
 		{"a known number with another key", o.envelope(2, 2, nil, func(e *recordv1.ShareEnvelope) { e.Device, e.Devices[0].Device = 1, 1 }), false},
