@@ -41,6 +41,7 @@ var layers = []string{
 	"internal/server",
 	"internal/keystore",
 	"internal/keystore/keystoretest",
+	"internal/sheet",
 	"internal/device",
 	"internal/adversary",
 	"internal/demo",
