@@ -49,6 +49,8 @@ type Spend struct {
 	Expires time.Time
 	Now     time.Time
 	Log     *Log // nil for what is not logged
+	Alarms  []Alarm
+	Origin  *Origin // nil where the country is not known or does not matter
 }
 
 // Log is what the activity log of an account gains.
@@ -103,8 +105,14 @@ type Answer struct {
 	Released *ledger.Hash // marks this recovery's seed share as released
 }
 
-// RevealLimit is how many reveals an account may make.
-type RevealLimit struct{ PerHour, PerDay uint64 }
+// RevealLimit is how many reveals an account may make. What one device has used
+// up it takes from no other.
+type RevealLimit struct {
+	PerHour, PerDay             uint64
+	Device                      uint64 // that asks
+	DevicePerHour, DevicePerDay uint64 // failed ones count too; 0 for the account's limits alone
+	Failed                      bool   // counts against the device alone
+}
 
 // Message is relayed from account to account.
 type Message struct {
@@ -246,6 +254,8 @@ type Store interface {
 	Approve(ctx context.Context, a Approval) error
 	// Approvals returns a request's approvals, by holder.
 	Approvals(ctx context.Context, id ledger.Hash) ([]Approval, error)
+
+	Outbox
 
 	// Close waits for what runs and closes the store.
 	Close() error

@@ -70,21 +70,40 @@ func countReveal(ctx context.Context, tx *sql.Tx, a store.Answer) error {
 	if _, err := tx.ExecContext(ctx, `DELETE FROM reveals WHERE account = $1 AND time <= $2`, a.Account[:], now.Add(-24*time.Hour).UnixMilli()); err != nil {
 		return err
 	}
-	for _, limit := range []struct {
-		most   uint64
-		period time.Duration
-	}{{a.Reveal.PerHour, time.Hour}, {a.Reveal.PerDay, 24 * time.Hour}} {
-		var count uint64
-		var oldest sql.NullInt64
-		if err := tx.QueryRowContext(ctx, `SELECT COUNT(*), MIN(time) FROM reveals WHERE account = $1 AND time > $2`,
-			a.Account[:], now.Add(-limit.period).UnixMilli()).Scan(&count, &oldest); err != nil {
+	r := a.Reveal
+	limits := []revealLimit{{r.DevicePerHour, time.Hour, true}, {r.DevicePerDay, 24 * time.Hour, true}}
+	if !r.Failed {
+		limits = append(limits, revealLimit{r.PerHour, time.Hour, false}, revealLimit{r.PerDay, 24 * time.Hour, false})
+	}
+	for _, limit := range limits {
+		if err := limit.check(ctx, tx, a); err != nil {
 			return err
 		}
-		if count >= limit.most {
-			return &store.LimitError{RetryAfter: timeOf(oldest.Int64).Add(limit.period).Sub(now)}
-		}
 	}
-	_, err := tx.ExecContext(ctx, `INSERT INTO reveals (account, time) VALUES ($1, $2)`, a.Account[:], now.UnixMilli())
+	_, err := tx.ExecContext(ctx, `INSERT INTO reveals (account, time, device, failed) VALUES ($1, $2, $3, $4)`,
+		a.Account[:], now.UnixMilli(), r.Device, r.Failed)
+	return err
+}
+
+type revealLimit struct {
+	most      uint64
+	period    time.Duration
+	ofADevice bool
+}
+
+func (l revealLimit) check(ctx context.Context, tx *sql.Tx, a store.Answer) error {
+	if l.ofADevice && l.most == 0 {
+		return nil
+	}
+	var count uint64
+	var oldest sql.NullInt64
+	err := tx.QueryRowContext(ctx,
+		`SELECT COUNT(*), MIN(time) FROM reveals WHERE account = $1 AND time > $2
+		 AND CASE WHEN $3 THEN device = $4 ELSE failed = 0 END`,
+		a.Account[:], a.Spend.Now.Add(-l.period).UnixMilli(), l.ofADevice, a.Reveal.Device).Scan(&count, &oldest)
+	if err == nil && count >= l.most {
+		err = &store.LimitError{RetryAfter: timeOf(oldest.Int64).Add(l.period).Sub(a.Spend.Now)}
+	}
 	return err
 }
 

@@ -65,9 +65,9 @@ func TestDisk(t *testing.T) {
 		inject string
 		after  string // how the writes after the first trouble go
 	}{
-		{"pwrite64:error=ENOSPC:when=120..130", "done"},
-		{"pwrite64:error=EIO:when=120", "failed"},
-		{"fsync,fdatasync:error=EIO:when=25", "failed"},
+		{"pwrite64:error=ENOSPC:when=200..210", "done"},
+		{"pwrite64:error=EIO:when=200", "failed"},
+		{"fsync,fdatasync:error=EIO:when=30", "failed"},
 	} {
 		t.Run(strings.ReplaceAll(test.inject, ":", " "), func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "server.db")

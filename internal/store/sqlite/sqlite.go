@@ -119,7 +119,13 @@ func (s *Store) change(ctx context.Context, spend store.Spend, f func(context.Co
 		if err := f(ctx, tx); err != nil {
 			return err
 		}
-		return logActivity(ctx, tx, spend)
+		if err := logActivity(ctx, tx, spend); err != nil {
+			return err
+		}
+		if err := raise(ctx, tx, spend.Now, spend.Alarms); err != nil {
+			return err
+		}
+		return meet(ctx, tx, spend.Now, spend.Origin)
 	})
 }
 

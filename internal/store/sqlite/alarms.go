@@ -1,0 +1,192 @@
+package sqlite
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"errors"
+	"slices"
+	"time"
+
+	"zeropass.dev/zeropass/internal/store"
+	"zeropass.dev/zeropass/ledger"
+)
+
+// alarmSettings returns empty settings where there are none.
+func alarmSettings(ctx context.Context, tx *sql.Tx, id ledger.AccountID) (store.AlarmSettings, error) {
+	var s store.AlarmSettings
+	err := tx.QueryRowContext(ctx, `SELECT mail, webhook, key, secret FROM alarm_settings WHERE account = $1`, id[:]).
+		Scan(&s.Mail, &s.Webhook, &s.Key, &s.Secret)
+	if errors.Is(err, sql.ErrNoRows) {
+		return store.AlarmSettings{}, nil
+	}
+	return s, err
+}
+
+// raise puts alarms into the outbox, one delivery for each channel.
+func raise(ctx context.Context, tx *sql.Tx, now time.Time, alarms []store.Alarm) error {
+	for _, a := range alarms {
+		settings, err := alarmSettings(ctx, tx, a.Account)
+		if err != nil {
+			return err
+		}
+		for _, to := range []struct{ channel, target, key string }{
+			{store.ChannelMail, settings.Mail, ""},
+			{store.ChannelWebhook, settings.Webhook, settings.Key},
+		} {
+			if to.target == "" {
+				continue
+			}
+			secret := []byte{}
+			if to.channel == store.ChannelWebhook {
+				secret = append(secret, settings.Secret...)
+			}
+			if full, err := isFull(ctx, tx, now, a, to.channel); err != nil || full {
+				if err != nil {
+					return err
+				}
+				continue
+			}
+			if _, err := tx.ExecContext(ctx,
+				`INSERT INTO outbox (alarm, account, kind, channel, target, key, secret, body, created, due)
+				 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9) ON CONFLICT DO NOTHING`,
+				a.ID, a.Account[:], a.Kind, to.channel, to.target, to.key, secret, a.Body, now.UnixMilli()); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// isFull says whether as many alarms of this kind wait, or went out in the last
+// hour, as may. This one itself does not count: new settings may name a second
+// place for it.
+func isFull(ctx context.Context, tx *sql.Tx, now time.Time, a store.Alarm, channel string) (bool, error) {
+	perHour := store.AlarmsPerHour
+	if a.PerHour > 0 {
+		perHour = a.PerHour
+	}
+	var waiting, recent int
+	err := tx.QueryRowContext(ctx,
+		`SELECT COUNT(CASE WHEN done = 0 THEN 1 END), COUNT(CASE WHEN created > $1 THEN 1 END)
+		 FROM outbox WHERE account = $2 AND channel = $3 AND kind = $4 AND alarm <> $5`,
+		now.Add(-time.Hour).UnixMilli(), a.Account[:], channel, a.Kind, a.ID).Scan(&waiting, &recent)
+	return waiting >= store.WaitingPerKind || recent >= perHour, err
+}
+
+// meet raises the alarm about a country that is not among the account's, and
+// learns it. The first country that is learned is what later ones are compared
+// with.
+func meet(ctx context.Context, tx *sql.Tx, now time.Time, o *store.Origin) error {
+	if o == nil || o.Country == "" {
+		return nil
+	}
+	var known, same int
+	if err := tx.QueryRowContext(ctx, `SELECT COUNT(*), COUNT(CASE WHEN country = $1 THEN 1 END) FROM countries WHERE account = $2`,
+		o.Country, o.Account[:]).Scan(&known, &same); err != nil || same > 0 {
+		return err
+	}
+	if o.Learn {
+		if _, err := tx.ExecContext(ctx, `INSERT INTO countries (account, country) VALUES ($1, $2)`, o.Account[:], o.Country); err != nil {
+			return err
+		}
+	}
+	if known == 0 {
+		return nil
+	}
+	return raise(ctx, tx, now, []store.Alarm{o.Alarm})
+}
+
+// AlarmSettings implements [store.Outbox].
+func (s *Store) AlarmSettings(ctx context.Context, id ledger.AccountID) (store.AlarmSettings, int, error) {
+	var settings store.AlarmSettings
+	var waiting int
+	err := s.reading(ctx, func(ctx context.Context, tx *sql.Tx) (err error) {
+		if settings, err = alarmSettings(ctx, tx, id); err != nil {
+			return err
+		}
+		return tx.QueryRowContext(ctx, `SELECT COUNT(*) FROM outbox WHERE account = $1 AND done = 0`, id[:]).Scan(&waiting)
+	})
+	if err != nil {
+		return store.AlarmSettings{}, 0, err
+	}
+	return settings, waiting, nil
+}
+
+// SetAlarms implements [store.Outbox].
+func (s *Store) SetAlarms(ctx context.Context, set store.SetAlarms) error {
+	return s.change(ctx, set.Spend, func(ctx context.Context, tx *sql.Tx) error {
+		if err := checkHead(ctx, tx, set.Account, set.Head); err != nil {
+			return err
+		}
+		// To where alarms went before; change raises them by the new settings.
+		if err := raise(ctx, tx, set.Spend.Now, set.Spend.Alarms); err != nil {
+			return err
+		}
+		n := set.Settings
+		_, err := tx.ExecContext(ctx,
+			`INSERT INTO alarm_settings (account, mail, webhook, key, secret) VALUES ($1, $2, $3, $4, $5)
+			 ON CONFLICT (account) DO UPDATE SET mail = excluded.mail, webhook = excluded.webhook, key = excluded.key, secret = excluded.secret`,
+			set.Account[:], n.Mail, n.Webhook, n.Key, append([]byte{}, n.Secret...))
+		return err
+	})
+}
+
+// Raise implements [store.Outbox].
+func (s *Store) Raise(ctx context.Context, now time.Time, alarms ...store.Alarm) error {
+	return s.transaction(ctx, func(ctx context.Context, tx *sql.Tx) error { return raise(ctx, tx, now, alarms) })
+}
+
+// Begin implements [store.Outbox].
+func (s *Store) Begin(ctx context.Context, now time.Time, lease time.Duration, most int) ([]store.Delivery, error) {
+	var begun []store.Delivery
+	// Most of the time nothing is due, and that is found out without writing.
+	var due int
+	if err := s.reading(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		return tx.QueryRowContext(ctx, `SELECT COUNT(*) FROM outbox WHERE done = 0 AND due <= $1`, now.UnixMilli()).Scan(&due)
+	}); err != nil || due == 0 {
+		return nil, err
+	}
+	err := s.transaction(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		if _, err := tx.ExecContext(ctx, `DELETE FROM outbox WHERE done = 1 AND created <= $1`, now.Add(-time.Hour).UnixMilli()); err != nil {
+			return err
+		}
+		rows, err := tx.QueryContext(ctx,
+			`UPDATE outbox SET attempt = attempt + 1, due = $1 WHERE id IN
+			   (SELECT id FROM outbox WHERE done = 0 AND due <= $2 ORDER BY due, id LIMIT $3)
+			 RETURNING id, attempt, alarm, account, kind, body, channel, target, key, secret, created`,
+			now.Add(lease).UnixMilli(), now.UnixMilli(), most)
+		return collect(rows, err, func(rows *sql.Rows) (bool, error) {
+			var d store.Delivery
+			var account []byte
+			var created int64
+			err := rows.Scan(&d.ID, &d.Attempt, &d.Alarm.ID, &account, &d.Alarm.Kind, &d.Alarm.Body, &d.Channel, &d.Target, &d.Key, &d.Secret, &created)
+			copy(d.Alarm.Account[:], account)
+			d.Created = timeOf(created)
+			begun = append(begun, d)
+			return false, err
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	slices.SortFunc(begun, func(a, b store.Delivery) int { return cmp.Compare(a.ID, b.ID) })
+	return begun, nil
+}
+
+// End implements [store.Outbox].
+func (s *Store) End(ctx context.Context, d store.Delivery) error {
+	return s.transaction(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		// Its id stands for the target, so that two of an alarm stay two.
+		return one(store.ErrUnknownDelivery)(tx.ExecContext(ctx,
+			`UPDATE outbox SET done = 1, target = CAST(id AS TEXT), key = '', secret = x'', body = x'' WHERE id = $1 AND attempt = $2 AND done = 0`, d.ID, d.Attempt))
+	})
+}
+
+// PutOff implements [store.Outbox].
+func (s *Store) PutOff(ctx context.Context, d store.Delivery, until time.Time) error {
+	return s.transaction(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		return one(store.ErrUnknownDelivery)(tx.ExecContext(ctx,
+			`UPDATE outbox SET due = $1 WHERE id = $2 AND attempt = $3 AND done = 0`, until.UnixMilli(), d.ID, d.Attempt))
+	})
+}
