@@ -1,6 +1,7 @@
 package credential
 
 import (
+	"errors"
 	"strconv"
 
 	"zeropass.dev/zeropass/aead"
@@ -126,11 +127,12 @@ func open(key *aead.Key, c *signing.Context, sealed []byte) ([]byte, error) {
 	return plaintext, nil
 }
 
-// openHPKE decrypts with a private key.
-func openHPKE(key *hpke.PrivateKey, c *signing.Context, sealed []byte) ([]byte, error) {
-	plaintext, err := hpke.Open(key, c.Encode(), nil, sealed)
-	if err != nil {
+// openHPKE decrypts with a private key. Its other errors than ErrOpen are the key's, where
+// it is in another process.
+func openHPKE(key hpke.Opener, c *signing.Context, sealed []byte) ([]byte, error) {
+	plaintext, err := key.Open(c.Encode(), nil, sealed)
+	if errors.Is(err, hpke.ErrOpen) {
 		return nil, ErrOpen
 	}
-	return plaintext, nil
+	return plaintext, err
 }

@@ -39,7 +39,7 @@ func (h ContactHalf) Seal(rand io.Reader, to *hpke.PublicKey, half []byte) (*rec
 // Open opens what Seal sealed, with the seal key of the contact's device. The
 // caller compares the half with its hash; see [CheckShare] and [Combine]. It
 // returns an error that wraps [ErrOpen] or [ErrInput].
-func (h ContactHalf) Open(key *hpke.PrivateKey, sealed []byte) ([]byte, error) {
+func (h ContactHalf) Open(key hpke.Opener, sealed []byte) ([]byte, error) {
 	c, err := h.context()
 	if err != nil {
 		return nil, err

@@ -213,7 +213,7 @@ func (h *Home) Held() ([]*recordv1.StoredShare, error) {
 }
 
 func (h *Home) held() ([]*recordv1.StoredShare, error) {
-	if h.secret == nil {
+	if h.holder == nil {
 		return nil, ErrLocked
 	}
 	frames, err := h.readFrames(heldFile)
@@ -222,7 +222,7 @@ func (h *Home) held() ([]*recordv1.StoredShare, error) {
 	}
 	var shares []*recordv1.StoredShare
 	for _, sealed := range frames {
-		b, err := h.secret.open(heldFile, sealed)
+		b, err := h.holder.OpenFile(heldFile, sealed)
 		if err != nil {
 			return nil, err
 		}
@@ -268,7 +268,7 @@ func (h *Home) changeHeld(id HeldID, share *recordv1.StoredShare) error {
 			return fmt.Errorf("home: held share: %w", err)
 		}
 		defer clear(b)
-		sealed, err := h.secret.seal(heldFile, b)
+		sealed, err := h.holder.SealFile(heldFile, b)
 		frames = append(frames, sealed)
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"zeropass.dev/zeropass/canonical"
 	recordv1 "zeropass.dev/zeropass/gen/zeropass/record/v1"
 	"zeropass.dev/zeropass/hpke"
+	"zeropass.dev/zeropass/ledger"
 	"zeropass.dev/zeropass/signing"
 )
 
@@ -146,20 +147,15 @@ type newFile struct {
 
 // files makes the keys and returns the files of a new home.
 func (c *Creation) files(workFactor int) ([]newFile, error) {
-	secret := new(deviceSecret)
-	defer clear(secret.bytes[:])
-	if _, err := io.ReadFull(c.Rand, secret.bytes[:]); err != nil {
-		return nil, fmt.Errorf("home: make the device secret: %w", err)
-	}
 	keys, confirm, err := c.keys()
 	if err != nil {
 		return nil, err
 	}
-	defer keys.erase()
+	defer keys.Erase()
 	defer confirm.Erase()
 
 	content := make(map[string][]byte)
-	if content[passphraseFile], err = wrap(c.Passphrase, workFactor, secret.bytes[:]); err != nil {
+	if content[passphraseFile], err = wrap(c.Passphrase, workFactor, keys.secret.bytes[:]); err != nil {
 		return nil, err
 	}
 	confirmKey := confirm.Bytes()
@@ -167,10 +163,10 @@ func (c *Creation) files(workFactor int) ([]newFile, error) {
 	if content[confirmFile], err = wrap(c.ConfirmPassphrase, workFactor, confirmKey); err != nil {
 		return nil, err
 	}
-	if content[confirmKeyFile], err = secret.seal(confirmKeyFile, keys.Confirm.Bytes()); err != nil {
+	if content[confirmKeyFile], err = keys.SealFile(confirmKeyFile, confirm.PublicKey().Bytes()); err != nil {
 		return nil, err
 	}
-	if content[keysFile], err = secret.sealKeys(keys); err != nil {
+	if content[keysFile], err = keys.SealKeys(ledger.AccountID{}, 0); err != nil {
 		return nil, err
 	}
 	config := c.Config
@@ -190,23 +186,27 @@ func (c *Creation) files(workFactor int) ([]newFile, error) {
 	return files, nil
 }
 
-func (c *Creation) keys() (*Keys, *signing.PrivateKey, error) {
-	sign, err := signing.GenerateKey(c.Rand)
+// keys makes the device secret, the keys that hang from it and the confirm key.
+func (c *Creation) keys() (*SecretKeys, *signing.PrivateKey, error) {
+	s := new(SecretKeys)
+	_, err := io.ReadFull(c.Rand, s.secret.bytes[:])
 	if err != nil {
+		return nil, nil, fmt.Errorf("home: make the device secret: %w", err)
+	}
+	if s.sign, err = signing.GenerateKey(c.Rand); err != nil {
+		s.Erase()
 		return nil, nil, err
 	}
-	seal, err := hpke.GenerateKey(c.Rand)
-	if err != nil {
-		sign.Erase()
+	if s.seal, err = hpke.GenerateKey(c.Rand); err != nil {
+		s.Erase()
 		return nil, nil, err
 	}
 	confirm, err := signing.GenerateKey(c.Rand)
 	if err != nil {
-		sign.Erase()
-		seal.Erase()
+		s.Erase()
 		return nil, nil, err
 	}
-	return &Keys{Sign: sign, Seal: seal, Confirm: confirm.PublicKey()}, confirm, nil
+	return s, confirm, nil
 }
 
 // createFile makes a file of a directory that is not in place yet.

@@ -21,7 +21,8 @@ var (
 	ErrSamePassphrase = errors.New("home: the confirm passphrase must differ from the passphrase")
 	// ErrWorkFactor: a scrypt work factor outside 1 to MaxWorkFactor.
 	ErrWorkFactor = errors.New("home: scrypt work factor out of range")
-	// ErrLocked: Unlock first.
+	// ErrLocked: Unlock first. A [KeyHolder] in another process returns it when that
+	// process holds the keys no more.
 	ErrLocked = errors.New("home: not unlocked")
 	// ErrReadOnly: the home was opened without the right to change it.
 	ErrReadOnly = errors.New("home: opened for reading only")

@@ -117,7 +117,7 @@ type Home struct {
 	damage  []*DamageError
 	repairs []Repair
 
-	secret *deviceSecret // nil until unlocked
+	holder KeyHolder // nil until unlocked
 	keys   *Keys
 }
 

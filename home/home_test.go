@@ -633,16 +633,17 @@ func TestNothingSecretIsPrinted(t *testing.T) {
 	h := create(t)
 	keys := must[*Keys](t)(h.Keys())
 	secret := must[[]byte](t)(h.DeviceSecret())
+	held := h.holder.(*SecretKeys)
 	var out strings.Builder
 	write := Write{Metadata: &recordv1.SlotMetadata{Title: "the title"}, Secret: &recordv1.Secret{Notes: "the notes"}}
-	for _, v := range []any{h, keys, *keys, h.secret, *h.secret, write, &write, []Write{write}} {
+	for _, v := range []any{h, keys, *keys, held, *held, held.secret, write, &write, []Write{write}} {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%x", "%q"} {
 			_, _ = fmt.Fprintf(&out, verb, v)
 		}
 		slog.New(slog.NewTextHandler(&out, nil)).Info("x", "v", v)
 		slog.New(slog.NewJSONHandler(&out, nil)).Info("x", "v", v)
 	}
-	for _, b := range [][]byte{secret, keys.Sign.Bytes(), keys.Seal.Bytes(), []byte("the title"), []byte("the notes")} {
+	for _, b := range [][]byte{secret, held.sign.Bytes(), held.seal.Bytes(), []byte("the title"), []byte("the notes")} {
 		for _, form := range []string{fmt.Sprintf("%x", b), fmt.Sprintf("%X", b), fmt.Sprint(b[:8]), string(b), fmt.Sprintf("%q", b)} {
 			if strings.Contains(out.String(), strings.Trim(form, "[]\"")) {
 				t.Errorf("a secret was printed: %s", form)

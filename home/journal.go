@@ -213,13 +213,13 @@ func (h *Home) putSealed(dir, start, name string, plaintext []byte) error {
 	if err := h.writable(); err != nil {
 		return err
 	}
-	if h.secret == nil {
+	if h.holder == nil {
 		return ErrLocked
 	}
 	if len(plaintext) > canonical.MaxSize {
 		return fmt.Errorf("home: %s: %d bytes are too many", path, len(plaintext))
 	}
-	sealed, err := h.secret.seal(path, plaintext)
+	sealed, err := h.holder.SealFile(path, plaintext)
 	if err != nil {
 		return err
 	}
@@ -233,14 +233,14 @@ func (h *Home) getSealed(dir, start, name string) ([]byte, error) {
 	}
 	h.mu.RLock()
 	defer h.mu.RUnlock()
-	if h.secret == nil {
+	if h.holder == nil {
 		return nil, ErrLocked
 	}
 	sealed, err := readLimited(h.path(path), path, maxSmallFile)
 	if err != nil {
 		return nil, err
 	}
-	return h.secret.open(path, sealed)
+	return h.holder.OpenFile(path, sealed)
 }
 
 func (h *Home) removeSealed(dir, start, name string) error {

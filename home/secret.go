@@ -6,8 +6,6 @@ import (
 	"io"
 
 	"zeropass.dev/zeropass/aead"
-	"zeropass.dev/zeropass/canonical"
-	recordv1 "zeropass.dev/zeropass/gen/zeropass/record/v1"
 	"zeropass.dev/zeropass/hpke"
 	"zeropass.dev/zeropass/ledger"
 	"zeropass.dev/zeropass/signing"
@@ -54,63 +52,12 @@ func (s *deviceSecret) open(path string, sealed []byte) ([]byte, error) {
 	return plaintext, nil
 }
 
-// Keys are a device's keys. Its private keys print as [secret]. They are erased
-// when the home is closed.
+// Keys are a device's keys. Their private keys print as [secret], or are in
+// another process. They end with the home that they are from.
 type Keys struct {
-	Sign    *signing.PrivateKey
-	Seal    *hpke.PrivateKey
+	Sign    signing.Signer
+	Seal    hpke.Opener
 	Confirm *signing.PublicKey // Home.ConfirmKey has the private one
 	Account ledger.AccountID   // all zero until it is known
 	Device  uint64             // number, 0 until it is known
-}
-
-func (k *Keys) erase() {
-	k.Sign.Erase()
-	k.Seal.Erase()
-}
-
-func (k *Keys) marshal() ([]byte, error) {
-	m := &recordv1.HomeKeys{SignKey: k.Sign.Bytes(), SealKey: k.Seal.Bytes(), Device: k.Device}
-	defer clear(m.SignKey)
-	defer clear(m.SealKey)
-	if k.Account != (ledger.AccountID{}) {
-		m.Account = k.Account[:]
-	}
-	return canonical.Marshal(m)
-}
-
-func parseKeys(b, confirm []byte) (*Keys, error) {
-	var m recordv1.HomeKeys
-	if err := canonical.Unmarshal(b, &m); err != nil {
-		return nil, err
-	}
-	defer clear(m.SignKey)
-	defer clear(m.SealKey)
-	k := &Keys{Device: m.Device}
-	if n := len(m.Account); n != 0 && n != len(k.Account) {
-		return nil, fmt.Errorf("an account id of %d bytes", n)
-	}
-	copy(k.Account[:], m.Account)
-	var err error
-	if k.Confirm, err = signing.NewPublicKey(confirm); err != nil {
-		return nil, err
-	}
-	if k.Sign, err = signing.NewPrivateKey(m.SignKey); err != nil {
-		return nil, err
-	}
-	if k.Seal, err = hpke.NewPrivateKey(m.SealKey); err != nil {
-		k.Sign.Erase()
-		return nil, err
-	}
-	return k, nil
-}
-
-// sealKeys returns the file "keys".
-func (s *deviceSecret) sealKeys(k *Keys) ([]byte, error) {
-	b, err := k.marshal()
-	if err != nil {
-		return nil, fmt.Errorf("home: keys: %w", err)
-	}
-	defer clear(b)
-	return s.seal(keysFile, b)
 }

@@ -27,49 +27,50 @@ func (h *Home) Unlock(passphrase []byte) error {
 // for a program that keeps them in a TPM or a keyring. Other bytes are
 // ErrPassphrase.
 func (h *Home) UnlockWithSecret(secret []byte) error {
-	if len(secret) != secretSize {
-		return fmt.Errorf("%w: a device secret of %d bytes, want %d", ErrPassphrase, len(secret), secretSize)
+	holder, err := ReadSecretKeys(h.dir, secret)
+	if err != nil {
+		return err
 	}
-	s := &deviceSecret{bytes: [secretSize]byte(secret)}
+	return h.UnlockWith(holder)
+}
+
+// UnlockWith opens the home with keys that somebody else holds. Closing the home
+// erases the holder; so does an error. DeviceSecret, and with it
+// ChangePassphrase, needs [SecretKeys].
+func (h *Home) UnlockWith(holder KeyHolder) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.closed {
-		return ErrClosed
-	}
-	keys, err := h.readKeys(s)
+	keys, err := h.readKeys(holder)
 	if err != nil {
-		clear(s.bytes[:])
+		holder.Erase()
 		return err
 	}
 	h.erase()
-	h.secret, h.keys = s, keys
+	h.holder, h.keys = holder, keys
 	return h.matchConfig()
 }
 
-// readKeys opens the two sealed files of keys.
-func (h *Home) readKeys(s *deviceSecret) (*Keys, error) {
-	sealed, err := readLimited(h.path(keysFile), keysFile, maxSmallFile)
-	if err != nil {
-		return nil, lost(keysFile, err)
+// readKeys asks a holder for the keys and opens the confirm key's public part.
+func (h *Home) readKeys(holder KeyHolder) (*Keys, error) {
+	if h.closed {
+		return nil, ErrClosed
 	}
-	b, err := s.open(keysFile, sealed)
-	if err != nil {
-		return nil, errors.Join(ErrPassphrase, err)
-	}
-	defer clear(b)
-	if sealed, err = readLimited(h.path(confirmKeyFile), confirmKeyFile, maxSmallFile); err != nil {
-		return nil, lost(confirmKeyFile, err)
-	}
-	confirm, err := s.open(confirmKeyFile, sealed)
+	keys, err := holder.Keys()
 	if err != nil {
 		return nil, err
 	}
-	keys, err := parseKeys(b, confirm)
+	sealed, err := readLimited(h.path(confirmKeyFile), confirmKeyFile, maxSmallFile)
 	if err != nil {
-		return nil, &DamageError{File: keysFile, Reason: err.Error()}
+		return nil, lost(confirmKeyFile, err)
+	}
+	confirm, err := holder.OpenFile(confirmKeyFile, sealed)
+	if err != nil {
+		return nil, err
+	}
+	if keys.Confirm, err = signing.NewPublicKey(confirm); err != nil {
+		return nil, &DamageError{File: confirmKeyFile, Reason: err.Error()}
 	}
 	if h.state != nil && keys.Account != (ledger.AccountID{}) && keys.Account != h.state.Account() {
-		keys.erase()
 		return nil, fmt.Errorf("%w: the keys are of %v, the ledger of %v", ErrAccount, keys.Account, h.state.Account())
 	}
 	return keys, nil
@@ -94,11 +95,10 @@ func (h *Home) matchConfig() error {
 }
 
 func (h *Home) erase() {
-	if h.secret != nil {
-		clear(h.secret.bytes[:])
-		h.keys.erase()
+	if h.holder != nil {
+		h.holder.Erase()
 	}
-	h.secret, h.keys = nil, nil
+	h.holder, h.keys = nil, nil
 }
 
 // Keys returns the device's keys. Closing the home erases them.
@@ -113,14 +113,16 @@ func (h *Home) Keys() (*Keys, error) {
 }
 
 // DeviceSecret returns a copy of the device secret, 32 bytes, for a TPM or a
-// keyring to wrap. Whoever has it opens the home. The caller erases it.
+// keyring to wrap. Whoever has it opens the home. The caller erases it. A home whose
+// keys another process holds is ErrLocked.
 func (h *Home) DeviceSecret() ([]byte, error) {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
-	if h.secret == nil {
+	own, ok := h.holder.(*SecretKeys)
+	if !ok {
 		return nil, ErrLocked
 	}
-	return bytes.Clone(h.secret.bytes[:]), nil
+	return bytes.Clone(own.secret.bytes[:]), nil
 }
 
 // SetIdentity says whose device this is, once it is known: an account's first
@@ -132,7 +134,7 @@ func (h *Home) SetIdentity(account ledger.AccountID, device uint64) error {
 	if err := h.writable(); err != nil {
 		return err
 	}
-	if h.secret == nil {
+	if h.holder == nil {
 		return ErrLocked
 	}
 	old := h.keys
@@ -144,7 +146,7 @@ func (h *Home) SetIdentity(account ledger.AccountID, device uint64) error {
 	}
 	keys := *old
 	keys.Account, keys.Device = account, device
-	sealed, err := h.secret.sealKeys(&keys)
+	sealed, err := h.holder.SealKeys(account, device)
 	if err != nil {
 		return err
 	}

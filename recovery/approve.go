@@ -132,12 +132,12 @@ func SealShare(rand io.Reader, share *slip39.Share, epoch uint64, request *ledge
 // OpenShare opens on the new device the share that came with an approval of its
 // request, and checks that it is the share that signed the approval. It returns an
 // error that wraps [ErrSealedShare]. The caller erases the share.
-func OpenShare(key *hpke.PrivateKey, request *ledger.RecoveryRequest, approval *ledger.Approval, sealed []byte) (*slip39.Share, error) {
+func OpenShare(key hpke.Opener, request *ledger.RecoveryRequest, approval *ledger.Approval, sealed []byte) (*slip39.Share, error) {
 	if approval.Request() != request.ID() || approval.Holder().GetKind() != recordv1.Holder_KIND_MEMBER {
 		return nil, fmt.Errorf("%w: it comes with the approval of something else", ErrSealedShare)
 	}
 	epoch, number := approval.Message().Epoch, approval.Holder().Number
-	b, err := hpke.Open(key, shareToNewDevice(request, epoch, number).Encode(), nil, sealed)
+	b, err := key.Open(shareToNewDevice(request, epoch, number).Encode(), nil, sealed)
 	if err != nil {
 		return nil, fmt.Errorf("%w: contact %d: %w", ErrSealedShare, number, err)
 	}

@@ -24,7 +24,7 @@ type Device struct {
 }
 
 type deviceSecret struct {
-	seal        *hpke.PrivateKey
+	seal        hpke.Opener
 	generations map[uint64]generation
 
 	mu      sync.Mutex
@@ -63,7 +63,7 @@ func FromHome(h *home.Home) (*Device, error) {
 //
 // A key that is not the device's in the ledger, or what is sealed wrongly to it,
 // is no error here: what needs it says so.
-func NewDevice(state *ledger.State, number uint64, key *hpke.PrivateKey) (*Device, error) {
+func NewDevice(state *ledger.State, number uint64, key hpke.Opener) (*Device, error) {
 	d, ok := state.Device(number)
 	if !ok || !d.SealKey.Equal(key.PublicKey()) {
 		return nil, fmt.Errorf("%w: the ledger has no device %d with this seal key", ErrDevice, number)
@@ -75,7 +75,7 @@ func NewDevice(state *ledger.State, number uint64, key *hpke.PrivateKey) (*Devic
 	return &Device{state: state, number: number, secret: func() *deviceSecret { return secret }}, nil
 }
 
-func openGeneration(state *ledger.State, number, device uint64, key *hpke.PrivateKey) generation {
+func openGeneration(state *ledger.State, number, device uint64, key hpke.Opener) generation {
 	var g generation
 	metadata, deviceShare, author, ok := state.GenerationKeys(number, device)
 	if !ok {

@@ -11,6 +11,7 @@ import (
 
 	recordv1 "zeropass.dev/zeropass/gen/zeropass/record/v1"
 	"zeropass.dev/zeropass/home"
+	"zeropass.dev/zeropass/hpke"
 	"zeropass.dev/zeropass/ledger"
 	"zeropass.dev/zeropass/seed"
 	"zeropass.dev/zeropass/signing"
@@ -32,7 +33,7 @@ func homeWorld(t *testing.T) (*world, string) {
 	}))
 	keys := must[*home.Keys](t)(h.Keys())
 	confirm := must[*signing.PrivateKey](t)(h.ConfirmKey(confirmPassphrase))
-	w := newWorld(t, 80, &keyring{sign: keys.Sign, seal: keys.Seal, confirm: confirm})
+	w := newWorld(t, 80, &keyring{sign: keys.Sign.(*signing.PrivateKey), seal: keys.Seal.(*hpke.PrivateKey), confirm: confirm})
 	w.prepare(2, 3, true)
 	w.put(nil, titles(4)...)
 	w.commit(1, 3)

@@ -1,6 +1,7 @@
 package seed
 
 import (
+	"errors"
 	"fmt"
 	"io"
 
@@ -133,13 +134,13 @@ func (g *Generation) backUp(rand io.Reader, account [32]byte, author uint64, epo
 // OpenMetadataKey opens a generation's metadata key with the seal key of the
 // device that it was sealed to; author is the device that appended the record. It
 // returns an error that wraps [ErrOpen].
-func OpenMetadataKey(key *hpke.PrivateKey, account [32]byte, generation, author, device uint64, sealed []byte) (*aead.Key, error) {
+func OpenMetadataKey(key hpke.Opener, account [32]byte, generation, author, device uint64, sealed []byte) (*aead.Key, error) {
 	return openKey(key, generationToDevice(kindMetadataKey, account, generation, author, device), sealed)
 }
 
 // OpenDeviceShareKey does for the device-share key what [OpenMetadataKey] does
 // for the metadata key.
-func OpenDeviceShareKey(key *hpke.PrivateKey, account [32]byte, generation, author, device uint64, sealed []byte) (*aead.Key, error) {
+func OpenDeviceShareKey(key hpke.Opener, account [32]byte, generation, author, device uint64, sealed []byte) (*aead.Key, error) {
 	return openKey(key, generationToDevice(kindDeviceShareKey, account, generation, author, device), sealed)
 }
 
@@ -185,10 +186,19 @@ func sealKey(rand io.Reader, to *hpke.PublicKey, s signing.Sealing, key *aead.Ke
 	return hpke.Seal(rand, to, s.Context().Encode(), nil, b)
 }
 
-func openKey(key *hpke.PrivateKey, s signing.Sealing, sealed []byte) (*aead.Key, error) {
-	b, err := hpke.Open(key, s.Context().Encode(), nil, sealed)
+// openError is ErrOpen for what does not open; a key in another process has other
+// errors too.
+func openError(err error) error {
+	if errors.Is(err, hpke.ErrOpen) {
+		return ErrOpen
+	}
+	return err
+}
+
+func openKey(key hpke.Opener, s signing.Sealing, sealed []byte) (*aead.Key, error) {
+	b, err := key.Open(s.Context().Encode(), nil, sealed)
 	if err != nil {
-		return nil, fmt.Errorf("%s of %s: %w", s.Kind, s.Object, ErrOpen)
+		return nil, fmt.Errorf("%s of %s: %w", s.Kind, s.Object, openError(err))
 	}
 	defer clear(b)
 	opened, err := aead.NewKey(b)

@@ -58,10 +58,10 @@ func SealServerHalf(rand io.Reader, account [32]byte, nonce [16]byte, device uin
 
 // OpenServerHalf opens what [SealServerHalf] sealed for the same nonce. It returns
 // an error that wraps [ErrOpen]. The caller erases the half.
-func OpenServerHalf(key *hpke.PrivateKey, account [32]byte, nonce [16]byte, device uint64, sealed []byte) ([]byte, error) {
-	half, err := hpke.Open(key, halfContext(account, nonce, device).Encode(), nil, sealed)
+func OpenServerHalf(key hpke.Opener, account [32]byte, nonce [16]byte, device uint64, sealed []byte) ([]byte, error) {
+	half, err := key.Open(halfContext(account, nonce, device).Encode(), nil, sealed)
 	if err != nil {
-		return nil, fmt.Errorf("server's half of the seed: %w", ErrOpen)
+		return nil, fmt.Errorf("server's half of the seed: %w", openError(err))
 	}
 	if len(half) != HalfSize {
 		clear(half)

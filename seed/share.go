@@ -32,7 +32,7 @@ func SealDeviceShare(rand io.Reader, account [32]byte, epoch, author uint64, to 
 // device that it was sealed to. author is the device that appended the record
 // which carries it. It returns an error that wraps [ErrOpen], or [ErrShare] for
 // anything but the share that the epoch's record names.
-func OpenDeviceShare(key *hpke.PrivateKey, account [32]byte, epoch *recordv1.EpochPrepared, author, device uint64, sealed []byte) (*slip39.Share, error) {
+func OpenDeviceShare(key hpke.Opener, account [32]byte, epoch *recordv1.EpochPrepared, author, device uint64, sealed []byte) (*slip39.Share, error) {
 	share, err := openShare(key, shareToDevice(account, epoch.GetEpoch(), author, device), sealed)
 	if err != nil {
 		return nil, err
@@ -43,7 +43,7 @@ func OpenDeviceShare(key *hpke.PrivateKey, account [32]byte, epoch *recordv1.Epo
 // OpenServerShare opens group 0's share of an epoch with the server's seal key.
 // author is the device that prepared the epoch. Its errors are those of
 // [OpenDeviceShare].
-func OpenServerShare(key *hpke.PrivateKey, account [32]byte, epoch *recordv1.EpochPrepared, author uint64, sealed []byte) (*slip39.Share, error) {
+func OpenServerShare(key hpke.Opener, account [32]byte, epoch *recordv1.EpochPrepared, author uint64, sealed []byte) (*slip39.Share, error) {
 	share, err := openShare(key, shareToServer(account, epoch.GetEpoch(), author), sealed)
 	if err != nil {
 		return nil, err
@@ -88,10 +88,10 @@ func sealShare(rand io.Reader, to *hpke.PublicKey, s signing.Sealing, share *sli
 	return sealed, nil
 }
 
-func openShare(key *hpke.PrivateKey, s signing.Sealing, sealed []byte) (*slip39.Share, error) {
-	b, err := hpke.Open(key, s.Context().Encode(), nil, sealed)
+func openShare(key hpke.Opener, s signing.Sealing, sealed []byte) (*slip39.Share, error) {
+	b, err := key.Open(s.Context().Encode(), nil, sealed)
 	if err != nil {
-		return nil, fmt.Errorf("seed share %s of epoch %d: %w", s.Object, s.Epoch, ErrOpen)
+		return nil, fmt.Errorf("seed share %s of epoch %d: %w", s.Object, s.Epoch, openError(err))
 	}
 	defer clear(b)
 	share, err := slip39.ParseBinary(b)

@@ -117,7 +117,7 @@ func SealReveal(rand io.Reader, p RevealPlace, to *hpke.PublicKey, shares *apiv1
 }
 
 // OpenReveal opens what [SealReveal] sealed. The caller erases the shares.
-func OpenReveal(key *hpke.PrivateKey, p RevealPlace, sealed []byte) (*apiv1.RevealedShares, error) {
+func OpenReveal(key hpke.Opener, p RevealPlace, sealed []byte) (*apiv1.RevealedShares, error) {
 	shares := &apiv1.RevealedShares{}
 	if err := open(key, p.context(), sealed, shares); err != nil {
 		return nil, err
@@ -132,7 +132,7 @@ func SealRelease(rand io.Reader, p ReleasePlace, to *hpke.PublicKey, shares *api
 }
 
 // OpenRelease opens what [SealRelease] sealed. The caller erases the shares.
-func OpenRelease(key *hpke.PrivateKey, p ReleasePlace, sealed []byte) (*apiv1.ReleasedShares, error) {
+func OpenRelease(key hpke.Opener, p ReleasePlace, sealed []byte) (*apiv1.ReleasedShares, error) {
 	shares := &apiv1.ReleasedShares{}
 	if err := open(key, p.context(key.PublicKey()), sealed, shares); err != nil {
 		return nil, err
@@ -149,10 +149,13 @@ func seal(rand io.Reader, c *signing.Context, to *hpke.PublicKey, shares proto.M
 	return hpke.Seal(rand, to, c.Encode(), nil, plaintext)
 }
 
-func open(key *hpke.PrivateKey, c *signing.Context, sealed []byte, shares proto.Message) error {
-	plaintext, err := hpke.Open(key, c.Encode(), nil, sealed)
-	if err != nil {
+func open(key hpke.Opener, c *signing.Context, sealed []byte, shares proto.Message) error {
+	plaintext, err := key.Open(c.Encode(), nil, sealed)
+	if errors.Is(err, hpke.ErrOpen) {
 		return fmt.Errorf("%w: what it seals does not open", ErrDishonest)
+	}
+	if err != nil {
+		return err // of a key in another process, which says nothing of the server
 	}
 	defer clear(plaintext)
 	if err := proto.Unmarshal(plaintext, shares); err != nil {

@@ -19,12 +19,12 @@ import (
 type Identity struct {
 	Account *ledger.AccountID // nil before there is one
 	Device  uint64            // number in the account; 0 for a device in no ledger
-	Key     *signing.PrivateKey
+	Key     signing.Signer
 }
 
 // NewRequest signs a request and returns it with its hash, which the answer and
 // every second factor refer to. The procedure is one of apiv1connect's
-// constants. Its errors are rand's and canonical's.
+// constants. Its errors are rand's, canonical's and the key's.
 func NewRequest(procedure string, server *signing.PublicKey, who Identity, body proto.Message, now time.Time, rand io.Reader) (*apiv1.SignedRequest, [32]byte, error) {
 	encoded, err := canonical.Marshal(body)
 	if err != nil {
@@ -50,11 +50,11 @@ func NewRequest(procedure string, server *signing.PublicKey, who Identity, body 
 	if err != nil {
 		return nil, [32]byte{}, fmt.Errorf("api: request: %w", err)
 	}
-	return &apiv1.SignedRequest{
-		Header:    header,
-		Signature: who.Key.Sign(requestContext(header)),
-		Body:      encoded,
-	}, requestHash(header), nil
+	signature, err := who.Key.SignContext(requestContext(header))
+	if err != nil {
+		return nil, [32]byte{}, err
+	}
+	return &apiv1.SignedRequest{Header: header, Signature: signature, Body: encoded}, requestHash(header), nil
 }
 
 // RequestHash returns the hash of a request that was made elsewhere, for the

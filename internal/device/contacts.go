@@ -302,7 +302,11 @@ func (d *Device) envelope(s *ledger.State, e *ledger.Epoch, m ledger.Member) ([]
 	if err != nil {
 		return nil, err
 	}
-	return canonical.Marshal(&recordv1.SignedShareEnvelope{Envelope: b, Signature: d.keys.Sign.Sign(envelopeContext(b)), Recovered: list})
+	signature, err := d.keys.Sign.SignContext(envelopeContext(b))
+	if err != nil {
+		return nil, err
+	}
+	return canonical.Marshal(&recordv1.SignedShareEnvelope{Envelope: b, Signature: signature, Recovered: list})
 }
 
 func envelopeContext(envelope []byte) *signing.Context {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -145,6 +146,9 @@ func (d *Device) takeEnvelope(ctx context.Context, m *apiv1.Message, result *Syn
 		return d.sendReceipt(ctx, result, stored, e)
 	}
 	half, err := d.openHalf(e, e.Halves, credential.Device)
+	if errors.Is(err, home.ErrLocked) {
+		return err // which says nothing of the envelope
+	}
 	if err != nil {
 		return fmt.Errorf("%w: %w", errWorthless, err)
 	}
@@ -222,7 +226,11 @@ func (d *Device) takeServerHalf(ctx context.Context, m *apiv1.Message, result *S
 	if !bytes.Equal(half.ShareKey, e.ShareKey) {
 		return errLater
 	}
-	if stored.ServerHalf, err = d.openHalf(e, half.Halves, credential.Server); err != nil {
+	stored.ServerHalf, err = d.openHalf(e, half.Halves, credential.Server)
+	if errors.Is(err, home.ErrLocked) {
+		return err
+	}
+	if err != nil {
 		result.note("the server's half of %s's share does not fit what %s sent", stored.Owner, stored.Owner)
 		return errLater
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	apiv1 "zeropass.dev/zeropass/gen/zeropass/api/v1"
+	"zeropass.dev/zeropass/home"
 	"zeropass.dev/zeropass/internal/api"
 	"zeropass.dev/zeropass/internal/client"
 	"zeropass.dev/zeropass/ledger"
@@ -141,6 +142,9 @@ func (r *released) openShares(d *Device, request *ledger.RecoveryRequest, result
 	var kept []*ledger.Approval
 	for _, approval := range r.approvals {
 		share, err := recovery.OpenShare(d.keys.Seal, request, approval, r.sealed[approvalHash(approval)])
+		if errors.Is(err, home.ErrLocked) {
+			return err
+		}
 		if err != nil {
 			result.Discarded = append(result.Discarded, fmt.Sprintf("of member %d: %v", approval.Holder().GetNumber(), err))
 			continue

@@ -5,6 +5,7 @@ import (
 
 	recordv1 "zeropass.dev/zeropass/gen/zeropass/record/v1"
 	"zeropass.dev/zeropass/ledger"
+	"zeropass.dev/zeropass/signing"
 )
 
 func TestTrace(t *testing.T) {
@@ -54,7 +55,7 @@ func TestKeptDeviceListIsTraced(t *testing.T) {
 	o := newOwner(t)
 	contact, recovered := contactDevice(t, o), contactDevice(t, o)
 	o.account = recovered.keys.Account
-	o.devices[2] = recovered.keys.Sign
+	o.devices[2] = recovered.keys.Sign.(*signing.PrivateKey)
 	o.hold(contact, 1, o.envelope(1, 1, nil, nil), nil)
 	if list, err := recovered.recoveredList(); list != nil || err != nil {
 		t.Fatalf("a list before any recovery: %v, %v", list, err)

@@ -86,7 +86,7 @@ func TestAThiefsMessagesDoNotDisableContacts(t *testing.T) {
 	owner.add("site", "secret")
 	owner.sync()
 	th := w.thiefOf(owner)
-	own, unknown := th.keys.Sign, key(t)
+	own, unknown := th.keys.Sign.(*signing.PrivateKey), key(t)
 	for _, c := range contacts {
 		c.sync()
 		for _, body := range [][]byte{
@@ -143,7 +143,7 @@ func TestAMaliciousContactsMessagesDoNotDisableTheOwner(t *testing.T) {
 		{Epoch: 1}, {Epoch: 1, Signature: signature}, {Epoch: 1 << 62, Holder: member(1), Signature: signature},
 		{Epoch: 1, Holder: member(1 << 62), Signature: signature}, {Epoch: 1, Holder: &recordv1.Holder{Kind: recordv1.Holder_KIND_SERVER}, Signature: signature},
 		{Epoch: 1, Holder: &recordv1.Holder{Kind: recordv1.Holder_KIND_SHEET}, Signature: signature},
-		{Epoch: 1, Holder: member(3), Signature: mallory.keys.Sign.Sign(ledger.ReceiptContext(account, 1, member(3), account[:]))},
+		{Epoch: 1, Holder: member(3), Signature: mallory.keys.Sign.(*signing.PrivateKey).Sign(ledger.ReceiptContext(account, 1, member(3), account[:]))},
 	} {
 		b, err := canonical.Marshal(receipt)
 		must(t, err)
