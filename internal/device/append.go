@@ -61,7 +61,9 @@ func (d *Device) append(ctx context.Context, build func(s *ledger.State) ([]tran
 			if err != nil || len(todo) == 0 {
 				return err
 			}
-			if kept, err = d.draft(ctx, s, todo); err != nil {
+			if kept, err = d.draft(ctx, s, todo); errors.Is(err, errRebuild) {
+				continue
+			} else if err != nil {
 				return err
 			}
 		}
@@ -170,8 +172,7 @@ func staleError(kept []drafted, err error) error {
 	}
 	switch rule.Rule {
 	case ledger.RuleProposalStale, ledger.RuleEndorsement, ledger.RuleVersion, ledger.RuleSlotDeleted, ledger.RuleGeneration:
-		return failure(CodeFailed, errors.Join(ErrStale, err), "look at what has changed, then run the command again",
-			"another device changed what this is about while it waited to be confirmed; nothing was changed here")
+		return changedMeanwhile(err)
 	case ledger.RuleProposalExpiry:
 		return failure(CodeNotYet, err, "run the command again", "what the other devices confirmed has expired before it reached the ledger; nothing was changed")
 	}
@@ -188,23 +189,37 @@ func (d *Device) entryTime(s *ledger.State) time.Time {
 	return now
 }
 
+func changedMeanwhile(err error) error {
+	return failure(CodeFailed, errors.Join(ErrStale, err), "look at what has changed, then run the command again",
+		"another device changed what this is about while it waited to be confirmed; this did not go into the ledger")
+}
+
 // endorsed is a proposal of these records with the second factor: that of the
 // other active devices, which are asked and waited for, or this device's confirm
 // key while it is alone.
 func (d *Device) endorsed(ctx context.Context, s *ledger.State, records [][]byte) (*recordv1.Proposal, error) {
+	head := s.Head()
+	if len(d.othersActive(s)) > 0 {
+		// Who is asked should be asked for what can be.
+		if err := d.pull(ctx); err != nil {
+			return nil, err
+		}
+		if d.home.State().Head() != head {
+			return nil, errRebuild
+		}
+	}
 	nonce, err := d.nonce()
 	if err != nil {
 		return nil, err
 	}
-	head := s.Head()
 	p := &recordv1.Proposal{
 		Nonce:        nonce,
 		BaseSequence: head.Sequence,
 		BaseHash:     head.Hash[:],
 		Expiry:       uint64(d.entryTime(s).Add(proposalLife).UnixMilli()),
 	}
-	if err := d.alone(s); err != nil {
-		return nil, err
+	if len(d.othersActive(s)) > 0 {
+		return d.propose(ctx, p, records)
 	}
 	key, err := d.confirmKey()
 	if err != nil {

@@ -29,6 +29,12 @@ type Options struct {
 	// Progress is told how far long work has come. It may be nil.
 	Progress func(Progress)
 
+	// Waiting is told once that an operation waits for other devices, who may
+	// answer and until when. It may be nil. It may call [Device.Pending],
+	// [Device.ConfirmPending] and [Device.RefusePending] of the same device: so two
+	// devices that wait for each other come to an end.
+	Waiting func(Waiting)
+
 	// ConfirmPassphrase asks for the passphrase of the confirm key, once, when an
 	// operation first needs it. The device erases what it returns. Without it,
 	// operations that need a second factor fail.
@@ -51,6 +57,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Progress == nil {
 		o.Progress = func(Progress) {}
+	}
+	if o.Waiting == nil {
+		o.Waiting = func(Waiting) {}
 	}
 	return o
 }
@@ -281,17 +290,6 @@ func (d *Device) confirmKey() (*signing.PrivateKey, error) {
 	}
 	d.confirm = key
 	return key, nil
-}
-
-// alone returns an error unless the device's own confirm key is the second
-// factor: as long as no other device is active.
-func (d *Device) alone(s *ledger.State) error {
-	for _, other := range s.ActiveDevices() {
-		if other.Number != d.keys.Device {
-			return failure(CodeFailed, nil, "confirm it there", "device %d is active and must confirm this", other.Number)
-		}
-	}
-	return nil
 }
 
 // pinned returns the server as the account's ledger names it, or as it was

@@ -54,6 +54,7 @@ var (
 	ErrMissingHead   = errors.New("device: the ledger lacks a head that a contact proves")
 	ErrBefore        = errors.New("device: the directory belongs to something else")
 	ErrInvitation    = errors.New("device: not a usable invitation")
+	ErrUnconfirmed   = errors.New("device: no other device confirmed it")
 	ErrStale         = errors.New("device: what was confirmed is about something that has changed")
 )
 

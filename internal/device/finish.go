@@ -210,7 +210,7 @@ func (d *Device) afterRecovery(ctx context.Context, f FinishOptions, result *Fin
 			return err
 		}
 	}
-	if err := d.sendPending(ctx); err != nil {
+	if err := d.sendPending(ctx, nobody); err != nil {
 		return err
 	}
 	s = d.home.State()

@@ -2,7 +2,9 @@ package device
 
 import (
 	"context"
+	"slices"
 
+	"zeropass.dev/zeropass/internal/api"
 	"zeropass.dev/zeropass/ledger"
 	"zeropass.dev/zeropass/recovery"
 )
@@ -56,7 +58,11 @@ func (d *Device) handOverAgain(ctx context.Context, s *ledger.State, f FinishOpt
 	if len(ids) == 0 {
 		return nil
 	}
-	opened, lost, err := d.openAll(ctx, s, ids, s.InUse().Number)
+	answers, err := d.askReveal(ctx, api.PurposeRotation, slices.Collect(slices.Chunk(ids, revealBatch))...)
+	if err != nil {
+		return err
+	}
+	opened, lost, err := d.openAll(ctx, answers, s.InUse().Number)
 	if err != nil {
 		return err
 	}

@@ -206,9 +206,15 @@ func (d *Device) dropPending(id ledger.SlotID) (dropped bool, err error) {
 	return dropped, nil
 }
 
+// nobody and everybody say for which writes sendPending waits.
+func nobody(write) bool    { return false }
+func everybody(write) bool { return true }
+
 // sendPending brings every kept secret into the ledger, one entry for each
-// batch, and forgets a batch when the ledger has all of it.
-func (d *Device) sendPending(ctx context.Context) error {
+// batch, and forgets a batch when the ledger has all of it. What another device
+// must confirm waits for that only where wait says so, and is passed over
+// otherwise.
+func (d *Device) sendPending(ctx context.Context, wait func(write) bool) error {
 	names, err := d.home.PendingNames()
 	if err != nil {
 		return err
@@ -220,6 +226,9 @@ func (d *Device) sendPending(ctx context.Context) error {
 		writes, err := d.batch(name)
 		if err != nil {
 			return err
+		}
+		if d.needsOthers(writes) && !slices.ContainsFunc(writes, wait) {
+			continue
 		}
 		err = d.append(ctx, func(s *ledger.State) ([]transaction, error) {
 			left := d.unaccepted(s, writes)
@@ -242,15 +251,51 @@ func (d *Device) sendPending(ctx context.Context) error {
 	return nil
 }
 
-// sendKept is sendPending for a sync. That the account is full must not keep the
-// device from the rest of it, like looking for recoveries.
-func (d *Device) sendKept(ctx context.Context, r *SyncResult) error {
-	err := d.sendPending(ctx)
+// needsOthers says whether another device must confirm what is not in the ledger
+// yet of these writes.
+func (d *Device) needsOthers(writes []write) bool {
+	s := d.home.State()
+	return len(d.othersActive(s)) > 0 && slices.ContainsFunc(d.unaccepted(s, writes), func(w write) bool { return w.base > 0 })
+}
+
+// sendKept is sendPending for a sync. That the account is full, or that nobody
+// confirms, must not keep the device from the rest of it, like looking for
+// recoveries.
+func (d *Device) sendKept(ctx context.Context, r *SyncResult, wait func(write) bool) error {
+	err := d.sendPending(ctx, wait)
+	if ctx.Err() == nil && (errors.Is(err, ErrUnconfirmed) || errors.Is(err, ErrStale)) {
+		r.note("%v", err)
+		err = nil
+	}
+	if err == nil {
+		return d.noteUnconfirmed(r)
+	}
 	if errors.Is(err, errFull) {
 		r.note("the account is full: what it does not take is on this device alone, until secrets that are not needed any more are deleted")
 		return nil
 	}
 	return err
+}
+
+// noteUnconfirmed says what waits for other devices.
+func (d *Device) noteUnconfirmed(r *SyncResult) error {
+	names, err := d.home.PendingNames()
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		writes, err := d.batch(name)
+		if err != nil {
+			return err
+		}
+		if d.needsOthers(writes) {
+			r.Unconfirmed += len(writes)
+		}
+	}
+	if r.Unconfirmed > 0 {
+		r.note("%s on this device must be confirmed by another one: run zeropass sync --wait here, and zeropass confirm there", count(r.Unconfirmed, "change"))
+	}
+	return nil
 }
 
 // splitWrites makes the records of the writes in the epoch in use and, while one

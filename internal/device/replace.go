@@ -38,7 +38,7 @@ func (d *Device) Replace(ctx context.Context, query string) (*ReplaceResult, err
 		return nil, err
 	}
 	// Asked for before anything is remembered: whoever has not got it changes nothing.
-	if _, err := d.confirmKey(); err != nil {
+	if err := d.readyToConfirm(s); err != nil {
 		return nil, err
 	}
 	book.Replaced[accountOf(contact)] = true

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"zeropass.dev/zeropass/credential"
 	apiv1 "zeropass.dev/zeropass/gen/zeropass/api/v1"
@@ -17,9 +18,9 @@ import (
 // stays well within its limit.
 const revealBatch = 500
 
-// Get reveals one secret: the device asks with its second factor, the server
-// makes a durable note and gives its share, and the device puts the two shares
-// together and checks the result. A secret that the server has not accepted yet
+// Get reveals one secret: the device asks, another one or its own confirm key is
+// the second factor, the server makes a durable note and gives its share, and the
+// device puts the two shares together and checks the result. A secret that the server has not accepted yet
 // comes from the device itself.
 func (d *Device) Get(ctx context.Context, query string) (*Item, error) {
 	if err := d.writable(); err != nil {
@@ -114,23 +115,16 @@ func (d *Device) reveal(ctx context.Context, purpose string, ids ...ledger.SlotI
 
 // revealEach returns what became of each slot in the order of the ids.
 func (d *Device) revealEach(ctx context.Context, purpose string, ids ...ledger.SlotID) ([]revealed, error) {
-	s := d.home.State()
-	if err := d.alone(s); err != nil {
-		return nil, err
-	}
-	confirm, err := d.confirmKey()
+	batches, err := d.askReveal(ctx, purpose, slices.Collect(slices.Chunk(ids, revealBatch))...)
 	if err != nil {
 		return nil, err
 	}
-	second := func(r *apiv1.SignedRequest) {
-		api.Confirm(r, apiv1.Confirmation_KEY_CONFIRM, d.keys.Device, confirm)
-	}
 	var all []revealed
-	for start := 0; start < len(ids); start += revealBatch {
-		if len(ids) > revealBatch {
-			d.o.Progress(Progress{Step: "revealing", Done: start, Total: len(ids)})
+	for i, b := range batches {
+		if len(batches) > 1 {
+			d.o.Progress(Progress{Step: "opening", Done: i * revealBatch, Total: len(ids)})
 		}
-		some, err := d.revealBatch(ctx, s, purpose, ids[start:min(start+revealBatch, len(ids))], second)
+		some, err := d.openReveal(ctx, b)
 		if err != nil {
 			return nil, err
 		}
@@ -139,22 +133,90 @@ func (d *Device) revealEach(ctx context.Context, purpose string, ids ...ledger.S
 	return all, nil
 }
 
-func (d *Device) revealBatch(ctx context.Context, s *ledger.State, purpose string, ids []ledger.SlotID, second func(*apiv1.SignedRequest)) ([]revealed, error) {
-	epoch := s.InUse().Number
-	request := &apiv1.RevealRequest{Purpose: purpose}
-	for _, id := range ids {
-		slot, ok := s.Slot(id)
-		if !ok || slot.Deleted {
-			return nil, failure(CodeNotFound, nil, "", "there is no slot %v", id)
-		}
-		request.Slots = append(request.Slots, &apiv1.SlotVersion{Slot: id[:], Version: slot.Version, Epoch: epoch})
+// revealedBatch is a request for slots, in the versions that were asked for, and
+// its answer.
+type revealedBatch struct {
+	state  *ledger.State // as it was then
+	slots  []*ledger.Slot
+	epoch  uint64
+	hash   [32]byte
+	answer *apiv1.RevealAnswer
+}
+
+// askReveal asks for slots, a request for each batch, and waits until all are
+// answered. A device whose copy of the ledger is too old to know who its second
+// factor is learns that first.
+func (d *Device) askReveal(ctx context.Context, purpose string, ids ...[]ledger.SlotID) ([]*revealedBatch, error) {
+	all, err := d.askRevealOnce(ctx, purpose, ids)
+	if !signed(err) || !errors.Is(err, api.ErrConfirmationMissing) && !errors.Is(err, api.ErrConfirmationWrong) {
+		return all, err
 	}
-	answer, hash, err := d.client.Reveal(ctx, d.identity(), request, second)
+	before := len(d.othersActive(d.home.State()))
+	if err := d.pull(ctx); err != nil {
+		return nil, err
+	}
+	if len(d.othersActive(d.home.State())) == before {
+		return nil, err
+	}
+	return d.askRevealOnce(ctx, purpose, ids)
+}
+
+func (d *Device) askRevealOnce(ctx context.Context, purpose string, ids [][]ledger.SlotID) ([]*revealedBatch, error) {
+	s := d.home.State()
+	second, err := d.ownSecondFactor(s)
 	if err != nil {
 		return nil, err
 	}
-	place := api.RevealPlace{Account: d.keys.Account, Request: hash, Device: d.keys.Device}
-	opened, err := api.OpenReveal(d.keys.Seal, place, answer.Sealed)
+	if len(d.othersActive(s)) > 0 {
+		s = s.Clone() // entries may come while it waits
+	}
+	epoch := s.InUse().Number
+	var all []*revealedBatch
+	var requests []*asked
+	for _, some := range ids {
+		b := &revealedBatch{state: s, epoch: epoch}
+		request := &apiv1.RevealRequest{Purpose: purpose}
+		for _, id := range some {
+			slot, ok := s.Slot(id)
+			if !ok || slot.Deleted {
+				return nil, failure(CodeNotFound, nil, "", "there is no slot %v", id)
+			}
+			b.slots = append(b.slots, slot)
+			request.Slots = append(request.Slots, &apiv1.SlotVersion{Slot: id[:], Version: slot.Version, Epoch: epoch})
+		}
+		prepared, err := d.client.PrepareReveal(d.identity(), request, second)
+		if err != nil {
+			return nil, err
+		}
+		b.hash = prepared.Hash()
+		all = append(all, b)
+		requests = append(requests, ask(prepared, func(a *apiv1.RevealAnswer) { b.answer = a }))
+	}
+	return all, d.await(ctx, requests...)
+}
+
+// ownSecondFactor signs a request with the confirm key of a device that is alone;
+// it is nil where others are active, who are asked by the server.
+func (d *Device) ownSecondFactor(s *ledger.State) (func(*apiv1.SignedRequest), error) {
+	if len(d.othersActive(s)) > 0 {
+		return nil, nil
+	}
+	confirm, err := d.confirmKey()
+	if err != nil {
+		return nil, err
+	}
+	return func(r *apiv1.SignedRequest) {
+		api.Confirm(r, apiv1.Confirmation_KEY_CONFIRM, d.keys.Device, confirm)
+	}, nil
+}
+
+// openReveal opens an answer. A server that gives its shares without anybody's
+// confirmation gives them to this device, which may have them once its owner says
+// so; that is not for the device to notice, but for the owner, whose other devices
+// see the activity log.
+func (d *Device) openReveal(ctx context.Context, b *revealedBatch) ([]revealed, error) {
+	place := api.RevealPlace{Account: d.keys.Account, Request: b.hash, Device: d.keys.Device}
+	opened, err := api.OpenReveal(d.keys.Seal, place, b.answer.Sealed)
 	if err != nil {
 		return nil, err
 	}
@@ -166,8 +228,8 @@ func (d *Device) revealBatch(ctx context.Context, s *ledger.State, purpose strin
 		}
 		shares[ledger.SlotID(r.Slot.Slot)] = r.Share
 	}
-	return credential.Map(ctx, ids, func(_ context.Context, id ledger.SlotID) (revealed, error) {
-		item, err := d.combine(s, id, epoch, shares[id])
+	return credential.Map(ctx, b.slots, func(_ context.Context, slot *ledger.Slot) (revealed, error) {
+		item, err := d.combine(b.state, slot, b.epoch, shares[slot.ID])
 		return revealed{item, err}, nil
 	})
 }
@@ -180,8 +242,7 @@ func eraseRevealed(shares []*apiv1.RevealedShare) {
 
 // combine puts the device's and the server's share of a slot together. A wrong
 // share of the server's is named as such.
-func (d *Device) combine(s *ledger.State, id ledger.SlotID, epoch uint64, serverShare []byte) (Item, error) {
-	slot, _ := s.Slot(id)
+func (d *Device) combine(s *ledger.State, slot *ledger.Slot, epoch uint64, serverShare []byte) (Item, error) {
 	put := slot.Put(epoch)
 	deviceShare, err := d.deviceShare(s, slot, epoch)
 	if err != nil {
@@ -191,7 +252,7 @@ func (d *Device) combine(s *ledger.State, id ledger.SlotID, epoch uint64, server
 	secret, err := credential.OpenSecret(d.keys.Account, put, deviceShare, serverShare)
 	var wrong *credential.WrongShareError
 	if errors.As(err, &wrong) && wrong.Party == credential.Server || err != nil && len(serverShare) == 0 {
-		return Item{}, fmt.Errorf("%w: its share of slot %v is not the one that it was given: %w", client.ErrDishonest, id, err)
+		return Item{}, fmt.Errorf("%w: its share of slot %v is not the one that it was given: %w", client.ErrDishonest, slot.ID, err)
 	}
 	if err != nil {
 		return Item{}, err

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -178,16 +179,30 @@ func (d *Device) prepare(ctx context.Context, p plan) error {
 }
 
 // stage splits the live slots in the prepared epoch that are not split there yet,
-// as many in an entry as its size allows: what is in the ledger is done. It
+// as many in an entry as its size allows: what is in the ledger is done. All are
+// asked for before the first is split, so that another device confirms it once. It
 // returns how many, and those that do not open; they keep the epoch from being
 // committed until they are deleted.
 func (d *Device) stage(ctx context.Context) (splits int, lost []LostItem, err error) {
 	s := d.home.State()
 	next := s.Prepared()
 	batches := unsplit(s, next.Number)
+	if len(batches) == 0 {
+		return 0, nil, nil
+	}
+	var requests [][]ledger.SlotID
+	for _, ids := range batches {
+		requests = slices.AppendSeq(requests, slices.Chunk(ids, revealBatch))
+	}
+	answers, err := d.askReveal(ctx, api.PurposeRotation, requests...)
+	if err != nil {
+		return 0, nil, err
+	}
 	for i, ids := range batches {
 		d.o.Progress(Progress{Step: "splitting in the next epoch", Done: i, Total: len(batches)})
-		opened, unopened, err := d.openAll(ctx, s, ids, next.Number)
+		n := (len(ids) + revealBatch - 1) / revealBatch
+		opened, unopened, err := d.openAll(ctx, answers[:n], next.Number)
+		answers = answers[n:]
 		if err != nil {
 			return splits, lost, err
 		}
@@ -222,23 +237,24 @@ func unsplit(s *ledger.State, epoch uint64) [][]ledger.SlotID {
 	return batches
 }
 
-// openAll reveals slots to be split in an epoch, and lists what does not open.
-func (d *Device) openAll(ctx context.Context, s *ledger.State, ids []ledger.SlotID, epoch uint64) (opened []split, lost []LostItem, err error) {
-	all, err := d.revealEach(ctx, api.PurposeRotation, ids...)
-	if err != nil {
-		return nil, nil, err
-	}
-	for i, id := range ids {
-		slot, _ := s.Slot(id)
-		if err := all[i].err; err != nil {
-			l := LostItem{Slot: id, Err: err}
-			if m, err := d.metadata(s, slot.Put(s.InUse().Number)); err == nil {
-				l.Title = m.Title
-			}
-			lost = append(lost, l)
-			continue
+// openAll opens slots to be split in an epoch, and lists what does not open.
+func (d *Device) openAll(ctx context.Context, answers []*revealedBatch, epoch uint64) (opened []split, lost []LostItem, err error) {
+	for _, b := range answers {
+		all, err := d.openReveal(ctx, b)
+		if err != nil {
+			return nil, nil, err
 		}
-		opened = append(opened, split{id: id, version: slot.Version, epoch: epoch, item: all[i].item})
+		for i, slot := range b.slots {
+			if err := all[i].err; err != nil {
+				l := LostItem{Slot: slot.ID, Err: err}
+				if m, err := d.metadata(b.state, slot.Put(b.epoch)); err == nil {
+					l.Title = m.Title
+				}
+				lost = append(lost, l)
+				continue
+			}
+			opened = append(opened, split{id: slot.ID, version: slot.Version, epoch: epoch, item: all[i].item})
+		}
 	}
 	return opened, lost, nil
 }

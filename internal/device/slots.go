@@ -59,7 +59,9 @@ func (d *Device) Add(ctx context.Context, item Item) (*AddResult, error) {
 	return d.sendWrite(ctx, written[0], item)
 }
 
-// Edit stores a later version of a slot. It needs the second factor.
+// Edit stores a later version of a slot. It needs the second factor: while other
+// devices are active it waits for one of them. A change that nobody confirms stays
+// on this device, and the result says so; [Device.SyncAndWait] asks again.
 func (d *Device) Edit(ctx context.Context, id ledger.SlotID, item Item) (*AddResult, error) {
 	if err := d.writable(); err != nil {
 		return nil, err
@@ -68,7 +70,7 @@ func (d *Device) Edit(ctx context.Context, id ledger.SlotID, item Item) (*AddRes
 	if !ok || slot.Deleted {
 		return nil, failure(CodeNotFound, nil, "zeropass list shows the ids", "there is no slot %v", id)
 	}
-	if _, err := d.confirmKey(); err != nil {
+	if err := d.readyToConfirm(d.home.State()); err != nil {
 		return nil, err
 	}
 	if item.Metadata != nil {
@@ -85,7 +87,7 @@ func (d *Device) Edit(ctx context.Context, id ledger.SlotID, item Item) (*AddRes
 // sendWrite tries to get one kept write accepted.
 func (d *Device) sendWrite(ctx context.Context, w write, item Item) (*AddResult, error) {
 	result := &AddResult{ID: w.id, Title: item.Metadata.GetTitle(), Accepted: true}
-	if err := d.sendPending(ctx); err != nil {
+	if err := d.sendPending(ctx, func(other write) bool { return other.id == w.id }); err != nil {
 		result.Accepted, result.Cause = false, explain(err, "send "+quoteTitle(item)+" to the server")
 		if ctx.Err() != nil {
 			return nil, result.Cause
@@ -127,7 +129,7 @@ func (d *Device) Import(ctx context.Context, items []Item) (*ImportResult, error
 		return nil, explain(err, "store the import")
 	}
 	result.Added = len(fresh)
-	if err := d.sendPending(ctx); err != nil {
+	if err := d.sendPending(ctx, nobody); err != nil {
 		result.Accepted, result.Cause = false, explain(err, "send the import to the server")
 		if ctx.Err() != nil {
 			return nil, result.Cause

@@ -17,16 +17,17 @@ import (
 
 // SyncResult is what a sync did and found.
 type SyncResult struct {
-	Entries   int               // that came from elsewhere or were accepted now
-	Head      ledger.Head       // of device and server
-	Sent      int               // secrets that the server has accepted now
-	Answers   []string          // invitations that were answered: confirm them
-	Receipts  []string          // contacts that proved their shares
-	Held      []string          // owners whose shares became whole here
-	Committed []uint64          // epochs that can be recovered from now on
-	Approvals []string          // owners for whom an approval left
-	Requests  []RecoveryRequest // open recoveries of this account and of those whose shares are here
-	Notes     []string          // what a person ought to know, in words
+	Entries     int               // that came from elsewhere or were accepted now
+	Head        ledger.Head       // of device and server
+	Sent        int               // secrets that the server has accepted now
+	Unconfirmed int               // changes that another device must confirm: see [Device.SyncAndWait]
+	Answers     []string          // invitations that were answered: confirm them
+	Receipts    []string          // contacts that proved their shares
+	Held        []string          // owners whose shares became whole here
+	Committed   []uint64          // epochs that can be recovered from now on
+	Approvals   []string          // owners for whom an approval left
+	Requests    []RecoveryRequest // open recoveries of this account and of those whose shares are here
+	Notes       []string          // what a person ought to know, in words
 }
 
 func (r *SyncResult) note(format string, args ...any) {
@@ -37,8 +38,15 @@ func (r *SyncResult) note(format string, args ...any) {
 
 // Sync brings device and server together: entries in both directions, secrets
 // that were not sent, messages, receipts, attestations, approvals whose time has
-// come, and the activity log. What it does is safe to do again.
-func (d *Device) Sync(ctx context.Context) (*SyncResult, error) {
+// come, and the activity log. What it does is safe to do again. It waits for
+// nobody: what another device must confirm stays, and the result says so.
+func (d *Device) Sync(ctx context.Context) (*SyncResult, error) { return d.sync(ctx, nobody) }
+
+// SyncAndWait is Sync, and asks other devices to confirm the changes that are kept
+// here, waiting for them.
+func (d *Device) SyncAndWait(ctx context.Context) (*SyncResult, error) { return d.sync(ctx, everybody) }
+
+func (d *Device) sync(ctx context.Context, wait func(write) bool) (*SyncResult, error) {
 	if d.recovering() {
 		return nil, failure(CodeNotYet, ErrRecovering, "zeropass recover status shows how far it is; zeropass recover finish ends it", "%s waits for its recovery", d.Name())
 	}
@@ -61,7 +69,7 @@ func (d *Device) Sync(ctx context.Context) (*SyncResult, error) {
 		{"take the server's receipt", func(ctx context.Context, _ *SyncResult) error { return d.serverReceipts(ctx) }},
 		{"deal with messages", d.receive},
 		{"keep the shares of others as slots too", func(context.Context, *SyncResult) error { return d.keepSlots() }},
-		{"send the secrets that were not sent", d.sendKept},
+		{"send the secrets that were not sent", func(ctx context.Context, r *SyncResult) error { return d.sendKept(ctx, r, wait) }},
 		{"send shares to contacts", func(ctx context.Context, r *SyncResult) error { _, err := d.sendEnvelopes(ctx, r); return err }},
 		{"commit the epoch", func(ctx context.Context, r *SyncResult) (err error) { r.Committed, err = d.commit(ctx); return err }},
 		{"forget what has ended", func(context.Context, *SyncResult) error { return d.home.PruneServerShares() }},
