@@ -103,6 +103,7 @@ type Answer struct {
 	Head     ledger.Head
 	Reveal   *RevealLimit // counts one reveal, refused by a *LimitError
 	Released *ledger.Hash // marks this recovery's seed share as released
+	Kept     *ledger.Hash // marks this kept request as used; ErrReplayed if it does not wait any more
 }
 
 // RevealLimit is how many reveals an account may make. What one device has used
@@ -256,6 +257,8 @@ type Store interface {
 	Approvals(ctx context.Context, id ledger.Hash) ([]Approval, error)
 
 	Outbox
+
+	Waiting
 
 	// Close waits for what runs and closes the store.
 	Close() error

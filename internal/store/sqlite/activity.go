@@ -58,6 +58,11 @@ func (s *Store) Log(ctx context.Context, a store.Answer) error {
 				return err
 			}
 		}
+		if a.Kept != nil {
+			if err := useKept(ctx, tx, *a.Kept); err != nil {
+				return err
+			}
+		}
 		if a.Released != nil {
 			return one(store.ErrNotFound)(tx.ExecContext(ctx, `UPDATE recoveries SET released = 1 WHERE id = $1`, a.Released[:]))
 		}

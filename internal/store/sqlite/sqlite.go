@@ -119,14 +119,19 @@ func (s *Store) change(ctx context.Context, spend store.Spend, f func(context.Co
 		if err := f(ctx, tx); err != nil {
 			return err
 		}
-		if err := logActivity(ctx, tx, spend); err != nil {
-			return err
-		}
-		if err := raise(ctx, tx, spend.Now, spend.Alarms); err != nil {
-			return err
-		}
-		return meet(ctx, tx, spend.Now, spend.Origin)
+		return record(ctx, tx, spend)
 	})
+}
+
+// record keeps what a change leaves behind besides what it changes.
+func record(ctx context.Context, tx *sql.Tx, spend store.Spend) error {
+	if err := logActivity(ctx, tx, spend); err != nil {
+		return err
+	}
+	if err := raise(ctx, tx, spend.Now, spend.Alarms); err != nil {
+		return err
+	}
+	return meet(ctx, tx, spend.Now, spend.Origin)
 }
 
 func (s *Store) transaction(ctx context.Context, f func(context.Context, *sql.Tx) error) error {

@@ -48,6 +48,13 @@ func Run(t *testing.T, open func(t *testing.T) func() store.Store) {
 		{"recoveries: limits", testRecoveryLimits},
 		{"recoveries: a flood", testRecoveryFlood},
 		{"approvals", testApprovals},
+		{"kept requests", testKept},
+		{"kept requests: they expire", testKeptExpires},
+		{"kept requests: limits", testKeptLimits},
+		{"kept requests: one answer", testKeptRace},
+		{"joins", testJoins},
+		{"joins: a flood", testJoinFlood},
+		{"kept requests and joins are there after reopening", testPendingReopen},
 		{"everything is there after reopening", testReopen},
 	} {
 		t.Run(test.name, func(t *testing.T) {

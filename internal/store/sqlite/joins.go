@@ -1,0 +1,83 @@
+package sqlite
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"slices"
+	"time"
+
+	"zeropass.dev/zeropass/internal/store"
+	"zeropass.dev/zeropass/ledger"
+)
+
+// Join implements [store.Store].
+func (s *Store) Join(ctx context.Context, j store.Joining) error {
+	join := j.Join
+	return s.change(ctx, j.Spend, func(ctx context.Context, tx *sql.Tx) error {
+		if err := checkHead(ctx, tx, join.Account, j.Head); err != nil {
+			return err
+		}
+		if _, err := tx.ExecContext(ctx, `DELETE FROM joins WHERE expires <= $1 OR key = $2`, j.Spend.Now.UnixMilli(), join.Key); err != nil {
+			return err
+		}
+		others, err := joins(ctx, tx, join.Account, j.Spend.Now)
+		if err != nil {
+			return err
+		}
+		if len(others) >= j.Limit {
+			if err := forgetJoin(ctx, tx, others, join); err != nil {
+				return err
+			}
+		}
+		_, err = tx.ExecContext(ctx,
+			`INSERT INTO joins (key, id, account, request, received, expires, source) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
+			join.Key, join.ID[:], join.Account[:], join.Request, join.Received.UnixMilli(), join.Expires.UnixMilli(),
+			append([]byte{}, join.Source...)) // empty, not NULL
+		return err
+	})
+}
+
+// forgetJoin makes room as forgetOne does: whoever floods an account forgets what
+// is theirs.
+func forgetJoin(ctx context.Context, tx *sql.Tx, others []store.Join, fresh store.Join) error {
+	count := map[string]int{string(fresh.Source): 1}
+	for _, other := range others {
+		count[string(other.Source)]++
+	}
+	goes := slices.MaxFunc(others, func(a, b store.Join) int { // the first, which is the oldest
+		return cmp.Compare(count[string(a.Source)], count[string(b.Source)])
+	})
+	_, err := tx.ExecContext(ctx, `DELETE FROM joins WHERE key = $1`, goes.Key)
+	return err
+}
+
+// Joins implements [store.Store].
+func (s *Store) Joins(ctx context.Context, id ledger.AccountID, now time.Time) (all []store.Join, err error) {
+	err = s.reading(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		all, err = joins(ctx, tx, id, now)
+		return err
+	})
+	return all, err
+}
+
+func joins(ctx context.Context, tx *sql.Tx, id ledger.AccountID, now time.Time) ([]store.Join, error) {
+	var all []store.Join
+	rows, err := tx.QueryContext(ctx,
+		`SELECT id, key, request, received, expires, source FROM joins WHERE account = $1 AND expires > $2 ORDER BY received, id`,
+		id[:], now.UnixMilli())
+	err = collect(rows, err, func(rows *sql.Rows) (bool, error) {
+		join := store.Join{Account: id}
+		var b []byte
+		var received, expires int64
+		err := rows.Scan(&b, &join.Key, &join.Request, &received, &expires, &join.Source)
+		copy(join.ID[:], b)
+		join.Received, join.Expires = timeOf(received), timeOf(expires)
+		all = append(all, join)
+		return false, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return all, nil
+}

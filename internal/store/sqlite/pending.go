@@ -1,0 +1,195 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"time"
+
+	"zeropass.dev/zeropass/internal/store"
+	"zeropass.dev/zeropass/ledger"
+)
+
+// Keep implements [store.Store]. It spends no nonce, which [Store.change] would:
+// until the request is answered its id stands for it.
+func (s *Store) Keep(ctx context.Context, k store.Keeping) (kept store.Kept, err error) {
+	err = s.transaction(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		kept, err = keptRequest(ctx, tx, k.Kept.ID)
+		if !errors.Is(err, store.ErrNotFound) {
+			return err
+		}
+		if err := unspent(ctx, tx, k.Spend); err != nil {
+			return err
+		}
+		if err := checkHead(ctx, tx, k.Kept.Account, k.Head); err != nil {
+			return err
+		}
+		if err := forgetKept(ctx, tx, k); err != nil {
+			return err
+		}
+		if err := roomFor(ctx, tx, k); err != nil {
+			return err
+		}
+		if k.Reveal != nil {
+			if err := countReveal(ctx, tx, store.Answer{Spend: k.Spend, Account: k.Kept.Account, Reveal: k.Reveal}); err != nil {
+				return err
+			}
+		}
+		kept = k.Kept
+		kept.State = store.KeptWaiting
+		if _, err := tx.ExecContext(ctx,
+			`INSERT INTO kept (id, account, device, adds, request, received, expires, state, refused_by)
+			 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0)`,
+			kept.ID[:], kept.Account[:], kept.Device, append([]byte{}, kept.Adds...), // empty, not NULL
+			kept.Request, kept.Received.UnixMilli(), kept.Expires.UnixMilli(), kept.State); err != nil {
+			return err
+		}
+		return record(ctx, tx, k.Spend)
+	})
+	if err != nil {
+		return store.Kept{}, err
+	}
+	return kept, nil
+}
+
+func unspent(ctx context.Context, tx *sql.Tx, spend store.Spend) error {
+	var spent int
+	err := tx.QueryRowContext(ctx, `SELECT COUNT(*) FROM nonces WHERE key = $1 AND nonce = $2`, spend.Key, spend.Nonce).Scan(&spent)
+	if err == nil && spent > 0 {
+		return store.ErrReplayed
+	}
+	return err
+}
+
+// forgetKept forgets what is over for long, of all accounts, and of what is over
+// everything but what became of it.
+func forgetKept(ctx context.Context, tx *sql.Tx, k store.Keeping) error {
+	if _, err := tx.ExecContext(ctx, `DELETE FROM kept WHERE expires < $1`, store.Forgotten(k.Spend.Now).UnixMilli()); err != nil {
+		return err
+	}
+	_, err := tx.ExecContext(ctx, `UPDATE kept SET request = x'' WHERE expires <= $1 AND request <> x''`, k.Spend.Now.UnixMilli())
+	return err
+}
+
+// roomFor wants room for one more request.
+func roomFor(ctx context.Context, tx *sql.Tx, k store.Keeping) error {
+	var all, own, size int
+	if err := tx.QueryRowContext(ctx,
+		`SELECT COUNT(*), COALESCE(SUM(device = $1), 0), COALESCE(SUM(LENGTH(request)), 0)
+		 FROM kept WHERE account = $2 AND expires > $3 AND state = $4`,
+		k.Kept.Device, k.Kept.Account[:], k.Spend.Now.UnixMilli(), store.KeptWaiting).Scan(&all, &own, &size); err != nil {
+		return err
+	}
+	if all >= k.PerAll || own >= k.PerDevice || size+len(k.Kept.Request) > k.Bytes {
+		return store.ErrFull
+	}
+	return nil
+}
+
+const keptColumns = `id, account, device, adds, request, received, expires, state, refused_by`
+
+func scanKept(row interface{ Scan(...any) error }) (store.Kept, error) {
+	var k store.Kept
+	var id, account []byte
+	var received, expires int64
+	if err := row.Scan(&id, &account, &k.Device, &k.Adds, &k.Request, &received, &expires, &k.State, &k.RefusedBy); err != nil {
+		return store.Kept{}, found(err)
+	}
+	copy(k.ID[:], id)
+	copy(k.Account[:], account)
+	k.Received, k.Expires = timeOf(received), timeOf(expires)
+	return k, nil
+}
+
+// keptRequest returns a kept request with its replies.
+func keptRequest(ctx context.Context, tx *sql.Tx, id ledger.Hash) (store.Kept, error) {
+	k, err := scanKept(tx.QueryRowContext(ctx, `SELECT `+keptColumns+` FROM kept WHERE id = $1`, id[:]))
+	if err != nil {
+		return store.Kept{}, err
+	}
+	k.Replies, err = replies(ctx, tx, id)
+	return k, err
+}
+
+func replies(ctx context.Context, tx *sql.Tx, id ledger.Hash) ([]store.Reply, error) {
+	var all []store.Reply
+	rows, err := tx.QueryContext(ctx, `SELECT device, reply FROM replies WHERE kept = $1 ORDER BY device`, id[:])
+	err = collect(rows, err, func(rows *sql.Rows) (bool, error) {
+		var r store.Reply
+		err := rows.Scan(&r.Device, &r.Bytes)
+		all = append(all, r)
+		return false, err
+	})
+	return all, err
+}
+
+// Kept implements [store.Store].
+func (s *Store) Kept(ctx context.Context, id ledger.Hash) (k store.Kept, err error) {
+	err = s.reading(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		k, err = keptRequest(ctx, tx, id)
+		return err
+	})
+	return k, err
+}
+
+// Waiting implements [store.Store].
+func (s *Store) Waiting(ctx context.Context, id ledger.AccountID, now time.Time) ([]store.Kept, error) {
+	var waiting []store.Kept
+	err := s.reading(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		rows, err := tx.QueryContext(ctx,
+			`SELECT `+keptColumns+` FROM kept WHERE account = $1 AND expires > $2 AND state = $3 ORDER BY received, id`,
+			id[:], now.UnixMilli(), store.KeptWaiting)
+		if err := collect(rows, err, func(rows *sql.Rows) (bool, error) {
+			k, err := scanKept(rows)
+			waiting = append(waiting, k)
+			return false, err
+		}); err != nil {
+			return err
+		}
+		for i := range waiting {
+			if waiting[i].Replies, err = replies(ctx, tx, waiting[i].ID); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return waiting, nil
+}
+
+// Reply implements [store.Store].
+func (s *Store) Reply(ctx context.Context, r store.Replying) error {
+	return s.change(ctx, r.Spend, func(ctx context.Context, tx *sql.Tx) error {
+		if err := checkHead(ctx, tx, r.Account, r.Head); err != nil {
+			return err
+		}
+		k, err := keptRequest(ctx, tx, r.ID)
+		if err != nil {
+			return err
+		}
+		switch {
+		case k.State == store.KeptUsed:
+			return store.ErrKeptUsed
+		case k.State == store.KeptRefused:
+			return store.ErrKeptRefused
+		case !k.Expires.After(r.Spend.Now):
+			return store.ErrKeptExpired
+		}
+		if r.Refuse {
+			_, err := tx.ExecContext(ctx, `UPDATE kept SET state = $1, refused_by = $2, request = x'' WHERE id = $3`,
+				store.KeptRefused, r.Reply.Device, r.ID[:])
+			return err
+		}
+		return one(store.ErrKeptReplied)(tx.ExecContext(ctx,
+			`INSERT INTO replies (kept, device, reply) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING`,
+			r.ID[:], r.Reply.Device, r.Reply.Bytes))
+	})
+}
+
+// useKept marks a kept request as answered.
+func useKept(ctx context.Context, tx *sql.Tx, id ledger.Hash) error {
+	return one(store.ErrReplayed)(tx.ExecContext(ctx, `UPDATE kept SET state = $1, request = x'' WHERE id = $2 AND state = $3`,
+		store.KeptUsed, id[:], store.KeptWaiting))
+}
