@@ -73,17 +73,21 @@ func requestHash(header []byte) [32]byte {
 // Confirm adds a second factor to a request: the sign key of another device, or
 // the confirm key of the only one.
 func Confirm(request *apiv1.SignedRequest, kind apiv1.Confirmation_Key, device uint64, key *signing.PrivateKey) {
-	request.Confirmations = append(request.Confirmations, NewConfirmation(RequestHash(request), kind, device, key))
+	request.Confirmations = append(request.Confirmations, &apiv1.Confirmation{
+		Key:       kind,
+		Device:    device,
+		Signature: key.Sign(confirmationContext(RequestHash(request), kind, device)),
+	})
 }
 
 // NewConfirmation is a second factor over the hash of a whole request, which is
-// the id of a request that waits.
-func NewConfirmation(request [32]byte, kind apiv1.Confirmation_Key, device uint64, key *signing.PrivateKey) *apiv1.Confirmation {
-	return &apiv1.Confirmation{
-		Key:       kind,
-		Device:    device,
-		Signature: key.Sign(confirmationContext(request, kind, device)),
+// the id of a request that waits. Its error is the key's.
+func NewConfirmation(request [32]byte, kind apiv1.Confirmation_Key, device uint64, key signing.Signer) (*apiv1.Confirmation, error) {
+	signature, err := key.SignContext(confirmationContext(request, kind, device))
+	if err != nil {
+		return nil, err
 	}
+	return &apiv1.Confirmation{Key: kind, Device: device, Signature: signature}, nil
 }
 
 func confirmationContext(request [32]byte, kind apiv1.Confirmation_Key, device uint64) *signing.Context {
