@@ -1135,7 +1135,7 @@ func (x *SeedHalfRequest) GetNonce() []byte {
 type SeedHalfAnswer struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Sealed        []byte                 `protobuf:"bytes,1,opt,name=sealed,proto3" json:"sealed,omitempty"`   // 32 bytes to the device's seal key
-	Sources       []string               `protobuf:"bytes,2,rep,name=sources,proto3" json:"sources,omitempty"` // "os", "hwrng"
+	Sources       []string               `protobuf:"bytes,2,rep,name=sources,proto3" json:"sources,omitempty"` // "os" first, then the kinds of the physical ones: "hwrng", "tpm", "processor", "jitter", "file"
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3779,6 +3779,7 @@ func (x *AlarmSettings) GetWebhookSecret() []byte {
 
 type AlarmsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
+	Test          bool                   `protobuf:"varint,1,opt,name=test,proto3" json:"test,omitempty"` // sends an alarm that says that it is a test
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3811,6 +3812,13 @@ func (x *AlarmsRequest) ProtoReflect() protoreflect.Message {
 // Deprecated: Use AlarmsRequest.ProtoReflect.Descriptor instead.
 func (*AlarmsRequest) Descriptor() ([]byte, []int) {
 	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{61}
+}
+
+func (x *AlarmsRequest) GetTest() bool {
+	if x != nil {
+		return x.Test
+	}
+	return false
 }
 
 type AlarmsAnswer struct {
@@ -4259,8 +4267,9 @@ const file_zeropass_api_v1_messages_proto_rawDesc = "" +
 	"\rAlarmSettings\x12\x12\n" +
 	"\x04mail\x18\x01 \x01(\tR\x04mail\x12\x18\n" +
 	"\awebhook\x18\x02 \x01(\tR\awebhook\x12%\n" +
-	"\x0ewebhook_secret\x18\x03 \x01(\fR\rwebhookSecret\"\x0f\n" +
-	"\rAlarmsRequest\"l\n" +
+	"\x0ewebhook_secret\x18\x03 \x01(\fR\rwebhookSecret\"#\n" +
+	"\rAlarmsRequest\x12\x12\n" +
+	"\x04test\x18\x01 \x01(\bR\x04test\"l\n" +
 	"\fAlarmsAnswer\x12:\n" +
 	"\bsettings\x18\x01 \x01(\v2\x1e.zeropass.api.v1.AlarmSettingsR\bsettings\x12 \n" +
 	"\vundelivered\x18\x02 \x01(\x04R\vundelivered\"N\n" +
