@@ -101,6 +101,11 @@ func OpenWith(ctx context.Context, dir string, unlock func(*home.Home) error, o 
 		_ = h.Close()
 		return nil, err
 	}
+	if d.joining() {
+		_ = h.Close()
+		return nil, failure(CodeNotYet, ErrJoining, "run zeropass device add again with the same directory; it goes on where it stopped",
+			"the device in %s waits to be added to %s", dir, h.Config().GetName())
+	}
 	if d.home.State() == nil && !d.recovering() {
 		_ = h.Close()
 		return nil, failure(CodeHome, home.ErrMissing, "run zeropass init again with the same directory; it goes on where it stopped",

@@ -48,6 +48,7 @@ func (e *Error) Unwrap() error { return e.Err }
 var (
 	ErrFork          = errors.New("device: the server shows another history")
 	ErrRevoked       = errors.New("device: this device no longer belongs to the account")
+	ErrJoining       = errors.New("device: this directory waits to be added to an account")
 	ErrRecovering    = errors.New("device: this directory waits for a recovery")
 	ErrNotRecovering = errors.New("device: no recovery was started here")
 	ErrPhrase        = errors.New("device: the safety phrases differ")

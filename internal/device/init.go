@@ -59,7 +59,7 @@ type InitResult struct {
 	WaitingPeriod time.Duration
 	Resumed       bool     // an earlier init had begun in this directory
 	MouseEvents   int      // movements that went into the seed
-	Sources       []string // of the server's half: "os", "hwrng"
+	Sources       []string // of the server's half: "os" always, and the physical ones
 }
 
 func (i *InitOptions) check() error {
@@ -166,6 +166,8 @@ func (d *Device) unfinished(i InitOptions) error {
 	switch {
 	case d.recovering():
 		return failure(CodeHome, ErrBefore, "finish it with zeropass recover finish, or name another directory", "%s waits for the recovery of %s", i.Dir, config.Name)
+	case d.joining():
+		return failure(CodeHome, ErrBefore, "go on with zeropass device add, or name another directory", "%s waits to be added to %s", i.Dir, config.Name)
 	case s != nil && begun == nil:
 		return failure(CodeHome, ErrBefore, "name another directory with --home, or use this account", "%s holds the account %s already", i.Dir, config.Name)
 	case config.Name != i.Name:
@@ -363,13 +365,17 @@ func (d *Device) deviceKeys(generation uint64, name []byte) *recordv1.DeviceKeys
 // deviceNameContext is what a device's name is sealed under; the account is nil
 // in Genesis, which makes it.
 func deviceNameContext(account []byte, key *signing.PublicKey, generation uint64) *signing.Context {
+	return deviceNameSealing(account, key, generation).Context()
+}
+
+func deviceNameSealing(account []byte, key *signing.PublicKey, generation uint64) signing.Sealing {
 	return signing.Sealing{
 		Kind:      "device-name",
 		Account:   account,
 		Object:    key.Bytes(),
 		Role:      "name",
 		Recipient: credential.GenerationName(generation),
-	}.Context()
+	}
 }
 
 // serverSealKey returns the key that server shares are sealed to.

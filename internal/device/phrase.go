@@ -15,6 +15,8 @@ const (
 	purposeOwner    = "contact-owner" // the owner, for a contact
 	purposeContact  = "contact"       // a contact, for the owner
 	purposeRecovery = "recovery"      // a new device, for contacts and other devices
+	purposeDevice   = "new-device"    // a new device that is to be added, for the other devices
+	purposeAccount  = "account"       // the account itself, for a new device
 )
 
 const phraseWords = 8

@@ -111,7 +111,7 @@ func openOrBegin(ctx context.Context, o Options, r RecoverOptions) (d *Device, f
 	case err != nil:
 	case d.recovering() && !strings.EqualFold(d.Name(), r.Name):
 		err = failure(CodeHome, ErrBefore, "run it with --name "+d.Name()+" to go on, or name another directory with --home", "%s waits for the recovery of %s", r.Dir, d.Name())
-	case begun != nil, d.home.State() != nil && !d.recovering(), !strings.EqualFold(d.Name(), r.Name):
+	case begun != nil, d.joining(), d.home.State() != nil && !d.recovering(), !strings.EqualFold(d.Name(), r.Name):
 		err = failure(CodeHome, ErrBefore, "name another directory with --home", "%s holds the account %s already", r.Dir, d.Name())
 	}
 	if err != nil {

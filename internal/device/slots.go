@@ -321,8 +321,8 @@ func (d *Device) readable() error {
 	return nil
 }
 
-// writable returns an error if nothing may be written: no account yet, a revoked
-// device, or a fork that is not decided.
+// writable returns an error if nothing may be written: no account yet, a locked or
+// revoked device, or a fork that is not decided.
 func (d *Device) writable() error {
 	if err := d.readable(); err != nil {
 		return err
@@ -334,6 +334,11 @@ func (d *Device) writable() error {
 		return explain(err, "go on with this device")
 	} else if said {
 		return d.revokedError(nil)
+	}
+	if locked, err := load[lockedState](d, lockedFile); err != nil {
+		return explain(err, "go on with this device")
+	} else if locked != nil {
+		return d.lockedError(locked, nil)
 	}
 	return d.belongs(d.home.State())
 }

@@ -132,35 +132,12 @@ func (d *Device) basics(s *ledger.State) (*Status, error) {
 func (d *Device) proofs(s *ledger.State, book *contactBook, st *Status) {
 	now := d.o.Now()
 	head := s.Head()
-	newest := func(fits func(*ledger.Attestation) bool) *ledger.Attestation {
-		all := d.home.Proofs()
-		if i := slices.IndexFunc(all, fits); i >= 0 {
-			return all[i]
-		}
-		return nil
-	}
-	fill := func(p Proof, a *ledger.Attestation) Proof {
-		if a != nil {
-			p.Has, p.At, p.Head = true, a.Time(), a.Head().Sequence
-			p.Current = a.Head() == head
-		}
-		p.Stale = p.Has && now.Sub(p.At) > staleProof
-		return p
-	}
 	for _, own := range s.ActiveDevices() {
-		p := Proof{Kind: "device", Number: own.Number, Name: fmt.Sprintf("device %d", own.Number)}
-		if own.Number == d.keys.Device {
-			p.Name, p.Has, p.At, p.Head, p.Current = "this device", true, now, head.Sequence, true
-		} else {
-			p = fill(p, newest(func(a *ledger.Attestation) bool {
-				return a.Holder().GetKind() == recordv1.Holder_KIND_DEVICE && a.Holder().GetNumber() == own.Number
-			}))
-		}
-		st.Copies = append(st.Copies, p)
+		st.Copies = append(st.Copies, d.copyProof(s, own.Number))
 	}
-	st.Copies = append(st.Copies, fill(Proof{Kind: "server", Name: "the server"}, newest(func(a *ledger.Attestation) bool {
-		return a.Holder().GetKind() == recordv1.Holder_KIND_SERVER
-	})))
+	st.Copies = append(st.Copies, d.filled(s, Proof{Kind: "server", Name: "the server"}, func(h *recordv1.Holder) bool {
+		return h.GetKind() == recordv1.Holder_KIND_SERVER
+	}))
 	for _, e := range openEpochs(s) {
 		for _, m := range e.Members {
 			if !m.Bound {
@@ -179,6 +156,29 @@ func (d *Device) proofs(s *ledger.State, book *contactBook, st *Status) {
 			st.Shares = append(st.Shares, p)
 		}
 	}
+}
+
+// copyProof is when a device proved its copy of the ledger.
+func (d *Device) copyProof(s *ledger.State, number uint64) Proof {
+	p := Proof{Kind: "device", Number: number, Name: fmt.Sprintf("device %d", number)}
+	if number == d.keys.Device {
+		p.Name, p.Has, p.At, p.Head, p.Current = "this device", true, d.o.Now(), s.Head().Sequence, true
+		return p
+	}
+	return d.filled(s, p, func(h *recordv1.Holder) bool {
+		return h.GetKind() == recordv1.Holder_KIND_DEVICE && h.GetNumber() == number
+	})
+}
+
+// filled fills a proof with the newest attestation of its holder.
+func (d *Device) filled(s *ledger.State, p Proof, holder func(*recordv1.Holder) bool) Proof {
+	all := d.home.Proofs()
+	if i := slices.IndexFunc(all, func(a *ledger.Attestation) bool { return holder(a.Holder()) }); i >= 0 {
+		a := all[i]
+		p.Has, p.At, p.Head, p.Current = true, a.Time(), a.Head().Sequence, a.Head() == s.Head()
+	}
+	p.Stale = p.Has && d.o.Now().Sub(p.At) > staleProof
+	return p
 }
 
 // next describes the epoch that is prepared.
@@ -329,6 +329,17 @@ func (d *Device) warn(s *ledger.State, st *Status) {
 	}
 	if !s.Committed() && st.Slots > 0 {
 		warn("%s stored, and nobody but this device and the server together can open them", count(st.Slots, "secret"))
+	}
+	for _, own := range s.Devices() {
+		if n := len(s.OpenedBy(own.Number)); own.Status == ledger.Revoked && n > 0 {
+			warn("device %d, which was revoked, still opens %s together with the server or a quorum, %s", own.Number, count(n, "secret"), untilEpoch(s, own, n))
+		}
+		if own.Status == ledger.Locked {
+			warn("device %d was locked by device %d on %s", own.Number, own.ChangedBy, own.Changed.Time.Local().Format(time.DateTime))
+		}
+	}
+	if locked, err := load[lockedState](d, lockedFile); err == nil && locked != nil {
+		warn("this device is locked; the server says: %s", locked.Text)
 	}
 	if s.InUse().RevokedSince {
 		warn("a device was revoked since epoch %d was prepared: a new epoch ends what it could still do", st.Epoch)

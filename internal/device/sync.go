@@ -83,8 +83,10 @@ func (d *Device) sync(ctx context.Context, wait func(write) bool) (*SyncResult, 
 			return nil, d.noticeRevoked(err, step.doing)
 		}
 	}
-	if err := d.home.RemovePrivate(revokedFile); err != nil {
-		return nil, explain(err, "go on with this device")
+	for _, word := range []string{revokedFile, lockedFile} {
+		if err := d.home.RemovePrivate(word); err != nil {
+			return nil, explain(err, "go on with this device")
+		}
 	}
 	result.Head = d.Head()
 	result.Entries = int(result.Head.Sequence - before)
@@ -101,8 +103,11 @@ func (d *Device) sync(ctx context.Context, wait func(write) bool) (*SyncResult, 
 const revokedFile = "revoked"
 
 // noticeRevoked explains an error, and remembers when it means that this device
-// does not belong to the account any more.
+// is locked, or does not belong to the account any more.
 func (d *Device) noticeRevoked(err error, doing string) error {
+	if signed(err) && errors.Is(err, api.ErrDeviceLocked) {
+		return explain(d.noticeLocked(err), doing)
+	}
 	if !signed(err) || !errors.Is(err, api.ErrDeviceRevoked) {
 		return explain(err, doing)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"time"
 
 	recordv1 "zeropass.dev/zeropass/gen/zeropass/record/v1"
 	"zeropass.dev/zeropass/internal/api"
@@ -191,7 +192,8 @@ func activeDevice(a *asked, state *ledger.State) (*ledger.Device, error) {
 	case ledger.Active:
 		return d, nil
 	case ledger.Locked:
-		return nil, api.Refuse(api.ErrDeviceLocked, "device %d: unlock it from another device", d.Number)
+		return nil, api.Refuse(api.ErrDeviceLocked, "device %d was locked by device %d on %s: unlock it from another device",
+			d.Number, d.ChangedBy, d.Changed.Time.Format(time.RFC1123))
 	default:
 		return nil, api.Refuse(api.ErrDeviceRevoked, "device %d", d.Number)
 	}
