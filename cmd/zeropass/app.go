@@ -24,7 +24,8 @@ type app struct {
 	passphrase        []byte // once known
 	confirmPassphrase []byte
 	pin               []byte
-	failed            error // of the command that ran
+	guesses           []string // what a stranger tries first as a passphrase
+	failed            error    // of the command that ran
 
 	step  string    // of the progress that is on the screen
 	drawn time.Time // when

@@ -59,6 +59,7 @@ zeropass init --server https://zeropass.example --name Ada --contacts 3-of-5 --w
 		if time.Duration(waiting) < soonWait {
 			a.warn("with a waiting period of %s there is little time to object to a stranger's recovery; the usual one is 3 days.", duration(time.Duration(waiting)))
 		}
+		a.guessable(name, server, deviceName)
 		if err := a.passphrasesForInit(ctx, dir); err != nil {
 			return err
 		}

@@ -12,8 +12,8 @@ import (
 func passphraseCommand(a *app) *cobra.Command {
 	return group(&cobra.Command{
 		Use:   "passphrase",
-		Short: "Change this device's passphrases",
-	}, passphraseChangeCommand(a))
+		Short: "Change this device's passphrases, or suggest one",
+	}, passphraseChangeCommand(a), passphraseSuggestCommand(a))
 }
 
 func passphraseChangeCommand(a *app) *cobra.Command {
@@ -86,7 +86,7 @@ func (a *app) changePassphrase(ctx context.Context, h *home.Home, confirm bool, 
 		}
 		key.Erase()
 	}
-	fresh, err := a.chooseFor(ctx, file, "--new-passphrase-file", what)
+	fresh, err := a.choosePassphrase(ctx, file, "--new-passphrase-file", what)
 	if err != nil {
 		return err
 	}

@@ -182,7 +182,7 @@ func (a *app) newPassphrases(ctx context.Context) error {
 		a.tell("Choose a passphrase for this device. It opens ZeroPass, and it protects")
 		a.tell("the files if somebody copies them.")
 	}
-	first, err := a.chooseFor(ctx, a.passphraseFile, "--passphrase-file", "Passphrase")
+	first, err := a.choosePassphrase(ctx, a.passphraseFile, "--passphrase-file", "Passphrase")
 	if err != nil {
 		return err
 	}
@@ -193,7 +193,7 @@ func (a *app) newPassphrases(ctx context.Context) error {
 		a.tell("takes both, so nobody who sees you type the first can read anything.")
 	}
 	for {
-		second, err := a.chooseFor(ctx, a.confirmPassphraseFile, "--confirm-passphrase-file", "Confirm passphrase")
+		second, err := a.choosePassphrase(ctx, a.confirmPassphraseFile, "--confirm-passphrase-file", "Confirm passphrase")
 		if err != nil {
 			return err
 		}

@@ -63,6 +63,7 @@ Run again with the same directory, it shows the same request.`,
 			}
 			options.Account = &id
 		}
+		a.guessable(name, server)
 		if err := a.passphrasesForInit(ctx, dir); err != nil {
 			return err
 		}

@@ -34,6 +34,7 @@ var layers = []string{
 	"recovery",
 	"internal/api",
 	"internal/entropy",
+	"internal/passphrase",
 	"internal/client",
 	"internal/store",
 	"internal/store/storetest",
