@@ -196,10 +196,12 @@ func changedMeanwhile(err error) error {
 
 // endorsed is a proposal of these records with the second factor: that of the
 // other active devices, which are asked and waited for, or this device's confirm
-// key while it is alone.
+// key while it is alone. A device that is being added endorses in either case.
 func (d *Device) endorsed(ctx context.Context, s *ledger.State, records [][]byte) (*recordv1.Proposal, error) {
+	alone := len(d.othersActive(s)) == 0
+	ask := !alone || addsDevice(records)
 	head := s.Head()
-	if len(d.othersActive(s)) > 0 {
+	if ask {
 		// Who is asked should be asked for what can be.
 		if err := d.pull(ctx); err != nil {
 			return nil, err
@@ -218,20 +220,36 @@ func (d *Device) endorsed(ctx context.Context, s *ledger.State, records [][]byte
 		BaseHash:     head.Hash[:],
 		Expiry:       uint64(d.entryTime(s).Add(proposalLife).UnixMilli()),
 	}
-	if len(d.othersActive(s)) > 0 {
+	if !alone {
 		return d.propose(ctx, p, records)
+	}
+	if err := d.confirmsAlready(s); err != nil {
+		return nil, err
 	}
 	key, err := d.confirmKey()
 	if err != nil {
 		return nil, err
 	}
+	if ask {
+		if p, err = d.propose(ctx, p, records); err != nil {
+			return nil, err
+		}
+	}
 	role := recordv1.Endorsement_ROLE_CONFIRM
-	p.Endorsements = []*recordv1.Endorsement{{
+	p.Endorsements = append(p.Endorsements, &recordv1.Endorsement{
 		Role:      role,
 		Device:    d.keys.Device,
 		Signature: key.Sign(ledger.ProposalContext(s.Account(), p, records, role, d.keys.Device)),
-	}}
+	})
 	return p, nil
+}
+
+// addsDevice says whether one of the records adds a device.
+func addsDevice(records [][]byte) bool {
+	return slices.ContainsFunc(records, func(b []byte) bool {
+		record, err := ledger.ParseRecord(b)
+		return err == nil && record.GetDeviceAdded() != nil
+	})
 }
 
 func (d *Device) nonce() ([]byte, error) {

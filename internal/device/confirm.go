@@ -36,16 +36,9 @@ type PendingItem struct {
 	Answered   []uint64 // devices that have confirmed it; 0 for the new device
 	Done       bool     // this device has answered it
 	Cannot     string   // why this device cannot confirm it; empty if it can
-	Phrases    *JoinPhrases
+	Phrases    *DevicePhrases // of a device that is added: both must be the same on its screen
 
 	requests []*waitingRequest
-}
-
-// JoinPhrases are what the new device shows, too, when a device is added: both
-// must be the same there.
-type JoinPhrases struct {
-	Account string
-	Device  string
 }
 
 // waitingRequest is one request that waits, after its signature was checked.
