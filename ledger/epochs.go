@@ -10,18 +10,19 @@ import (
 
 // Epoch is the life of one Private Master Seed.
 type Epoch struct {
-	Number        uint64
-	Author        uint64 // device that prepared it
-	Record        *recordv1.EpochPrepared
-	RootKey       *signing.PublicKey
-	SheetKey      *signing.PublicKey // nil without a sheet
-	Members       []Member           // member M at M-1
-	ServerReceipt bool
-	SheetReceipt  bool
-	Committed     bool
-	RevokedSince  bool // a device that has its device share was revoked: it is to be replaced
-	Prepared      Event
-	CommittedAt   Event // zero until then
+	Number         uint64
+	Author         uint64 // device that prepared it
+	Record         *recordv1.EpochPrepared
+	RootKey        *signing.PublicKey
+	SheetKey       *signing.PublicKey // nil without a sheet
+	Members        []Member           // member M at M-1
+	ServerReceipt  bool
+	SheetReceipt   bool
+	SheetReceiptAt Event // zero until then
+	Committed      bool
+	RevokedSince   bool // a device that has its device share was revoked: it is to be replaced
+	Prepared       Event
+	CommittedAt    Event // zero until then
 }
 
 // Member is one share of the backup key.
@@ -297,7 +298,7 @@ func (s *State) shareReceipt(tx *transaction, r *recordv1.ShareReceipt) error {
 		case recordv1.Holder_KIND_SERVER:
 			e.ServerReceipt = true
 		case recordv1.Holder_KIND_SHEET:
-			e.SheetReceipt = true
+			e.SheetReceipt, e.SheetReceiptAt = true, tx.event()
 		case recordv1.Holder_KIND_MEMBER:
 			e.Members[r.Holder.Number-1].Receipt = true
 			e.Members[r.Holder.Number-1].ReceiptAt = tx.event()
