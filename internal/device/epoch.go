@@ -21,6 +21,7 @@ import (
 type epochOptions struct {
 	quorum, members int
 	waiting         time.Duration
+	sheet           bool               // with a printed sheet
 	generations     []*seed.Generation // in use, in ascending order
 	pool            *entropy.Pool      // may be nil
 }
@@ -89,13 +90,14 @@ func (d *Device) splitSeed(s *ledger.State, o epochOptions, serverHalf []byte) (
 	if err != nil {
 		return nil, err
 	}
-	record, shares, _, err := seed.Prepare(d.o.Rand, seed.Preparation{
+	record, shares, prepared, err := seed.Prepare(d.o.Rand, seed.Preparation{
 		Seed:          master,
 		Account:       d.keys.Account,
 		Epoch:         s.NextEpoch(),
 		Author:        d.keys.Device,
 		Quorum:        o.quorum,
 		Members:       o.members,
+		Sheet:         o.sheet,
 		WaitingPeriod: o.waiting,
 		Devices:       s.ActiveDevices(),
 		ServerSealKey: sealKey,
@@ -103,6 +105,12 @@ func (d *Device) splitSeed(s *ledger.State, o epochOptions, serverHalf []byte) (
 	})
 	if err != nil {
 		return nil, err
+	}
+	if prepared.Sheet != nil {
+		defer prepared.Sheet.Erase()
+		if err := d.keepSheet(prepared.Sheet); err != nil {
+			return nil, err
+		}
 	}
 	return &newEpoch{record: record, shares: shares}, nil
 }
@@ -184,7 +192,7 @@ func (d *Device) appendReceipts(ctx context.Context) error {
 		return err
 	}
 	d.receipts = nil
-	return d.home.PruneServerShares()
+	return errors.Join(d.home.PruneServerShares(), d.pruneSheets())
 }
 
 // commit commits every epoch that can be, and says which.

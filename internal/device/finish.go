@@ -41,6 +41,7 @@ type FinishResult struct {
 	Epoch     uint64   // that is prepared; the old one protects until it commits
 	OldEpoch  uint64
 	Bound     []string // contacts whose new shares are on their way
+	Sheet     bool     // the prepared epoch has a printed sheet, which is to be printed
 }
 
 // RecoverFinish takes what the server releases, rebuilds the seed, hands the
@@ -217,6 +218,7 @@ func (d *Device) afterRecovery(ctx context.Context, f FinishOptions, result *Fin
 	result.Lost = slices.DeleteFunc(result.Lost, func(l LostItem) bool { return d.stored(s, l.Slot) })
 	if e := targetEpoch(s); e != nil {
 		result.Epoch = e.Number
+		result.Sheet = e.SheetKey != nil && !e.SheetReceipt
 		book, err := d.book()
 		if err != nil {
 			return err

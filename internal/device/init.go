@@ -44,7 +44,8 @@ type InitOptions struct {
 	DeviceName        string // "first device" if empty; the server does not know it
 	Quorum, Members   int    // k of n; 2 of 3 if both are 0
 	WaitingPeriod     time.Duration
-	UnlockCost        int // base-2 logarithm of scrypt's rounds, 0 for the default
+	Printed           bool // with a printed sheet, which is worth a quorum
+	UnlockCost        int  // base-2 logarithm of scrypt's rounds, 0 for the default
 	Passphrase        []byte
 	ConfirmPassphrase []byte        // must differ
 	MousePool         *entropy.Pool // may be nil
@@ -98,6 +99,7 @@ const initFile = "init"
 type initState struct {
 	Quorum, Members int
 	WaitingPeriod   time.Duration
+	Printed         bool
 	Metadata        []byte // key generation 1, until epoch 1 publishes it
 	DeviceShare     []byte
 }
@@ -174,8 +176,8 @@ func (d *Device) unfinished(i InitOptions) error {
 		return failure(CodeHome, ErrBefore, "run init with the name "+config.Name+", or name another directory", "an account named %s was begun in %s", config.Name, i.Dir)
 	case begun == nil:
 		return nil
-	case begun.Quorum != i.Quorum || begun.Members != i.Members || begun.WaitingPeriod != i.WaitingPeriod:
-		begun.Quorum, begun.Members, begun.WaitingPeriod = i.Quorum, i.Members, i.WaitingPeriod
+	case begun.Quorum != i.Quorum || begun.Members != i.Members || begun.WaitingPeriod != i.WaitingPeriod || begun.Printed != i.Printed:
+		begun.Quorum, begun.Members, begun.WaitingPeriod, begun.Printed = i.Quorum, i.Members, i.WaitingPeriod, i.Printed
 		return d.save(initFile, begun)
 	}
 	return nil
@@ -242,7 +244,7 @@ func (d *Device) finishInit(ctx context.Context, i InitOptions) (*InitResult, er
 			return nil, nil
 		}
 		made, err := d.prepareEpoch(ctx, s, epochOptions{
-			quorum: begun.Quorum, members: begun.Members, waiting: begun.WaitingPeriod,
+			quorum: begun.Quorum, members: begun.Members, waiting: begun.WaitingPeriod, sheet: begun.Printed,
 			generations: []*seed.Generation{g}, pool: i.MousePool,
 		})
 		if err != nil {
@@ -278,7 +280,7 @@ func (d *Device) beginInit(i InitOptions) (*initState, error) {
 	}
 	defer g.Erase()
 	begun := &initState{
-		Quorum: i.Quorum, Members: i.Members, WaitingPeriod: i.WaitingPeriod,
+		Quorum: i.Quorum, Members: i.Members, WaitingPeriod: i.WaitingPeriod, Printed: i.Printed,
 		Metadata: g.Metadata.Bytes(), DeviceShare: g.DeviceShare.Bytes(),
 	}
 	return begun, d.save(initFile, begun)

@@ -11,6 +11,7 @@ import (
 	apiv1 "zeropass.dev/zeropass/gen/zeropass/api/v1"
 	recordv1 "zeropass.dev/zeropass/gen/zeropass/record/v1"
 	"zeropass.dev/zeropass/internal/client"
+	"zeropass.dev/zeropass/internal/sheet"
 	"zeropass.dev/zeropass/ledger"
 	"zeropass.dev/zeropass/recovery"
 	"zeropass.dev/zeropass/seed"
@@ -26,7 +27,8 @@ type PaperResult struct {
 	CountsFrom time.Time // when the binding counts
 	Words      string    // SLIP-39 mnemonic
 	QR         string    // text of the QR code
-	Again      bool      // it was bound before, and its words have not been typed back
+	Page       *sheet.Sheet
+	Again      bool // it was bound before, and its words have not been typed back
 }
 
 // BindPaper makes a sheet of paper a contact: it binds the lowest free share to
@@ -62,6 +64,9 @@ func (d *Device) BindPaper(ctx context.Context) (*PaperResult, error) {
 	defer share.Erase()
 	result.CountsFrom = d.home.State().CountsAt(result.Epoch, result.Member)
 	result.Words, result.QR = share.Mnemonic(), recovery.QRText(share)
+	e, _ := d.home.State().Epoch(result.Epoch)
+	result.Page = d.sheetPage(e, result.Words)
+	result.Page.Member, result.Page.CountFrom, result.Page.QR = result.Member, result.CountsFrom, result.QR
 	return result, nil
 }
 

@@ -15,6 +15,7 @@ import (
 	"zeropass.dev/zeropass/internal/client"
 	"zeropass.dev/zeropass/ledger"
 	"zeropass.dev/zeropass/recovery"
+	"zeropass.dev/zeropass/seed"
 )
 
 // RecoverOptions says which account a new device is to recover.
@@ -40,6 +41,7 @@ type RecoveryResult struct {
 	Approvals int
 	Quorum    int
 	Approved  []uint64 // members whose approvals count
+	Sheet     bool     // the printed sheet's approval counts, which is worth a quorum
 	Vetoes    int
 	Released  bool
 	Over      bool   // the account was recovered
@@ -53,6 +55,7 @@ type RecoveryResult struct {
 // account and prepared its next epoch.
 type recoveryState struct {
 	Request []byte // exact bytes of the SignedRecoveryRequest; nil before there is one
+	Sheet   []byte // binary share of the printed sheet, typed here; nil if it was not
 }
 
 const recoveryFile = "recovery"
@@ -245,14 +248,14 @@ func (d *Device) recoveryResult(state *recoveryState, r *apiv1.Recovery) (*Recov
 	result := &RecoveryResult{
 		Account: d.keys.Account, Name: d.Name(), Request: request.ID(), Phrase: recoveryPhrase(request.Message()),
 		Epoch: r.GetEpoch(), Started: millis(r.GetStarted()), Ends: millis(r.GetEnds()),
-		Approvals: int(r.GetApprovals()), Quorum: int(r.GetQuorum()), Approved: r.GetApproved(),
+		Approvals: int(r.GetApprovals()), Quorum: int(r.GetQuorum()), Approved: r.GetApproved(), Sheet: r.GetSheetApproved(),
 		Vetoes: len(r.GetVetoes()), Released: r.GetReleased(), Over: r.GetOver(),
 	}
 	if s := d.home.State(); s != nil {
 		_, result.Recovered = s.Recovered(request.ID())
 		result.Pending = result.Recovered
 	}
-	enough := result.Approvals >= result.Quorum || r.GetSheetApproved()
+	enough := result.Approvals >= result.Quorum || result.Sheet
 	result.Missing = d.missing(result, enough)
 	result.Ready = result.Missing == ""
 	return result, nil
@@ -280,7 +283,7 @@ func (d *Device) missing(r *RecoveryResult, enough bool) string {
 // AddPaperShare approves with the words of a member that is paper, typed here on
 // the new device.
 func (d *Device) AddPaperShare(ctx context.Context, words string) (*RecoveryResult, error) {
-	state, request, err := d.ownRecovery()
+	_, request, err := d.ownRecovery()
 	if err != nil {
 		return nil, err
 	}
@@ -289,19 +292,12 @@ func (d *Device) AddPaperShare(ctx context.Context, words string) (*RecoveryResu
 		return nil, &Error{Code: CodeUsage, Message: err.Error(), Hint: "look at the paper again", Err: err}
 	}
 	defer share.Erase()
-	shown, err := d.client.RecoveryStatus(ctx, d.newcomer(), &apiv1.RecoveryStatusRequest{Request: idOf(request)})
-	if err != nil {
-		return nil, explain(err, "ask for the recovery")
+	if share.GroupIndex() == seed.GroupSheet {
+		return nil, failure(CodeUsage, nil, "zeropass recover sheet takes it", "these are the words of a printed sheet, not of a share on paper")
 	}
-	vetoes, err := vetoesShown(shown, request.ID())
+	shown, terms, err := d.approvalTerms(ctx, request)
 	if err != nil {
-		return nil, explain(err, "ask for the recovery")
-	}
-	now := d.o.Now()
-	terms := recovery.Terms{NotBefore: now, Expiry: now.Add(approvalLife), Vetoes: vetoes}
-	// The period may be longer than an approval usually lives.
-	if ends := millis(shown.GetEnds()); ends.After(now) && ends.Sub(now) <= maxWaitingPeriod {
-		terms.Expiry = ends.Add(approvalLife)
+		return nil, err
 	}
 	approval, err := recovery.ApproveOnPaper(share, shown.GetEpoch(), request, terms)
 	if err != nil {
@@ -314,10 +310,27 @@ func (d *Device) AddPaperShare(ctx context.Context, words string) (*RecoveryResu
 	if _, err := d.client.Approve(ctx, d.newcomer(), &apiv1.ApproveRequest{Approval: approval.Bytes(), SealedShare: sealed}); err != nil {
 		return nil, explain(err, "approve with these words")
 	}
-	if shown, err = d.client.RecoveryStatus(ctx, d.newcomer(), &apiv1.RecoveryStatusRequest{Request: idOf(request)}); err != nil {
-		return nil, explain(err, "ask for the recovery")
+	return d.RecoverStatus(ctx)
+}
+
+// approvalTerms asks how far the recovery is, and says what an approval that is
+// made here and now has to say.
+func (d *Device) approvalTerms(ctx context.Context, request *ledger.RecoveryRequest) (*apiv1.Recovery, recovery.Terms, error) {
+	shown, err := d.client.RecoveryStatus(ctx, d.newcomer(), &apiv1.RecoveryStatusRequest{Request: idOf(request)})
+	if err != nil {
+		return nil, recovery.Terms{}, explain(err, "ask for the recovery")
 	}
-	return d.recoveryResult(state, shown)
+	vetoes, err := vetoesShown(shown, request.ID())
+	if err != nil {
+		return nil, recovery.Terms{}, explain(err, "ask for the recovery")
+	}
+	now := d.o.Now()
+	terms := recovery.Terms{NotBefore: now, Expiry: now.Add(approvalLife), Vetoes: vetoes}
+	// The period may be longer than an approval usually lives.
+	if ends := millis(shown.GetEnds()); ends.After(now) && ends.Sub(now) <= maxWaitingPeriod {
+		terms.Expiry = ends.Add(approvalLife)
+	}
+	return shown, terms, nil
 }
 
 // vetoesShown returns the entries with the vetoes of a request, as the server

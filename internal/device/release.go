@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	apiv1 "zeropass.dev/zeropass/gen/zeropass/api/v1"
+	recordv1 "zeropass.dev/zeropass/gen/zeropass/record/v1"
 	"zeropass.dev/zeropass/home"
 	"zeropass.dev/zeropass/internal/api"
 	"zeropass.dev/zeropass/internal/client"
@@ -115,7 +116,7 @@ func (r *released) checkHeads(request *ledger.RecoveryRequest, insist bool, resu
 	heads, err := recovery.CheckHeads(r.state, request, r.approvals)
 	result.Discarded, result.Gap = nil, nil
 	for _, d := range heads.Discarded {
-		result.Discarded = append(result.Discarded, fmt.Sprintf("of member %d: %s", d.Approval.Holder().GetNumber(), d.Reason))
+		result.Discarded = append(result.Discarded, fmt.Sprintf("of %s: %s", holderInWords(d.Approval), d.Reason))
 	}
 	for _, m := range heads.Missing {
 		result.Gap = append(result.Gap, m.String())
@@ -140,24 +141,44 @@ func (r *released) checkHeads(request *ledger.RecoveryRequest, insist bool, resu
 // approval.
 func (r *released) openShares(d *Device, request *ledger.RecoveryRequest, result *FinishResult) error {
 	var kept []*ledger.Approval
+	sheet := false
 	for _, approval := range r.approvals {
-		share, err := recovery.OpenShare(d.keys.Seal, request, approval, r.sealed[approvalHash(approval)])
+		share, err := r.openOne(d, request, approval)
 		if errors.Is(err, home.ErrLocked) {
 			return err
 		}
 		if err != nil {
-			result.Discarded = append(result.Discarded, fmt.Sprintf("of member %d: %v", approval.Holder().GetNumber(), err))
+			result.Discarded = append(result.Discarded, fmt.Sprintf("of %s: %v", holderInWords(approval), err))
 			continue
 		}
+		sheet = sheet || ofSheet(approval)
 		kept = append(kept, approval)
 		r.shares = append(r.shares, share)
 	}
 	r.approvals = kept
-	if quorum := r.state.InUse().Quorum(); len(kept) < quorum {
+	if quorum := r.state.InUse().Quorum(); !sheet && len(kept) < quorum {
 		return failure(CodeNotYet, api.ErrNotEnoughApprovals, "ask the other contacts to approve, then run the command again",
 			"only %d of the %d approvals needed can be used: %s", len(kept), quorum, strings.Join(result.Discarded, "; "))
 	}
 	return nil
+}
+
+// openOne opens the share that goes with an approval: it came sealed, or, of the
+// sheet, it was typed here.
+func (r *released) openOne(d *Device, request *ledger.RecoveryRequest, approval *ledger.Approval) (*slip39.Share, error) {
+	if ofSheet(approval) {
+		return d.typedSheet(request)
+	}
+	return recovery.OpenShare(d.keys.Seal, request, approval, r.sealed[approvalHash(approval)])
+}
+
+func ofSheet(a *ledger.Approval) bool { return a.Holder().GetKind() == recordv1.Holder_KIND_SHEET }
+
+func holderInWords(a *ledger.Approval) string {
+	if ofSheet(a) {
+		return "the printed sheet"
+	}
+	return fmt.Sprintf("member %d", a.Holder().GetNumber())
 }
 
 func approvalHash(a *ledger.Approval) ledger.Hash { return sha256.Sum256(a.Bytes()) }

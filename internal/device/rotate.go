@@ -19,6 +19,7 @@ import (
 type RotateOptions struct {
 	Quorum, Members int
 	WaitingPeriod   time.Duration
+	Printed         *bool // with a printed sheet, or without one
 }
 
 // RotateResult is an epoch that is to take the place of the one in use. Until it
@@ -36,6 +37,7 @@ type RotateResult struct {
 	Bound         []string   // contacts that get a share
 	Left          []string   // contacts until now that get none, and paper, which takes a new sheet
 	Free          int        // shares that nobody has been given yet
+	Sheet         bool       // it has a printed sheet, whose words were not typed back
 	CommitFrom    time.Time  // earliest, where the old waiting period must pass; else zero
 }
 
@@ -56,6 +58,9 @@ func (d *Device) Rotate(ctx context.Context, r RotateOptions) (*RotateResult, er
 		p.quorum, p.members = r.Quorum, r.Members
 	}
 	p.waiting = cmp.Or(r.WaitingPeriod, p.waiting)
+	if r.Printed != nil {
+		p.sheet = *r.Printed
+	}
 	if err := cmp.Or(checkQuorum(p.quorum, p.members), checkWaitingPeriod(p.waiting)); err != nil {
 		return nil, err
 	}
@@ -91,6 +96,7 @@ func (d *Device) rotate(ctx context.Context, p plan, book *contactBook) (*Rotate
 	old, e := s.InUse(), s.Prepared()
 	result.Epoch, result.OldEpoch = e.Number, old.Number
 	result.Quorum, result.Members, result.WaitingPeriod = e.Quorum(), len(e.Members), e.WaitingPeriod()
+	result.Sheet = e.SheetKey != nil && !e.SheetReceipt
 	for _, m := range e.Members {
 		switch {
 		case m.Contact != nil:
@@ -119,18 +125,19 @@ func (d *Device) rotate(ctx context.Context, p plan, book *contactBook) (*Rotate
 type plan struct {
 	quorum, members int
 	waiting         time.Duration
+	sheet           bool
 	without         map[string]bool // accounts that get no share, in hexadecimal
 }
 
 // planOf plans an epoch like another one, without the contacts that were
 // replaced.
 func planOf(e *ledger.Epoch, book *contactBook) plan {
-	return plan{quorum: e.Quorum(), members: len(e.Members), waiting: e.WaitingPeriod(), without: book.Replaced}
+	return plan{quorum: e.Quorum(), members: len(e.Members), waiting: e.WaitingPeriod(), sheet: e.SheetKey != nil, without: book.Replaced}
 }
 
 // fits says whether a prepared epoch, nil if there is none, is the planned one.
 func (p plan) fits(e *ledger.Epoch) bool {
-	if e == nil || e.RevokedSince || e.Quorum() != p.quorum || len(e.Members) != p.members || e.WaitingPeriod() != p.waiting {
+	if e == nil || e.RevokedSince || e.Quorum() != p.quorum || len(e.Members) != p.members || e.WaitingPeriod() != p.waiting || (e.SheetKey != nil) != p.sheet {
 		return false
 	}
 	for _, m := range e.Members {
@@ -167,7 +174,7 @@ func (d *Device) prepare(ctx context.Context, p plan) error {
 			return nil, err
 		}
 		made, err := d.prepareEpoch(ctx, s, epochOptions{
-			quorum: p.quorum, members: p.members, waiting: p.waiting, generations: generations,
+			quorum: p.quorum, members: p.members, waiting: p.waiting, sheet: p.sheet, generations: generations,
 		})
 		if err != nil {
 			return nil, err

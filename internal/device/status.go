@@ -64,7 +64,7 @@ type NextEpoch struct {
 // Proof is when a party proved what it holds, the last time that this device
 // heard of it.
 type Proof struct {
-	Kind    string // "device", "server", "contact" or "paper"
+	Kind    string // "device", "server", "contact", "paper" or "sheet"
 	Number  uint64 // of device or member
 	Name    string
 	Epoch   uint64    // of a share
@@ -154,6 +154,9 @@ func (d *Device) proofs(s *ledger.State, book *contactBook, st *Status) {
 				p.Stale = now.Sub(c.ProvedAt) > staleProof
 			}
 			st.Shares = append(st.Shares, p)
+		}
+		if e.SheetKey != nil {
+			st.Shares = append(st.Shares, d.sheetProof(e))
 		}
 	}
 }
@@ -251,6 +254,10 @@ func (d *Device) judge(s *ledger.State, book *contactBook, st *Status) {
 		return
 	}
 	st.Verdict = fmt.Sprintf("recoverable: %d of %s and the server bring everything back", st.Quorum, count(st.Members, "contact"))
+	if epoch.SheetReceipt {
+		st.Verdict = fmt.Sprintf("recoverable: %d of %s, or the printed sheet, and the server bring everything back", st.Quorum, count(st.Members, "contact"))
+		st.Survives = append(st.Survives, "the loss of all your devices and contacts: the printed sheet approves like a quorum")
+	}
 	st.Survives = append(st.Survives,
 		fmt.Sprintf("the loss of all your devices: %s approve, and after %s the server gives its shares", count(st.Quorum, "contact"), inWords(st.WaitingPeriod)),
 		fmt.Sprintf("the loss of the server: a device's directory, its passphrase and the words of %s", count(st.Quorum, "contact")))
@@ -315,6 +322,11 @@ func (d *Device) warn(s *ledger.State, st *Status) {
 	}
 	if st.Next != nil && st.Committed {
 		warn("epoch %d still protects; epoch %d takes its place when it has %s", st.Epoch, st.Next.Epoch, strings.Join(append(st.Next.Missing, "the commit at the next sync"), ", "))
+	}
+	for _, e := range openEpochs(s) {
+		if e.SheetKey != nil && !e.SheetReceipt {
+			warn("the sheet of epoch %d was not typed back, and device %d keeps it until then: zeropass sheet print, then zeropass sheet confirm", e.Number, e.Author)
+		}
 	}
 	if st.Unsent > 0 {
 		warn("%s not accepted by the server yet, on this device alone: run zeropass sync", count(st.Unsent, "secret"))
