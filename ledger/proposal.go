@@ -65,6 +65,10 @@ func (p *Proposal) Added() *recordv1.DeviceAdded {
 	return nil
 }
 
+// IsSubject says whether the proposal is about this device, whose endorsement is
+// then no second factor.
+func (p *Proposal) IsSubject(device uint64) bool { return isSubject(p.records, device) }
+
 // entry is the entry that the proposal may become next, without signatures.
 func (p *Proposal) entry(s *State, author uint64, now time.Time) *transaction {
 	e := &Entry{
