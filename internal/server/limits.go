@@ -25,7 +25,8 @@ const (
 	maxRemotes  = 1 << 16 // that are remembered
 
 	// Starting a recovery takes no more than an account's name, and each one
-	// alarms its owner and all contacts. People start one, rarely another.
+	// alarms its owner and all contacts. People start one, rarely another. The same
+	// goes for devices that ask to be added.
 	startRate  = 10.0 / 3600
 	startBurst = 10
 )
@@ -61,7 +62,7 @@ func (s *Server) limited(next http.Handler) http.Handler {
 			return
 		}
 		lanes := []chan struct{}{all}
-		if strings.HasSuffix(r.URL.Path, apiv1connect.ServerServiceAppendProcedure) {
+		if strings.HasSuffix(r.URL.Path, apiv1connect.ServerServiceAppendProcedure) || strings.HasSuffix(r.URL.Path, apiv1connect.ServerServiceProposeProcedure) {
 			lanes = append(lanes, large)
 		}
 		for _, lane := range lanes {

@@ -94,15 +94,24 @@ func (s *Server) startRecovery(ctx context.Context, a *asked, q *apiv1.StartReco
 }
 
 func (s *Server) named(ctx context.Context, name string) (*apiv1.StartRecoveryAnswer, error) {
-	key, err := nameKey(name)
+	id, err := s.accountNamed(ctx, name)
 	if err != nil {
 		return nil, err
 	}
+	return &apiv1.StartRecoveryAnswer{Account: id[:]}, nil
+}
+
+// accountNamed tells a device that is in no ledger which account has a name.
+func (s *Server) accountNamed(ctx context.Context, name string) (ledger.AccountID, error) {
+	key, err := nameKey(name)
+	if err != nil {
+		return ledger.AccountID{}, err
+	}
 	id, err := s.store.Named(ctx, key)
 	if errors.Is(err, store.ErrNotFound) {
-		return nil, api.Refuse(api.ErrUnknownAccount, "no account has this name: check its spelling, and the server's address")
+		return ledger.AccountID{}, api.Refuse(api.ErrUnknownAccount, "no account has this name: check its spelling, and the server's address")
 	}
-	return &apiv1.StartRecoveryAnswer{Account: id[:]}, err
+	return id, err
 }
 
 // checkRequest wants a request that a recovery of the account may begin with.

@@ -28,9 +28,6 @@ func (s *Server) reveal(ctx context.Context, a *asked, q *apiv1.RevealRequest) (
 	if err != nil {
 		return nil, err
 	}
-	if err := secondFactor(a, acct.state, d); err != nil {
-		return nil, s.unconfirmed(ctx, a, acct, err)
-	}
 	stored, err := s.store.Shares(ctx, acct.id, names)
 	if err != nil {
 		return nil, err
@@ -40,6 +37,10 @@ func (s *Server) reveal(ctx context.Context, a *asked, q *apiv1.RevealRequest) (
 	}
 	if size := sizeOf(stored); size > api.MaxBody-1<<20 {
 		return nil, api.Refuse(api.ErrTooLarge, "%d slots have shares of %d bytes: ask for fewer", len(names), size)
+	}
+	op, err := s.confirmed(ctx, a, acct, d)
+	if err != nil {
+		return nil, err
 	}
 	shares, err := s.revealedShares(acct.id, stored)
 	defer eraseShares(shares)
@@ -52,13 +53,13 @@ func (s *Server) reveal(ctx context.Context, a *asked, q *apiv1.RevealRequest) (
 		return nil, err
 	}
 
-	// Every request counts once, however many slots a bulk reveal has: its
-	// confirmer and the activity log see what it is.
 	answer := &apiv1.RevealAnswer{Sealed: sealed}
-	return answer, s.logAnswer(ctx, a, acct, answer, store.Answer{Reveal: revealLimit(a, acct.state)})
+	return answer, s.logAnswer(ctx, a, acct, answer, op)
 }
 
 // revealLimit is the policy in force. A device's clock may be a little ahead.
+// Every request counts once, however many slots a bulk reveal has: its confirmer
+// and the activity log see what it is.
 func revealLimit(a *asked, state *ledger.State) *store.RevealLimit {
 	at := a.now
 	if newest := state.Time(); newest.After(at) {

@@ -57,6 +57,7 @@ type Server struct {
 	hub      hub
 	remotes  *remotes
 	starters *remotes // limits recoveries that are started
+	joiners  *remotes // limits devices that ask to be added
 	sources  []byte   // key of what stands for a network in the store
 	failed   chan struct{}
 	failOnce sync.Once
@@ -74,7 +75,8 @@ func New(ctx context.Context, c Config) (*Server, error) {
 	}
 	return &Server{
 		store: c.Store, keys: c.Keys, now: c.Now, rand: c.Rand, hardware: c.Hardware, log: c.Log,
-		remotes: newRemotes(remoteRate, remoteBurst), starters: newRemotes(startRate, startBurst), sources: sources,
+		remotes: newRemotes(remoteRate, remoteBurst), starters: newRemotes(startRate, startBurst),
+		joiners: newRemotes(startRate, startBurst), sources: sources,
 		failed: make(chan struct{}),
 	}, nil
 }
@@ -114,7 +116,7 @@ func serve[Q any, PQ interface {
 	}
 	answer, err := func() (A, error) {
 		var none A
-		if err := r.Fits(s.keys.SignKey(), now); err != nil {
+		if err := s.fits(ctx, r, now); err != nil {
 			return none, err
 		}
 		body := PQ(new(Q))

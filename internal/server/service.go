@@ -63,6 +63,26 @@ func (v service) ActivityLog(ctx context.Context, r in) (out, error) {
 	return serve(ctx, v.s, apiv1connect.ServerServiceActivityLogProcedure, r, v.s.activityLog)
 }
 
+func (v service) Propose(ctx context.Context, r in) (out, error) {
+	return serve(ctx, v.s, apiv1connect.ServerServiceProposeProcedure, r, v.s.propose)
+}
+
+func (v service) Pending(ctx context.Context, r in) (out, error) {
+	return serve(ctx, v.s, apiv1connect.ServerServicePendingProcedure, r, v.s.pending)
+}
+
+func (v service) Confirm(ctx context.Context, r in) (out, error) {
+	return serve(ctx, v.s, apiv1connect.ServerServiceConfirmProcedure, r, v.s.confirm)
+}
+
+func (v service) Join(ctx context.Context, r in) (out, error) {
+	return serve(ctx, v.s, apiv1connect.ServerServiceJoinProcedure, r, v.s.join)
+}
+
+func (v service) Joins(ctx context.Context, r in) (out, error) {
+	return serve(ctx, v.s, apiv1connect.ServerServiceJoinsProcedure, r, v.s.joins)
+}
+
 func (v service) SendMessage(ctx context.Context, r in) (out, error) {
 	return serve(ctx, v.s, apiv1connect.ServerServiceSendMessageProcedure, r, v.s.sendMessage)
 }
