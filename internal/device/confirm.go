@@ -33,9 +33,9 @@ type PendingItem struct {
 	Bulk       bool     // a bulk reveal; all of its requests are this one item
 	Asked      time.Time
 	Expires    time.Time
-	Answered   []uint64 // devices that have confirmed it; 0 for the new device
-	Done       bool     // this device has answered it
-	Cannot     string   // why this device cannot confirm it; empty if it can
+	Answered   []uint64       // devices that have confirmed it; 0 for the new device
+	Done       bool           // this device has answered it
+	Cannot     string         // why this device cannot confirm it; empty if it can
 	Phrases    *DevicePhrases // of a device that is added: both must be the same on its screen
 
 	requests []*waitingRequest

@@ -18,6 +18,10 @@ import (
 // stays well within its limit.
 const revealBatch = 500
 
+// revealRound is how many requests of one device wait for others at a time. A
+// server lets no more than these wait, so that nobody is worn down by questions.
+const revealRound = 16
+
 // Get reveals one secret: the device asks, another one or its own confirm key is
 // the second factor, the server makes a durable note and gives its share, and the
 // device puts the two shares together and checks the result. A secret that the server has not accepted yet
@@ -192,7 +196,12 @@ func (d *Device) askRevealOnce(ctx context.Context, purpose string, ids [][]ledg
 		all = append(all, b)
 		requests = append(requests, ask(prepared, func(a *apiv1.RevealAnswer) { b.answer = a }))
 	}
-	return all, d.await(ctx, requests...)
+	for round := range slices.Chunk(requests, revealRound) {
+		if err := d.await(ctx, round...); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
 }
 
 // ownSecondFactor signs a request with the confirm key of a device that is alone;
