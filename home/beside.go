@@ -139,7 +139,8 @@ func (h *Home) Proofs() []*ledger.Attestation {
 
 // PutProof stores an attestation that the caller has verified, unless a newer
 // one of its holder is there. A holder's newest is that of the highest head, and
-// of the latest time among those. A member is another holder in each epoch.
+// of the latest time among those; one over a history that the replica does not
+// have any more is older than all. A member is another holder in each epoch.
 func (h *Home) PutProof(a *ledger.Attestation) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -152,7 +153,8 @@ func (h *Home) PutProof(a *ledger.Attestation) error {
 		proofs = slices.Insert(proofs, i, a)
 	} else {
 		old := proofs[i]
-		if newer := cmp.Or(cmp.Compare(a.Head().Sequence, old.Head().Sequence), a.Time().Compare(old.Time())); newer <= 0 {
+		newer := cmp.Or(cmp.Compare(a.Head().Sequence, old.Head().Sequence), a.Time().Compare(old.Time()))
+		if newer <= 0 && (h.state == nil || h.state.Contains(old.Head())) {
 			return nil
 		}
 		proofs[i] = a

@@ -36,7 +36,7 @@ type Contact struct {
 	Bound      time.Time
 	CountsFrom time.Time
 	Receipt    bool      // it has proved its share
-	ProvedAt   time.Time // when it proved it last, zero if never
+	ProvedAt   time.Time // when it proved it last, by a nonce of this account or its receipt; zero if never
 	ProvedHead uint64    // sequence number of the newest entry that it was shown
 	SentAt     time.Time // when the share was sent last from this device, zero if never
 }
@@ -83,9 +83,14 @@ func (d *Device) Contacts(ctx context.Context) (*ContactList, error) {
 	}
 	for _, e := range openEpochs(s) {
 		for _, m := range e.Members {
-			if m.Bound {
-				list.Contacts = append(list.Contacts, d.contactOf(book, e, m))
+			if !m.Bound {
+				continue
 			}
+			c, err := d.contactOf(s, book, e, m)
+			if err != nil {
+				return nil, explain(err, "read when shares were proved")
+			}
+			list.Contacts = append(list.Contacts, c)
 		}
 	}
 	for _, i := range book.Invitations {
@@ -104,7 +109,7 @@ func (d *Device) Contacts(ctx context.Context) (*ContactList, error) {
 	return list, nil
 }
 
-func (d *Device) contactOf(book *contactBook, e *ledger.Epoch, m ledger.Member) Contact {
+func (d *Device) contactOf(s *ledger.State, book *contactBook, e *ledger.Epoch, m ledger.Member) (Contact, error) {
 	c := Contact{
 		Name: "paper", Paper: m.Paper, Epoch: e.Number, Member: m.Number,
 		Bound: m.BoundAt.Time, CountsFrom: m.CountsAt, Receipt: m.Receipt, ProvedAt: m.ReceiptAt.Time,
@@ -117,11 +122,18 @@ func (d *Device) contactOf(book *contactBook, e *ledger.Epoch, m ledger.Member) 
 	}
 	for _, a := range d.home.Proofs() {
 		holder := a.Holder()
-		if holder.GetKind() == recordv1.Holder_KIND_MEMBER && holder.GetNumber() == m.Number && a.Epoch() == e.Number && a.Time().After(c.ProvedAt) {
-			c.ProvedAt, c.ProvedHead = a.Time(), a.Head().Sequence
+		if holder.GetKind() != recordv1.Holder_KIND_MEMBER || holder.GetNumber() != m.Number || a.Epoch() != e.Number {
+			continue
+		}
+		at, ours, err := d.provedAt(s, a)
+		if err != nil {
+			return Contact{}, err
+		}
+		if ours && at.After(c.ProvedAt) {
+			c.ProvedAt, c.ProvedHead = at, a.Head().Sequence
 		}
 	}
-	return c
+	return c, nil
 }
 
 func (d *Device) knownOwners() ([]KnownOwner, error) {

@@ -46,7 +46,8 @@ func (e *Error) Unwrap() error { return e.Err }
 // Causes that callers tell apart with errors.Is, beside those of packages home,
 // api, client, ledger and recovery.
 var (
-	ErrFork          = errors.New("device: the server shows another history")
+	ErrFork          = errors.New("device: there are two histories of the account")
+	ErrWithheld      = errors.New("device: the server withholds entries that another device proved")
 	ErrRevoked       = errors.New("device: this device no longer belongs to the account")
 	ErrJoining       = errors.New("device: this directory waits to be added to an account")
 	ErrRecovering    = errors.New("device: this directory waits for a recovery")
@@ -88,7 +89,7 @@ func codeOf(err error) Code {
 		return CodeNewer
 	case errors.Is(err, client.ErrUnreachable), errors.Is(err, context.DeadlineExceeded):
 		return CodeUnreachable
-	case errors.Is(err, client.ErrDishonest), errors.Is(err, ErrFork):
+	case errors.Is(err, client.ErrDishonest), errors.Is(err, ErrFork), errors.Is(err, ErrWithheld):
 		return CodeDishonest
 	case errors.Is(err, api.ErrPeriodNotOver), errors.Is(err, api.ErrNotEnoughApprovals), errors.Is(err, api.ErrVetoed),
 		errors.Is(err, api.ErrNotRecoverable):

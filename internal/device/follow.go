@@ -13,12 +13,17 @@ import (
 	"zeropass.dev/zeropass/ledger"
 )
 
-// fork is what the device remembers of another history that the server showed.
+// fork is what the device remembers of another history, which the server showed or
+// another device proved.
 type fork struct {
 	Seen     time.Time
 	Ours     uint64 // sequence of the device's head
 	Theirs   uint64
 	Evidence string // name in the directory
+
+	Device   uint64 // whose attestation proves it; 0 if the server showed it
+	Proof    []byte // that attestation
+	Withheld bool   // it goes on where this device's ends, for all that is known, and the server does not show it
 }
 
 const forkFile = "fork"
@@ -44,10 +49,29 @@ func (d *Device) forked(proof *ledger.Attestation, entries [][]byte) error {
 }
 
 func forkError(f *fork) error {
+	switch {
+	case f.Withheld:
+		return failure(CodeDishonest, ErrWithheld,
+			fmt.Sprintf("run zeropass sync on device %d and then here; if this stays, the server is not honest: keep both directories", f.Device),
+			"the server withholds %s that device %d has proved; the proof is kept in evidence/%s", entryRange(f.Ours+1, f.Theirs), f.Device, f.Evidence)
+	case f.Device != 0:
+		return failure(CodeDishonest, ErrFork,
+			"ask whoever runs the server whether it was restored from an older copy; if so, run zeropass sync on both devices and zeropass ledger follow-server where it says so, then compare again; if not, the server is not honest: keep both directories",
+			"device %d has another history of this account than this one: its entry %d is not the one that is here (this device has %d); the proof is kept in evidence/%s",
+			f.Device, f.Theirs, f.Ours, f.Evidence)
+	}
 	return failure(CodeDishonest, ErrFork,
 		"ask whoever runs the server whether it was restored from an older copy; if so, run zeropass ledger follow-server; if not, it is not honest: keep this directory",
 		"the server shows a history of this account that is neither older nor newer than this device's, but another one (its entry %d, ours %d); the proof is kept in evidence/%s",
 		f.Theirs, f.Ours, f.Evidence)
+}
+
+// entryRange names entries from one to another.
+func entryRange(from, to uint64) string {
+	if from == to {
+		return fmt.Sprintf("entry %d", from)
+	}
+	return fmt.Sprintf("entries %d to %d", from, to)
 }
 
 // stopped returns an error while a fork is not decided.
@@ -59,9 +83,18 @@ func (d *Device) stopped() error {
 	return forkError(f)
 }
 
-// clearFork goes on when the server shows this device's history again. The
-// evidence stays.
+// clearFork goes on after a fork. The evidence stays.
 func (d *Device) clearFork() error { return d.home.RemovePrivate(forkFile) }
+
+// clearServerFork goes on when the server shows this device's history again. What
+// another device has proved, that does not take back.
+func (d *Device) clearServerFork() error {
+	f, err := load[fork](d, forkFile)
+	if err != nil || f == nil || f.Device != 0 {
+		return err
+	}
+	return d.clearFork()
+}
 
 // FollowResult is what became of this device's history after a fork.
 type FollowResult struct {

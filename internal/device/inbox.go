@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"zeropass.dev/zeropass/canonical"
@@ -88,6 +89,9 @@ func senderOf(m *apiv1.Message) string {
 }
 
 func (d *Device) deal(ctx context.Context, m *apiv1.Message, result *SyncResult) error {
+	if err := d.learnName(m.From, m.FromName); err != nil {
+		return err
+	}
 	switch m.Kind {
 	case apiv1.Message_KIND_INVITATION_ANSWER:
 		return d.takeAnswer(m, result)
@@ -125,6 +129,24 @@ func (d *Device) takeAnswer(m *apiv1.Message, result *SyncResult) error {
 	return nil
 }
 
+// learnName takes a contact's name from the server where this device has none of
+// its own: after a recovery, or because another device invited the contact.
+func (d *Device) learnName(account []byte, name string) error {
+	if name == "" || len(account) == 0 {
+		return nil
+	}
+	s := d.home.State()
+	if !slices.ContainsFunc(openEpochs(s), func(e *ledger.Epoch) bool { return memberOf(e, account) != nil }) {
+		return nil
+	}
+	book, err := d.book()
+	if err != nil || book.Names[hex.EncodeToString(account)] != "" {
+		return err
+	}
+	book.Names[hex.EncodeToString(account)] = name
+	return d.save(bookFile, book)
+}
+
 // takeReceipt keeps a contact's receipt for the ledger.
 func (d *Device) takeReceipt(m *apiv1.Message, result *SyncResult) error {
 	r := &recordv1.ShareReceipt{}
@@ -146,13 +168,6 @@ func (d *Device) takeReceipt(m *apiv1.Message, result *SyncResult) error {
 	}
 	e, _ := s.Epoch(r.Epoch)
 	member, _ := e.Member(r.Holder.Number)
-	account := hex.EncodeToString(member.Contact.GetAccount())
-	if book.Names[account] == "" && m.FromName != "" && hex.EncodeToString(m.From) == account {
-		book.Names[account] = m.FromName
-		if err := d.save(bookFile, book); err != nil {
-			return err
-		}
-	}
 	result.Receipts = append(result.Receipts, book.name(member.Contact))
 	return nil
 }
@@ -176,6 +191,14 @@ func (d *Device) takeAttestation(m *apiv1.Message) error {
 	if a.Time().After(d.o.Now().Add(api.MaxClockSkew)) {
 		// It would count as recent for as long as its clock is ahead.
 		return fmt.Errorf("%w: it is dated %s, in the future", errWorthless, a.Time().Format(time.RFC3339))
+	}
+	_, ours, err := d.provedAt(s, a)
+	if err != nil {
+		return err
+	}
+	if !ours {
+		// It may have been made at any time, before the share was deleted for one.
+		return fmt.Errorf("%w: its nonce is none that this account gave out", errWorthless)
 	}
 	return d.home.PutProof(a)
 }

@@ -54,7 +54,7 @@ func (d *Device) pull(ctx context.Context) error {
 			break
 		}
 	}
-	if err := d.clearFork(); err != nil {
+	if err := d.clearServerFork(); err != nil {
 		return err
 	}
 	if d.keys.Device == 0 {

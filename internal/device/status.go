@@ -14,6 +14,9 @@ import (
 const (
 	// staleProof is how long ago a proof may be before status says so.
 	staleProof = 90 * 24 * time.Hour
+	// lateCopy is how long after an entry another device may prove a copy without it:
+	// clocks differ, and a sync takes its time.
+	lateCopy = time.Hour
 	// shortWaiting is below which a waiting period leaves too little time to veto.
 	shortWaiting = 24 * time.Hour
 )
@@ -47,7 +50,7 @@ type Status struct {
 	Copies      []Proof // of the ledger: devices and server
 	Shares      []Proof // of the backup key: contacts
 	NotBackedUp []Entry // slots with a wrong slot key: contacts cannot open them
-	Fork        bool    // the server has shown another history
+	Fork        bool    // the server has shown, or another device proved, another history
 	Revoked     bool    // this device does not belong to the account any more
 }
 
@@ -69,10 +72,13 @@ type Proof struct {
 	Name    string
 	Epoch   uint64    // of a share
 	Has     bool      // it has proved it ever
-	At      time.Time // by the holder's clock; zero if never
+	At      time.Time // by the holder's clock, a contact's not after the day of its nonce; zero if never
 	Head    uint64    // sequence number of the newest entry that it attested
 	Current bool      // that is this device's newest
 	Stale   bool      // not proved for 90 days
+	Receipt bool      // a contact's: proved by its receipt in the ledger, and not since
+	Lags    int       // entries that it did not have
+	Since   time.Time // when the first of them was made; zero if it lags by none, or nobody knows
 }
 
 // Status says whether the account comes back, what is missing, which losses are
@@ -94,10 +100,14 @@ func (d *Device) Status(ctx context.Context) (*Status, error) {
 	if err != nil {
 		return nil, explain(err, "read the contacts")
 	}
-	d.proofs(s, book, st)
+	if err := d.proofs(s, book, st); err != nil {
+		return nil, explain(err, "read when copies and shares were proved")
+	}
 	d.next(s, st)
 	d.judge(s, book, st)
-	d.warn(s, st)
+	if err := d.warn(s, st); err != nil {
+		return nil, explain(err, "read what other devices showed")
+	}
 	return st, nil
 }
 
@@ -129,29 +139,21 @@ func (d *Device) basics(s *ledger.State) (*Status, error) {
 }
 
 // proofs lists who proved what.
-func (d *Device) proofs(s *ledger.State, book *contactBook, st *Status) {
-	now := d.o.Now()
-	head := s.Head()
+func (d *Device) proofs(s *ledger.State, book *contactBook, st *Status) error {
 	for _, own := range s.ActiveDevices() {
 		st.Copies = append(st.Copies, d.copyProof(s, own.Number))
 	}
-	st.Copies = append(st.Copies, d.filled(s, Proof{Kind: "server", Name: "the server"}, func(h *recordv1.Holder) bool {
-		return h.GetKind() == recordv1.Holder_KIND_SERVER
-	}))
+	server := Proof{Kind: "server", Name: "the server"}
+	d.fill(s, &server, recordv1.Holder_KIND_SERVER)
+	st.Copies = append(st.Copies, server)
 	for _, e := range openEpochs(s) {
 		for _, m := range e.Members {
 			if !m.Bound {
 				continue
 			}
-			c := d.contactOf(book, e, m)
-			p := Proof{Kind: "contact", Number: m.Number, Name: c.Name, Epoch: e.Number, Has: m.Receipt}
-			if m.Paper {
-				p.Kind = "paper"
-			}
-			if m.Receipt {
-				p.At, p.Head = c.ProvedAt, c.ProvedHead
-				p.Current = c.ProvedHead == head.Sequence
-				p.Stale = now.Sub(c.ProvedAt) > staleProof
+			p, err := d.shareProof(s, book, e, m)
+			if err != nil {
+				return err
 			}
 			st.Shares = append(st.Shares, p)
 		}
@@ -159,29 +161,73 @@ func (d *Device) proofs(s *ledger.State, book *contactBook, st *Status) {
 			st.Shares = append(st.Shares, d.sheetProof(e))
 		}
 	}
+	return nil
 }
 
-// copyProof is when a device proved its copy of the ledger.
+// copyProof is when a device proved its copy of the ledger. One that never did is
+// late as well, some time after it was added.
 func (d *Device) copyProof(s *ledger.State, number uint64) Proof {
 	p := Proof{Kind: "device", Number: number, Name: fmt.Sprintf("device %d", number)}
 	if number == d.keys.Device {
 		p.Name, p.Has, p.At, p.Head, p.Current = "this device", true, d.o.Now(), s.Head().Sequence, true
 		return p
 	}
-	return d.filled(s, p, func(h *recordv1.Holder) bool {
-		return h.GetKind() == recordv1.Holder_KIND_DEVICE && h.GetNumber() == number
-	})
+	d.fill(s, &p, recordv1.Holder_KIND_DEVICE)
+	if own, ok := s.Device(number); ok && !p.Has {
+		p.Stale = d.o.Now().Sub(own.Added.Time) > staleProof
+	}
+	return p
 }
 
-// filled fills a proof with the newest attestation of its holder.
-func (d *Device) filled(s *ledger.State, p Proof, holder func(*recordv1.Holder) bool) Proof {
+// fill fills in the newest proof of a copy of the ledger.
+func (d *Device) fill(s *ledger.State, p *Proof, kind recordv1.Holder_Kind) {
 	all := d.home.Proofs()
-	if i := slices.IndexFunc(all, func(a *ledger.Attestation) bool { return holder(a.Holder()) }); i >= 0 {
-		a := all[i]
-		p.Has, p.At, p.Head, p.Current = true, a.Time(), a.Head().Sequence, a.Head() == s.Head()
+	i := slices.IndexFunc(all, func(a *ledger.Attestation) bool {
+		return a.Holder().GetKind() == kind && a.Holder().GetNumber() == p.Number && s.Contains(a.Head())
+	})
+	if i < 0 {
+		return
 	}
-	p.Stale = p.Has && d.o.Now().Sub(p.At) > staleProof
-	return p
+	a := all[i]
+	p.Has, p.At, p.Head, p.Current = true, a.Time(), a.Head().Sequence, a.Head() == s.Head()
+	p.Stale = d.o.Now().Sub(p.At) > staleProof
+	d.lag(s, p)
+}
+
+// lag says by how much a proof is behind this device's copy.
+func (d *Device) lag(s *ledger.State, p *Proof) {
+	if p.Lags = int(s.Head().Sequence - p.Head); p.Lags == 0 {
+		return
+	}
+	next, err := d.home.Entries(p.Head, 1)
+	if err != nil || len(next) == 0 {
+		return // since when, the next check of the directory can say
+	}
+	if e, err := ledger.ParseEntry(next[0]); err == nil {
+		p.Since = e.Time()
+	}
+}
+
+// shareProof is the newest proof of a contact's share.
+func (d *Device) shareProof(s *ledger.State, book *contactBook, e *ledger.Epoch, m ledger.Member) (Proof, error) {
+	c, err := d.contactOf(s, book, e, m)
+	if err != nil {
+		return Proof{}, err
+	}
+	p := Proof{Kind: "contact", Number: m.Number, Name: c.Name, Epoch: e.Number, Has: m.Receipt}
+	if m.Paper {
+		p.Kind = "paper"
+	}
+	if !m.Receipt {
+		return p, nil
+	}
+	p.At, p.Head = c.ProvedAt, c.ProvedHead
+	p.Current = c.ProvedHead == s.Head().Sequence
+	p.Stale = d.o.Now().Sub(c.ProvedAt) > staleProof
+	if p.Receipt = c.ProvedHead == 0; !p.Receipt {
+		d.lag(s, &p)
+	}
+	return p, nil
 }
 
 // next describes the epoch that is prepared.
@@ -240,7 +286,7 @@ func (d *Device) judge(s *ledger.State, book *contactBook, st *Status) {
 		}
 	}
 	if st.Fork {
-		st.Missing = append(st.Missing, "a decision about the other history that the server has shown: run zeropass sync")
+		st.Missing = append(st.Missing, "a decision about the other history of the account: zeropass sync says what to do")
 	}
 	if st.Revoked {
 		st.Missing = append(st.Missing, "a device that belongs to the account: this one was revoked")
@@ -315,8 +361,23 @@ func inWords(d time.Duration) string {
 }
 
 // warn lists what a person ought to look at.
-func (d *Device) warn(s *ledger.State, st *Status) {
+func (d *Device) warn(s *ledger.State, st *Status) error {
 	warn := func(format string, args ...any) { st.Warnings = append(st.Warnings, fmt.Sprintf(format, args...)) }
+	f, err := load[fork](d, forkFile)
+	if err != nil {
+		return err
+	}
+	if f != nil {
+		warn("%s", forkError(f).Error())
+	}
+	shown, err := d.shown()
+	if err != nil {
+		return err
+	}
+	for _, a := range shown {
+		warn("device %d has shown %s, which the server has not: it was restored from an older copy, or withholds them; run zeropass sync there, then here",
+			a.Holder().GetNumber(), entryRange(s.Head().Sequence+1, a.Head().Sequence))
+	}
 	if st.WaitingPeriod < shortWaiting {
 		warn("the waiting period is %s: under 24 hours there is hardly time to notice a recovery that is not yours", inWords(st.WaitingPeriod))
 	}
@@ -335,8 +396,16 @@ func (d *Device) warn(s *ledger.State, st *Status) {
 		warn("%s is not backed up: its slot key is wrong; store it again", describe(e.Metadata))
 	}
 	for _, p := range slices.Concat(st.Copies, st.Shares) {
-		if p.Stale {
+		switch {
+		case p.Stale && !p.Has:
+			warn("%s: has never proved its copy; look at it: zeropass sync there, or zeropass ledger head", p.Name)
+		case p.Stale:
 			warn("%s: not recently proved, last on %s", p.Name, p.At.Local().Format(time.DateOnly))
+		case p.Kind == "device" && p.Lags > 0 && !p.Since.IsZero() && p.At.Sub(p.Since) > lateCopy:
+			warn("%s lags: on %s it did not have entry %d of %s; run zeropass sync there, and if that does not help, the server keeps entries from it",
+				p.Name, p.At.Local().Format(time.DateTime), p.Head+1, p.Since.Local().Format(time.DateTime))
+		case p.Kind == "server" && p.Lags > 0:
+			warn("the server lags by %s: run zeropass sync, which gives them back", entries(p.Lags))
 		}
 	}
 	if !s.Committed() && st.Slots > 0 {
@@ -362,4 +431,12 @@ func (d *Device) warn(s *ledger.State, st *Status) {
 	for _, r := range d.home.Repairs() {
 		warn("the end of the file %s was incomplete and was cut off (%d bytes)", r.File, r.Bytes)
 	}
+	return nil
+}
+
+func entries(n int) string {
+	if n == 1 {
+		return "1 entry"
+	}
+	return fmt.Sprintf("%d entries", n)
 }

@@ -7,11 +7,7 @@ import (
 	"slices"
 	"time"
 
-	"zeropass.dev/zeropass/canonical"
-	apiv1 "zeropass.dev/zeropass/gen/zeropass/api/v1"
-	recordv1 "zeropass.dev/zeropass/gen/zeropass/record/v1"
 	"zeropass.dev/zeropass/internal/api"
-	"zeropass.dev/zeropass/internal/client"
 	"zeropass.dev/zeropass/ledger"
 )
 
@@ -59,6 +55,9 @@ func (d *Device) sync(ctx context.Context, wait func(write) bool) (*SyncResult, 
 	if err != nil {
 		return nil, explain(err, "read what was not sent yet")
 	}
+	if err := d.compareAgain(ctx, result); err != nil {
+		return nil, d.noticeRevoked(err, "compare with the other device again")
+	}
 	for _, step := range []struct {
 		doing string
 		do    func(context.Context, *SyncResult) error
@@ -66,6 +65,7 @@ func (d *Device) sync(ctx context.Context, wait func(write) bool) (*SyncResult, 
 		{"send what was under way", func(ctx context.Context, _ *SyncResult) error { return ignoreRebuild(d.push(ctx)) }},
 		{"bring the ledgers together", func(ctx context.Context, _ *SyncResult) error { return d.pull(ctx) }},
 		{"go on with this device", func(context.Context, *SyncResult) error { return d.belongs(d.home.State()) }},
+		{"compare with what other devices have shown", func(context.Context, *SyncResult) error { return d.settleShown() }},
 		{"take the server's receipt", func(ctx context.Context, _ *SyncResult) error { return d.serverReceipts(ctx) }},
 		{"deal with messages", d.receive},
 		{"keep the shares of others as slots too", func(context.Context, *SyncResult) error { return d.keepSlots() }},
@@ -134,109 +134,4 @@ func ignoreRebuild(err error) error {
 		return nil
 	}
 	return err
-}
-
-// attest proves this device's copy, and takes the proofs of the server and of
-// other devices. Where server and device agree, the contacts get the head.
-func (d *Device) attest(ctx context.Context, result *SyncResult) error {
-	s := d.home.State()
-	own, err := d.ownAttestation(s)
-	if err != nil {
-		return err
-	}
-	nonce, err := d.nonce()
-	if err != nil {
-		return err
-	}
-	answer, err := d.client.Attest(ctx, d.identity(), &apiv1.AttestRequest{Attestation: own, Nonce: nonce})
-	if err != nil {
-		return err
-	}
-	proof, err := d.serverProof(answer.Attestation, nonce)
-	if err != nil {
-		return err
-	}
-	if head := proof.Head(); head.Sequence <= s.Head().Sequence && !s.Contains(head) {
-		return d.forked(proof, nil)
-	}
-	if err := d.keepProof(proof); err != nil {
-		return err
-	}
-	for _, b := range answer.Attestations {
-		if err := d.otherCopy(s, b, result); err != nil {
-			return err
-		}
-	}
-	if proof.Head() != s.Head() {
-		return nil // another device wrote meanwhile; the next sync proves that
-	}
-	return d.proveToContacts(ctx, s, own, answer.Attestation, result)
-}
-
-func (d *Device) ownAttestation(s *ledger.State) ([]byte, error) {
-	nonce, err := d.nonce()
-	if err != nil {
-		return nil, err
-	}
-	head := s.Head()
-	return ledger.NewAttestation(&recordv1.Attestation{
-		Account:  d.keys.Account[:],
-		Epoch:    s.InUse().Number,
-		Sequence: head.Sequence,
-		Head:     head.Hash[:],
-		Time:     uint64(d.o.Now().UnixMilli()),
-		Nonce:    nonce,
-		Holder:   &recordv1.Holder{Kind: recordv1.Holder_KIND_DEVICE, Number: d.keys.Device},
-	}, d.keys.Sign)
-}
-
-// otherCopy takes another device's proof of its copy. One that shows another
-// history is evidence.
-func (d *Device) otherCopy(s *ledger.State, b []byte, result *SyncResult) error {
-	a, err := ledger.ParseAttestation(b)
-	if err != nil {
-		return fmt.Errorf("%w: it shows a device's attestation that cannot be read: %w", client.ErrDishonest, err)
-	}
-	holder := a.Holder()
-	if holder.GetKind() != recordv1.Holder_KIND_DEVICE || holder.GetNumber() == d.keys.Device {
-		return nil
-	}
-	if s.CheckAttestation(a) != nil {
-		return nil // by a device that this copy does not know yet
-	}
-	head := a.Head()
-	switch {
-	case s.Contains(head):
-		return d.home.PutProof(a)
-	case head.Sequence <= s.Head().Sequence:
-		name := fmt.Sprintf("device-fork-%d-%d", holder.Number, head.Sequence)
-		if err := d.home.PutEvidence(name, b); err != nil {
-			return err
-		}
-		result.note("device %d has another history than this one; the proof is kept in evidence/%s", holder.Number, name)
-	}
-	return nil
-}
-
-// proveToContacts sends the head that this device and the server both attested to
-// everybody who keeps a share.
-func (d *Device) proveToContacts(ctx context.Context, s *ledger.State, own, server []byte, result *SyncResult) error {
-	body, err := canonical.Marshal(&recordv1.ProvedHead{Device: own, Server: server})
-	if err != nil {
-		return err
-	}
-	sent := map[string]bool{}
-	for _, e := range openEpochs(s) {
-		for _, m := range e.Members {
-			account := string(m.Contact.GetAccount())
-			if !m.Receipt || m.Contact == nil || sent[account] {
-				continue
-			}
-			sent[account] = true
-			if _, err := d.deliver(ctx, ledger.AccountID(m.Contact.Account), apiv1.Message_KIND_OWNER_HEAD, body, result); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }

@@ -24,11 +24,12 @@ type VerifyResult struct {
 	ServerHead   ledger.Head
 	ServerSays   string // why it could not be asked, or does not agree
 	Copies       []Proof
+	Stop         string // the two histories that have stopped this device; empty if none have
 }
 
 // OK says whether nothing is wrong.
 func (r *VerifyResult) OK() bool {
-	return len(r.WrongKeys) == 0 && len(r.Unreadable) == 0 && (!r.ServerAsked || r.ServerAgrees)
+	return r.Stop == "" && len(r.WrongKeys) == 0 && len(r.Unreadable) == 0 && (!r.ServerAsked || r.ServerAgrees)
 }
 
 // VerifyLedger reads the ledger from the disk and folds it anew, checks every
@@ -60,7 +61,14 @@ func (d *Device) VerifyLedger(ctx context.Context) (*VerifyResult, error) {
 		return nil, explain(err, "read the contacts")
 	}
 	st := &Status{}
-	d.proofs(d.home.State(), book, st)
+	if err := d.proofs(d.home.State(), book, st); err != nil {
+		return nil, explain(err, "read when copies and shares were proved")
+	}
+	if err := d.stopped(); errors.Is(err, ErrFork) || errors.Is(err, ErrWithheld) {
+		result.Stop = err.Error()
+	} else if err != nil {
+		return nil, explain(err, "read what is known of a fork")
+	}
 	result.Copies = append(st.Copies, st.Shares...)
 	return result, nil
 }
