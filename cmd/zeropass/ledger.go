@@ -1,6 +1,8 @@
 package main
 
 import (
+	"errors"
+	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -14,7 +16,7 @@ func ledgerCommand(a *app) *cobra.Command {
 		Short: "Check your account's ledger",
 		Long: `The ledger is the signed history of your account, to which entries are only ever
 appended. Every device holds the same copy, and so does the server.`,
-	}, verifyCommand(a), followCommand(a))
+	}, verifyCommand(a), headCommand(a), compareCommand(a), followCommand(a))
 }
 
 func verifyCommand(a *app) *cobra.Command {
@@ -37,7 +39,7 @@ can open its shares, and compare with the server where it can be reached.`,
 				switch {
 				case r.OK():
 					return nil
-				case r.ServerAsked && !r.ServerAgrees:
+				case r.Stop != "" || r.ServerAsked && !r.ServerAgrees:
 					return answered(exitDishonest)
 				}
 				return answered(exitFailed)
@@ -57,13 +59,14 @@ type verifyView struct {
 	ServerAgrees bool        `json:"server_agrees"`
 	ServerSays   string      `json:"server_says,omitempty"`
 	Copies       []proofView `json:"copies"`
+	Stop         string      `json:"stopped,omitempty"`
 }
 
 func verifyJSON(r *device.VerifyResult) verifyView {
 	v := verifyView{
 		OK: r.OK(), Entries: r.Entries, Head: r.Head.Hash.String(), Slots: r.Slots, WrongKeys: []entryView{},
 		Unreadable: append([]string{}, r.Unreadable...), ServerAsked: r.ServerAsked, ServerAgrees: r.ServerAgrees,
-		ServerSays: r.ServerSays, Copies: proofsJSON(r.Copies),
+		ServerSays: r.ServerSays, Copies: proofsJSON(r.Copies), Stop: r.Stop,
 	}
 	for i := range r.WrongKeys {
 		v.WrongKeys = append(v.WrongKeys, entryJSON(&r.WrongKeys[i]))
@@ -86,11 +89,132 @@ func (a *app) showVerified(r *device.VerifyResult) {
 	default:
 		a.say("  The server does not agree: %s", oneLine(r.ServerSays))
 	}
+	if r.Stop != "" {
+		a.say("  %s", sentence(oneLine(r.Stop)))
+	}
 	for _, e := range r.WrongKeys {
 		a.say("  Not backed up, because its key is wrong: %s (%s). Store it again.", oneLine(e.Metadata.GetTitle()), shortID(e.ID))
 	}
 	for _, text := range r.Unreadable {
 		a.say("  Does not open on this device: %s", oneLine(text))
+	}
+}
+
+func headCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "head",
+		Short: "Show this device's head, signed, for another of your devices",
+		Long: `Show the newest entry of this device's ledger, signed, as one line and as a QR code.
+Give it to another of your devices, by any way, and run there:
+
+  zeropass ledger compare TEXT
+
+It works without the server, and finds out whether the server has shown the two
+devices different histories. Nothing in it is secret.`,
+		Args: takesNothing,
+		RunE: a.run(func(cmd *cobra.Command, _ []string) error {
+			return a.with(cmd.Context(), func(d *device.Device) error {
+				h, err := d.HeadText(cmd.Context())
+				if err != nil {
+					return err
+				}
+				return a.showHead(h)
+			})
+		}),
+	}
+}
+
+func (a *app) showHead(h *device.HeadText) error {
+	v := struct {
+		Text     string    `json:"text"`
+		QR       string    `json:"qr"`
+		Device   uint64    `json:"device"`
+		Sequence uint64    `json:"sequence"`
+		Head     string    `json:"head"`
+		Time     time.Time `json:"time"`
+	}{h.Text, h.QR, h.Device, h.Head.Sequence, h.Head.Hash.String(), h.Time.UTC()}
+	var err error
+	return errors.Join(a.show(v, func() {
+		a.say("%s", h.Text)
+		a.say("")
+		err = a.printQR(h.QR)
+		a.say("")
+		a.say("Device %d, entry %d (%s).", h.Device, h.Head.Sequence, h.Head.Hash)
+		a.next("zeropass ledger compare, with this line, on another of your devices")
+	}), err)
+}
+
+func compareCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "compare TEXT|-",
+		Short: "Compare this device's ledger with another device's head",
+		Long: `Compare this device's ledger with the head that "zeropass ledger head" showed on
+another of your devices; - reads it from standard input. It works without the
+server.
+
+It ends with 0 when both have the same history, as far as the other device's
+reaches; with 7 when the other device is ahead: then compare the other way round,
+or sync and compare again; and with 6 when there are two histories. Then this
+device keeps the proof and stops: it writes nothing more until that is decided.`,
+		Args: takes("TEXT", false),
+		RunE: a.run(func(cmd *cobra.Command, args []string) error {
+			ctx := cmd.Context()
+			text := args[0]
+			if text == "-" {
+				b, err := a.readInput(ctx)
+				if err != nil {
+					return err
+				}
+				text = string(b)
+			}
+			return a.with(ctx, func(d *device.Device) error {
+				c, err := d.CompareHead(ctx, text)
+				if err != nil {
+					return err
+				}
+				if c.Match == device.HeadForks {
+					return errors.Join(a.show(comparisonJSON(c), func() {}), c.Stop)
+				}
+				if err := a.show(comparisonJSON(c), func() { a.showComparison(c) }); err != nil {
+					return err
+				}
+				if c.Match == device.HeadIsNew {
+					return answered(exitNotYet)
+				}
+				return nil
+			})
+		}),
+	}
+}
+
+type comparisonView struct {
+	Match    string    `json:"match"`
+	Device   uint64    `json:"device"`
+	Sequence uint64    `json:"sequence"`
+	Head     string    `json:"head"`
+	Time     time.Time `json:"time"`
+	Own      uint64    `json:"own_sequence"`
+	OwnHead  string    `json:"own_head"`
+}
+
+func comparisonJSON(c *device.Comparison) comparisonView {
+	return comparisonView{
+		string(c.Match), c.Device, c.Theirs.Sequence, c.Theirs.Hash.String(), c.Time.UTC(), c.Own.Sequence, c.Own.Hash.String(),
+	}
+}
+
+func (a *app) showComparison(c *device.Comparison) {
+	signed := fmt.Sprintf("on %s, by its clock", when(c.Time))
+	switch c.Match {
+	case device.SameHead:
+		a.say("The same. Device %d and this one both have %s, to the last byte (signed %s).", c.Device, count(int(c.Own.Sequence), "entry"), signed)
+	case device.HeadIsOld:
+		a.say("The same history. Device %d had %s of it (signed %s); this device has %d.",
+			c.Device, count(int(c.Theirs.Sequence), "entry"), signed, c.Own.Sequence)
+		a.next(fmt.Sprintf("zeropass sync on device %d", c.Device))
+	case device.HeadIsNew:
+		a.say("NOT DECIDED. Device %d has %s (signed %s), this device has %d.", c.Device, count(int(c.Theirs.Sequence), "entry"), signed, c.Own.Sequence)
+		a.next(fmt.Sprintf("zeropass ledger head here, and compare its line on device %d", c.Device), "or zeropass sync here, then compare again")
 	}
 }
 

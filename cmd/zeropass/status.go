@@ -49,12 +49,15 @@ type proofView struct {
 	Head    uint64     `json:"sequence,omitempty"`
 	Current bool       `json:"current"`
 	Stale   bool       `json:"stale"`
+	Receipt bool       `json:"by_receipt_only,omitempty"`
+	Lags    int        `json:"lags,omitempty"`
+	Since   *time.Time `json:"lags_since,omitempty"`
 }
 
 func proofsJSON(proofs []device.Proof) []proofView {
 	views := make([]proofView, 0, len(proofs))
 	for _, p := range proofs {
-		views = append(views, proofView{p.Kind, p.Number, p.Name, p.Epoch, p.Has, jsonTime(p.At), p.Head, p.Current, p.Stale})
+		views = append(views, proofView{p.Kind, p.Number, p.Name, p.Epoch, p.Has, jsonTime(p.At), p.Head, p.Current, p.Stale, p.Receipt, p.Lags, jsonTime(p.Since)})
 	}
 	return views
 }
@@ -130,14 +133,14 @@ func (a *app) showStatus(s *device.Status) {
 	a.say("")
 	rows := [][]string{{"WHO", "HOLDS", "LAST PROVED"}}
 	for _, p := range s.Copies {
-		rows = append(rows, []string{oneLine(p.Name), "a copy of the ledger", proofText(now, s.Head.Sequence, p)})
+		rows = append(rows, []string{oneLine(p.Name), "a copy of the ledger", proofText(now, p)})
 	}
 	for _, p := range s.Shares {
 		holds := "a share"
 		if s.Next != nil {
 			holds = fmt.Sprintf("a share of epoch %d", p.Epoch)
 		}
-		rows = append(rows, []string{oneLine(p.Name), holds, proofText(now, s.Head.Sequence, p)})
+		rows = append(rows, []string{oneLine(p.Name), holds, proofText(now, p)})
 	}
 	table(a.out, a.width(), rows)
 }
@@ -160,14 +163,24 @@ func (a *app) section(heading string, points []string) {
 	}
 }
 
-func proofText(now time.Time, head uint64, p device.Proof) string {
+// proofText says when somebody proved what they hold, and how it lies to this
+// device's copy.
+func proofText(now time.Time, p device.Proof) string {
+	text := ago(now, p.At)
 	switch {
 	case !p.Has:
-		return "never"
-	case p.Current || p.Head == 0:
-		return ago(now, p.At)
-	case p.Head < head:
-		return ago(now, p.At) + ", " + count(int(head-p.Head), "entry") + " behind"
+		text = "never"
+	case p.Receipt:
+		text += ", by its receipt"
+	case p.Lags > 0 && p.Kind == "contact":
+		text += fmt.Sprintf(", at entry %d", p.Head)
+	case p.Lags > 0:
+		text += fmt.Sprintf(", lags by %s since %s", count(p.Lags, "entry"), p.Since.Local().Format(time.DateOnly))
+	case p.Head > 0:
+		text += fmt.Sprintf(", entry %d", p.Head)
 	}
-	return ago(now, p.At) + ", ahead of this device: run zeropass sync"
+	if p.Stale {
+		text += ": not recently proved"
+	}
+	return text
 }
