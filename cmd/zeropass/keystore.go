@@ -11,13 +11,6 @@ import (
 	"zeropass.dev/zeropass/internal/keystore"
 )
 
-func deviceCommand(a *app) *cobra.Command {
-	return group(&cobra.Command{
-		Use:   "device",
-		Short: "Look after this device",
-	}, keystoreCommand(a))
-}
-
 func keystoreCommand(a *app) *cobra.Command {
 	show := &cobra.Command{
 		Use:   "keystore",

@@ -30,6 +30,10 @@ type JoiningDevice struct {
 	request *ledger.DeviceRequest
 }
 
+// AccountPhrase is the account's safety phrase, which a new device must show too
+// before anybody adds it.
+func (d *Device) AccountPhrase() string { return safetyPhrase(d.keys.Account, purposeAccount) }
+
 // JoiningDevices asks the server which devices want to be added, those that could
 // be, the oldest first.
 func (d *Device) JoiningDevices(ctx context.Context) ([]JoiningDevice, error) {
