@@ -24,7 +24,7 @@ func initCommand(a *app) *cobra.Command {
 	deviceName, _ := os.Hostname()
 	var server, name string
 	var cost int
-	var noMouse bool
+	var noMouse, printed bool
 	c := &cobra.Command{
 		Use:   "init",
 		Short: "Make an account on this device",
@@ -34,6 +34,9 @@ Two passphrases are chosen: one opens ZeroPass on this device, the other is the
 second factor that shows a secret. Then the Private Master Seed is made from this
 computer's randomness, your mouse movements and the server's randomness, split,
 and erased. It is never stored anywhere.
+
+With --printed there is a sheet besides, which is worth a quorum of contacts once a
+quorum has proved its shares: "zeropass sheet print" prints it.
 
 If it stops in the middle, run it again: it goes on where it stopped.`,
 		Example: `zeropass init --server https://zeropass.example --name Ada
@@ -47,6 +50,7 @@ zeropass init --server https://zeropass.example --name Ada --contacts 3-of-5 --w
 	flags.StringVar(&deviceName, "device-name", deviceName, "what this device is called; the server does not see it")
 	flags.Var(&contacts, "contacts", "how many of how many contacts bring everything back")
 	flags.Var(&waiting, "waiting-period", "how long a recovery waits, so that you can object; 72h, 3d")
+	flags.BoolVar(&printed, "printed", false, "with a printed sheet that is worth a quorum")
 	flags.IntVar(&cost, "unlock-cost", 0, "how costly unlocking is, as scrypt's log2 N; each step doubles time and memory (default 18)")
 	flags.BoolVar(&noMouse, "no-mouse", false, "do not ask for mouse movements")
 	must(c.MarkFlagRequired("server"), c.MarkFlagRequired("name"))
@@ -73,7 +77,7 @@ zeropass init --server https://zeropass.example --name Ada --contacts 3-of-5 --w
 		d, r, err := device.Init(ctx, a.options(ctx), device.InitOptions{
 			Dir: dir, ServerURL: server, Name: name, DeviceName: deviceName,
 			Passphrase: a.passphrase, ConfirmPassphrase: a.confirmPassphrase,
-			Quorum: contacts.k, Members: contacts.n, WaitingPeriod: time.Duration(waiting),
+			Quorum: contacts.k, Members: contacts.n, WaitingPeriod: time.Duration(waiting), Printed: printed,
 			UnlockCost: cost, MousePool: &pool,
 		})
 		if err != nil {
@@ -82,7 +86,7 @@ zeropass init --server https://zeropass.example --name Ada --contacts 3-of-5 --w
 		v := initView{
 			Home: dir, Account: r.Account.String(), Name: r.Name, Server: server,
 			Quorum: r.Quorum, Contacts: r.Members, WaitingPeriod: int64(r.WaitingPeriod / time.Second),
-			Movements: r.MouseEvents, ServerSources: r.Sources,
+			Movements: r.MouseEvents, ServerSources: r.Sources, Sheet: printed,
 		}
 		err = a.show(v, func() { a.showInit(v, r.WaitingPeriod) })
 		return errors.Join(err, d.Close())
@@ -122,6 +126,7 @@ type initView struct {
 	WaitingPeriod int64    `json:"waiting_period_seconds"`
 	Movements     int      `json:"mouse_movements"`
 	ServerSources []string `json:"server_randomness"`
+	Sheet         bool     `json:"sheet_to_print"`
 	Recoverable   bool     `json:"recoverable"`
 }
 
@@ -140,11 +145,15 @@ func (a *app) showInit(v initView, waiting time.Duration) {
 	a.say("")
 	a.say("The Private Master Seed was split and erased. Nobody has it, not even this device.")
 	a.say("It is NOT RECOVERABLE yet: that takes %d of your contacts.", v.Quorum)
-	a.next(
+	todo := []string{
 		"zeropass add --title TITLE        keep a first secret",
 		"zeropass contact invite NAME      give a share to somebody you trust",
 		"zeropass status                   see whether everything can be recovered",
-	)
+	}
+	if v.Sheet {
+		todo = append(todo, "zeropass sheet print              print the sheet, then zeropass sheet confirm")
+	}
+	a.next(todo...)
 }
 
 // randomness says where the seed's two halves came from.

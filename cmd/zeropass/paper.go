@@ -19,18 +19,31 @@ find it when everything else is lost, away from this device.`,
 }
 
 func paperPrintCommand(a *app) *cobra.Command {
-	return &cobra.Command{
+	var file string
+	c := &cobra.Command{
 		Use:   "print",
 		Short: "Show a share, to be written down or printed",
-		Long: `Show the words of a share, to be written down or printed. Until you type them back
+		Long: `Show the words of a share, to be written down, or write it as a page for a printer
+with --pdf. Until you type them back
 with "zeropass contact paper confirm" they can be shown again; after that the paper
 alone has them.`,
-		Args: takesNothing,
+		Example: "zeropass contact paper print --pdf - | lpr\nzeropass contact paper print",
+		Args:    takesNothing,
 		RunE: a.run(func(cmd *cobra.Command, _ []string) error {
+			if err := a.checkPage(file); err != nil {
+				return err
+			}
 			return a.with(cmd.Context(), func(d *device.Device) error {
 				r, err := d.BindPaper(cmd.Context())
 				if err != nil {
 					return err
+				}
+				if file != "" {
+					if err := a.showPage(r.Page, file); err != nil {
+						return err
+					}
+					a.note("Next: type the words back from the paper: zeropass contact paper confirm")
+					return nil
 				}
 				if a.json {
 					return a.printJSON(struct {
@@ -56,6 +69,8 @@ alone has them.`,
 			})
 		}),
 	}
+	pdfFlag(c, &file)
+	return c
 }
 
 func paperConfirmCommand(a *app) *cobra.Command {

@@ -27,7 +27,7 @@ func recoverCommand(a *app) *cobra.Command {
 
 If the server is gone for good, zeropass-recover does it without: from a copy of a
 device's directory, its passphrase and your contacts' words.`,
-	}, recoverStartCommand(a), recoverStatusCommand(a), recoverPaperCommand(a), recoverFinishCommand(a))
+	}, recoverStartCommand(a), recoverStatusCommand(a), recoverPaperCommand(a), recoverSheetCommand(a), recoverFinishCommand(a))
 }
 
 func recoverStartCommand(a *app) *cobra.Command {
@@ -93,6 +93,7 @@ type recoveryView struct {
 	Approvals int        `json:"approvals"`
 	Quorum    int        `json:"quorum"`
 	Approved  []uint64   `json:"approved"`
+	Sheet     bool       `json:"sheet_approved"`
 	Vetoes    int        `json:"vetoes"`
 	Released  bool       `json:"released"`
 	Over      bool       `json:"over"`
@@ -104,7 +105,7 @@ type recoveryView struct {
 func recoveryJSON(r *device.RecoveryResult) recoveryView {
 	return recoveryView{
 		r.Account.String(), r.Name, r.Request.String(), r.Phrase, r.Epoch, jsonTime(r.Started), jsonTime(r.Ends),
-		r.Approvals, r.Quorum, append([]uint64{}, r.Approved...), r.Vetoes, r.Released, r.Over, r.Ready, r.Recovered, r.Missing,
+		r.Approvals, r.Quorum, append([]uint64{}, r.Approved...), r.Sheet, r.Vetoes, r.Released, r.Over, r.Ready, r.Recovered, r.Missing,
 	}
 }
 
@@ -114,7 +115,11 @@ func (a *app) showRecovery(r *device.RecoveryResult) {
 	a.say("  request           %s", r.Request.String()[:8])
 	a.say("  account           %s", r.Account)
 	a.say("  asked             %s", ago(now, r.Started))
-	a.say("  approvals         %d of %d", r.Approvals, r.Quorum)
+	if r.Sheet {
+		a.say("  approvals         %d of %d, and the printed sheet, which is enough", r.Approvals, r.Quorum)
+	} else {
+		a.say("  approvals         %d of %d", r.Approvals, r.Quorum)
+	}
 	if r.Ends.After(now) {
 		a.say("  waiting period    until %s (%s)", when(r.Ends), duration(r.Ends.Sub(now)))
 	} else {
@@ -137,14 +142,14 @@ func (a *app) nextInRecovery(r *device.RecoveryResult) {
 		a.say("Another device has recovered the account. This request is void.")
 	case r.Ready:
 		a.next("zeropass recover finish")
-	case r.Approvals < r.Quorum:
+	case r.Approvals < r.Quorum && !r.Sheet:
 		a.say("")
 		a.say("Call your contacts and read these eight words to each of them:")
 		a.say("")
 		a.say("  %s", r.Phrase)
 		a.next(
 			"each of them runs: zeropass request approve",
-			"a share on paper: zeropass recover paper",
+			"a share on paper: zeropass recover paper; the printed sheet: zeropass recover sheet",
 			"zeropass recover status shows how far it is",
 		)
 	default:
@@ -278,7 +283,7 @@ func notYet(ctx context.Context, d *device.Device, err error) error {
 		return err
 	}
 	hint := "Run the command again after " + when(r.Ends) + "."
-	if r.Approvals < r.Quorum {
+	if r.Approvals < r.Quorum && !r.Sheet {
 		hint = "Call your contacts and read them: " + r.Phrase + ". Each runs zeropass request approve; then run the command again."
 	}
 	return fail(exitNotYet, hint, "it is too early to finish the recovery of %s. Missing: %s", oneLine(r.Name), r.Missing)
@@ -303,10 +308,11 @@ func (a *app) showFinished(r *device.FinishResult, path string, written bool) er
 		OldEpoch  uint64     `json:"protecting_epoch"`
 		Epoch     uint64     `json:"prepared_epoch"`
 		Bound     []string   `json:"contacts"`
+		Sheet     bool       `json:"sheet_to_print"`
 	}{
 		Account: r.Account.String(), Name: r.Name, Device: r.Device, Items: r.Items, Lost: []lostView{},
 		Discarded: append([]string{}, r.Discarded...), Gap: append([]string{}, r.Gap...),
-		OldEpoch: r.OldEpoch, Epoch: r.Epoch, Bound: append([]string{}, r.Bound...),
+		OldEpoch: r.OldEpoch, Epoch: r.Epoch, Bound: append([]string{}, r.Bound...), Sheet: r.Sheet,
 	}
 	if written {
 		v.File = path
@@ -331,6 +337,9 @@ func (a *app) showFinished(r *device.FinishResult, path string, written bool) er
 		a.say("Earlier devices are revoked. Epoch %d still protects everything, with the shares that", r.OldEpoch)
 		a.say("your contacts have; epoch %d takes its place when they have proved the new ones.", r.Epoch)
 		todo := []string{"ask your contacts to run: zeropass sync, which also tells this device their names", "then zeropass sync and zeropass status here"}
+		if r.Sheet {
+			todo = append(todo, "print the new sheet: zeropass sheet print --pdf sheet.pdf, then zeropass sheet confirm")
+		}
 		if written {
 			todo = append(todo, "delete "+path+" when you do not need it: everybody who opens it can read it")
 		} else {

@@ -12,6 +12,7 @@ import (
 func rotateCommand(a *app) *cobra.Command {
 	var contacts quorum
 	var waiting period
+	var printed, without bool
 	c := &cobra.Command{
 		Use:   "rotate",
 		Short: "Make new keys and split everything again",
@@ -24,6 +25,10 @@ old epoch protects as before, and what you write goes to both. A smaller quorum 
 shorter waiting period waits for the old waiting period: nobody who holds this
 device can take your protection away before you see it.
 
+With --printed the epoch has a sheet as well, which is worth a quorum of contacts:
+"zeropass sheet print" prints it. Every epoch after it has a new one, until
+--no-printed. An epoch with a sheet waits for the old waiting period, too.
+
 If it stops in the middle, run it again: it goes on where it stopped. Run with other
 choices than before, it prepares another epoch and gives up the prepared one.`,
 		Example: `zeropass rotate
@@ -32,6 +37,9 @@ zeropass rotate --contacts 3-of-5 --waiting-period 7d`,
 	}
 	c.Flags().Var(&contacts, "contacts", "how many of how many contacts bring everything back (default as it is)")
 	c.Flags().Var(&waiting, "waiting-period", "how long a recovery waits, so that you can object; 72h, 3d (default as it is)")
+	c.Flags().BoolVar(&printed, "printed", false, "with a printed sheet that is worth a quorum (default as it is)")
+	c.Flags().BoolVar(&without, "no-printed", false, "without a printed sheet")
+	c.MarkFlagsMutuallyExclusive("printed", "no-printed")
 	for _, name := range []string{"contacts", "waiting-period"} {
 		c.Flags().Lookup(name).DefValue = ""
 	}
@@ -41,7 +49,11 @@ zeropass rotate --contacts 3-of-5 --waiting-period 7d`,
 			a.warn("with a waiting period of %s there is little time to object to a stranger's recovery; the usual one is 3 days.", duration(time.Duration(waiting)))
 		}
 		return a.with(ctx, func(d *device.Device) error {
-			r, err := d.Rotate(ctx, device.RotateOptions{Quorum: contacts.k, Members: contacts.n, WaitingPeriod: time.Duration(waiting)})
+			options := device.RotateOptions{Quorum: contacts.k, Members: contacts.n, WaitingPeriod: time.Duration(waiting)}
+			if printed || without {
+				options.Printed = &printed
+			}
+			r, err := d.Rotate(ctx, options)
 			if err != nil {
 				return err
 			}
@@ -66,6 +78,7 @@ type rotationView struct {
 	Bound         []string   `json:"bound"`
 	Left          []string   `json:"left,omitempty"`
 	Free          int        `json:"free"`
+	Sheet         bool       `json:"sheet_to_print"`
 	CommitFrom    *time.Time `json:"commits_from,omitempty"`
 }
 
@@ -73,7 +86,7 @@ func rotationJSON(r *device.RotateResult) rotationView {
 	v := rotationView{
 		Epoch: r.Epoch, OldEpoch: r.OldEpoch, Again: r.Again, Quorum: r.Quorum, Contacts: r.Members,
 		WaitingPeriod: int64(r.WaitingPeriod / time.Second), Split: r.Split, Bound: append([]string{}, r.Bound...),
-		Left: r.Left, Free: r.Free, CommitFrom: jsonTime(r.CommitFrom),
+		Left: r.Left, Free: r.Free, Sheet: r.Sheet, CommitFrom: jsonTime(r.CommitFrom),
 	}
 	for _, l := range r.Lost {
 		v.Lost = append(v.Lost, l.Slot.String())
@@ -111,6 +124,9 @@ func (a *app) showRotation(r *device.RotateResult) {
 // afterRotation is what there is still to do.
 func afterRotation(r *device.RotateResult) []string {
 	var todo []string
+	if r.Sheet {
+		todo = append(todo, "zeropass sheet print --pdf sheet.pdf, then zeropass sheet confirm")
+	}
 	if r.Free > 0 {
 		todo = append(todo, "zeropass contact invite NAME, or zeropass contact paper print")
 	}
