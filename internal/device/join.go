@@ -254,7 +254,7 @@ func (d *Device) ownPhrases() DevicePhrases {
 // compared, once.
 func (d *Device) compareJoin(state *joinState, j JoinOptions, expires time.Time) error {
 	phrases := d.ownPhrases()
-	if j.Show != nil {
+	if j.Show != nil && !expires.IsZero() {
 		shown := JoinShown{Name: d.Name(), Account: d.keys.Account, Phrases: phrases, Code: joinCode(state.Request), Expires: expires}
 		if err := j.Show(shown); err != nil {
 			return err
