@@ -330,8 +330,25 @@ func (a *account) holds(kind recordv1.SealedServerShare_Kind, epoch uint64) int 
 // addDevice adds a second device, which all of the keys are sealed to.
 func (a *account) addDevice() *device {
 	a.w.t.Helper()
-	author, d := a.first(), a.w.device()
+	author, d := a.first(), a.newDevice()
+	q := a.proposal(a.deviceAdded(author, d))
+	endorsements := []*recordv1.Endorsement{
+		author.endorses(q, recordv1.Endorsement_ROLE_CONFIRM), d.endorses(q, recordv1.Endorsement_ROLE_NEW_DEVICE),
+	}
+	a.w.ok(a.sendEndorsed(author, q, endorsements))
+	a.devices = append(a.devices, d)
+	return d
+}
+
+// newDevice is the next device of the account, which is not in the ledger yet.
+func (a *account) newDevice() *device {
+	d := a.w.device()
 	d.account, d.number = a, a.state.NextDevice()
+	return d
+}
+
+// deviceAdded is the record that adds a device.
+func (a *account) deviceAdded(author, d *device) *recordv1.DeviceAdded {
 	public := &ledger.Device{Number: d.number, SignKey: d.sign.PublicKey(), SealKey: d.seal.PublicKey(), ConfirmKey: d.confirm.PublicKey(), Keys: d.keys()}
 	generation := must(a.generation.SealTo(rand.Reader, a.id, author.number, public))
 	added := &recordv1.DeviceAdded{Device: d.number, Keys: d.keys(), Generations: []*recordv1.GenerationKeys{generation}}
@@ -345,19 +362,39 @@ func (a *account) addDevice() *device {
 			Epoch: e.Number, Sealed: must(seed.SealDeviceShare(rand.Reader, a.id, e.Number, author.number, public, share)),
 		})
 	}
-	record := must(ledger.NewRecord(added))
+	return added
+}
+
+// proposal asks others to endorse records.
+func (a *account) proposal(records ...proto.Message) *apiv1.ProposeRequest {
 	head := a.state.Head()
-	p := &recordv1.Proposal{Nonce: nonce(), BaseSequence: head.Sequence, BaseHash: head.Hash[:], Expiry: uint64(a.w.clock().Add(time.Hour).UnixMilli())}
-	endorse := func(role recordv1.Endorsement_Role, number uint64, key *signing.PrivateKey) {
-		p.Endorsements = append(p.Endorsements, &recordv1.Endorsement{Role: role, Device: number,
-			Signature: key.Sign(ledger.ProposalContext(a.id, p, [][]byte{record}, role, number))})
+	q := &apiv1.ProposeRequest{Proposal: must(canonical.Marshal(&recordv1.Proposal{
+		Nonce: nonce(), BaseSequence: head.Sequence, BaseHash: head.Hash[:], Expiry: uint64(a.w.clock().Add(api.ProposalLife).UnixMilli()),
+	}))}
+	for _, r := range records {
+		q.Records = append(q.Records, must(ledger.NewRecord(r)))
 	}
-	endorse(recordv1.Endorsement_ROLE_CONFIRM, author.number, author.confirm)
-	endorse(recordv1.Endorsement_ROLE_NEW_DEVICE, d.number, d.sign)
-	entry := must(ledger.Draft{Account: &a.id, Previous: head, Time: a.w.clock(), Author: author.number, Records: [][]byte{record}, Proposal: p}.Sign(author.sign))
-	a.w.ok(a.send(author, []*ledger.Entry{entry}, nil))
-	a.devices = append(a.devices, d)
-	return d
+	return q
+}
+
+// endorses is the device's endorsement of a proposal.
+func (d *device) endorses(q *apiv1.ProposeRequest, role recordv1.Endorsement_Role) *recordv1.Endorsement {
+	p, key := &recordv1.Proposal{}, d.sign
+	d.w.ok(canonical.Unmarshal(q.Proposal, p))
+	if role == recordv1.Endorsement_ROLE_CONFIRM {
+		key = d.confirm
+	}
+	return &recordv1.Endorsement{Role: role, Device: d.number,
+		Signature: key.Sign(ledger.ProposalContext(d.account.id, p, q.Records, role, d.number))}
+}
+
+// sendEndorsed appends what was proposed.
+func (a *account) sendEndorsed(by *device, q *apiv1.ProposeRequest, endorsements []*recordv1.Endorsement) error {
+	p := &recordv1.Proposal{}
+	a.w.ok(canonical.Unmarshal(q.Proposal, p))
+	p.Endorsements = endorsements
+	entry := must(ledger.Draft{Account: &a.id, Previous: a.state.Head(), Time: a.w.clock(), Author: by.number, Records: q.Records, Proposal: p}.Sign(by.sign))
+	return a.send(by, []*ledger.Entry{entry}, nil)
 }
 
 // family makes an owner whose epoch 1 is committed with two contacts, and a third
@@ -386,11 +423,18 @@ func sealedShares(m map[ledger.ShareID]*recordv1.SealedServerShare, want []ledge
 // revoke revokes a locked device; those that stay get a new key generation.
 func (a *account) revoke(d *device) {
 	a.w.t.Helper()
-	author := a.first()
+	record, generation := a.revocation(d.number)
+	a.w.ok(a.send(a.first(), []*ledger.Entry{a.draft(a.first(), record)}, nil))
+	a.generation = generation
+}
+
+// revocation is the record that revokes a device, with the key generation that it
+// makes.
+func (a *account) revocation(device uint64) (*recordv1.DeviceRevoked, *seed.Generation) {
 	generation := must(seed.NewGeneration(rand.Reader, a.state.Generation()+1))
 	var stay []*ledger.Device
 	for _, other := range a.state.ActiveDevices() {
-		if other.Number != d.number {
+		if other.Number != device {
 			stay = append(stay, other)
 		}
 	}
@@ -400,9 +444,7 @@ func (a *account) revoke(d *device) {
 			epochs = append(epochs, seed.EpochKey{Epoch: e.Number, Master: a.master})
 		}
 	}
-	record := &recordv1.DeviceRevoked{Device: d.number, Generation: must(generation.Seal(rand.Reader, a.id, author.number, stay, epochs...))}
-	a.w.ok(a.send(author, []*ledger.Entry{a.draft(author, record)}, nil))
-	a.generation = generation
+	return &recordv1.DeviceRevoked{Device: device, Generation: must(generation.Seal(rand.Reader, a.id, a.first().number, stay, epochs...))}, generation
 }
 
 // split splits every live slot in a prepared epoch.

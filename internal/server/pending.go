@@ -9,6 +9,7 @@ import (
 	"zeropass.dev/zeropass/canonical"
 	apiv1 "zeropass.dev/zeropass/gen/zeropass/api/v1"
 	"zeropass.dev/zeropass/gen/zeropass/api/v1/apiv1connect"
+	recordv1 "zeropass.dev/zeropass/gen/zeropass/record/v1"
 	"zeropass.dev/zeropass/internal/api"
 	"zeropass.dev/zeropass/internal/store"
 	"zeropass.dev/zeropass/ledger"
@@ -337,8 +338,8 @@ func checkReply(state *ledger.State, a *asked, q *apiv1.ConfirmRequest, k *store
 	case a.Header.Device == k.Device:
 		return nil, api.Refuse(api.ErrConfirmationWrong, "the device that asks can only withdraw")
 	case q.Endorsement != nil && p != nil:
-		if q.Endorsement.Device != a.Header.Device && a.Header.Device != 0 {
-			return nil, api.Refuse(api.ErrConfirmationWrong, "a device endorses for itself")
+		if fresh := a.Header.Device == 0; fresh != (q.Endorsement.Role == recordv1.Endorsement_ROLE_NEW_DEVICE) || !fresh && q.Endorsement.Device != a.Header.Device {
+			return nil, api.Refuse(api.ErrConfirmationWrong, "a device endorses for itself, and as a new one only while it is")
 		}
 		if err := state.CheckEndorsement(p, k.Device, q.Endorsement); err != nil {
 			return nil, api.RefuseRule(api.ErrConfirmationWrong, err)
