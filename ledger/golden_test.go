@@ -127,6 +127,8 @@ var inside = map[protoreflect.FullName]protoreflect.ProtoMessage{
 	"SignedAttestation.attestation": &recordv1.Attestation{},
 	"ProvedHead.device":             &recordv1.SignedAttestation{},
 	"ProvedHead.server":             &recordv1.SignedAttestation{},
+	"SignedShareEnvelope.envelope":  &recordv1.ShareEnvelope{},
+	"SignedServerHalf.half":         &recordv1.ServerHalf{},
 }
 
 // annotate writes a message as hexadecimal, one field a line: its tag and, after

@@ -62,11 +62,12 @@ paper, as a QR code from screen to screen, by a messenger that you trust.`,
 				}
 			}
 			v := struct {
-				Label      string `json:"label"`
-				Invitation string `json:"invitation,omitempty"`
-				File       string `json:"file,omitempty"`
-				Phrase     string `json:"your_phrase"`
-			}{r.Label, r.Text, output, r.Phrase}
+				Label      string    `json:"label"`
+				Invitation string    `json:"invitation,omitempty"`
+				File       string    `json:"file,omitempty"`
+				Expiry     time.Time `json:"expires"`
+				Phrase     string    `json:"your_phrase"`
+			}{r.Label, r.Text, output, r.Expiry.UTC(), r.Phrase}
 			if output != "" {
 				v.Invitation = ""
 			}
@@ -94,7 +95,8 @@ func (a *app) showInvitation(r *device.InviteResult, output string) error {
 		}
 	}
 	a.say("")
-	a.say("Give it to nobody else. They answer it with: zeropass contact accept")
+	a.say("Give it to nobody else. They answer it, once and before %s, with:", r.Expiry.Local().Format(time.DateOnly))
+	a.say("zeropass contact accept")
 	a.say("")
 	a.say("Your eight words, which their screen must show as well:")
 	a.say("")

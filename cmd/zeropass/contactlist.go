@@ -41,6 +41,7 @@ type contactView struct {
 type invitationView struct {
 	Label    string    `json:"label"`
 	Made     time.Time `json:"made"`
+	Expiry   time.Time `json:"expires"`
 	Answered bool      `json:"answered"`
 	Name     string    `json:"account_name,omitempty"`
 	Account  string    `json:"account,omitempty"`
@@ -75,7 +76,7 @@ func contactsJSON(list *device.ContactList) contactsView {
 		})
 	}
 	for _, i := range list.Invitations {
-		v.Invitations = append(v.Invitations, invitationView{i.Label, i.Made.UTC(), i.Answered, i.Name, accountText(i.Account)})
+		v.Invitations = append(v.Invitations, invitationView{i.Label, i.Made.UTC(), i.Expiry.UTC(), i.Answered, i.Name, accountText(i.Account)})
 	}
 	for _, o := range list.Owners {
 		v.Owners = append(v.Owners, ownerView{o.Name, o.Account.String(), append([]uint64{}, o.Epochs...), jsonTime(o.ProvedAt)})
@@ -111,6 +112,9 @@ func (a *app) showContacts(list *device.ContactList) {
 		rows := [][]string{{"INVITED", "MADE", "STATE"}}
 		for _, i := range list.Invitations {
 			state := "no answer yet"
+			if !now.Before(i.Expiry) {
+				state = "expired"
+			}
 			if i.Answered {
 				state = "answered, to be confirmed"
 				todo = append(todo, "call "+oneLine(i.Label)+" and run: zeropass contact confirm "+shellQuote(i.Label))

@@ -45,6 +45,7 @@ type Contact struct {
 type PendingInvitation struct {
 	Label    string
 	Made     time.Time
+	Expiry   time.Time
 	Answered bool
 	Name     string           // of the account that answered
 	Account  ledger.AccountID // that answered, zero until then
@@ -97,7 +98,7 @@ func (d *Device) Contacts(ctx context.Context) (*ContactList, error) {
 		if i.Bound {
 			continue
 		}
-		pending := PendingInvitation{Label: i.Label, Made: i.Made, Name: i.Name}
+		pending := PendingInvitation{Label: i.Label, Made: i.Made, Expiry: i.Expiry, Name: i.Name}
 		if c := i.contact(); c != nil {
 			pending.Answered, pending.Account = true, ledger.AccountID(c.Account)
 		}

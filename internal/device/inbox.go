@@ -115,7 +115,7 @@ func (d *Device) takeAnswer(m *apiv1.Message, result *SyncResult) error {
 	if err != nil {
 		return err
 	}
-	i, err := book.takeAnswer(d.keys.Account, m.Body)
+	i, err := book.takeAnswer(d.keys.Account, m.Body, d.o.Now())
 	if err != nil {
 		return err
 	}
@@ -124,6 +124,10 @@ func (d *Device) takeAnswer(m *apiv1.Message, result *SyncResult) error {
 	}
 	if err := d.save(bookFile, book); err != nil {
 		return err
+	}
+	if i.Answer == nil {
+		result.note("%s has answered an invitation that had expired: run zeropass contact invite again", i.Label)
+		return nil
 	}
 	result.Answers = append(result.Answers, i.Label)
 	return nil

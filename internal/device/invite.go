@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"math"
 	"strings"
 	"time"
 
@@ -24,11 +25,16 @@ const invitePrefix = "zeropass-invite-1:"
 
 const inviteSecretSize = 16
 
+// invitationLife is how long an invitation can be answered: one that is found
+// later, in an old mail or chat, is worth nothing.
+const invitationLife = 7 * 24 * time.Hour
+
 // InviteResult is an invitation for one person.
 type InviteResult struct {
 	Label  string
 	Text   string // for that person alone, by a way that the server does not see
 	Phrase string // the owner's safety phrase
+	Expiry time.Time
 }
 
 // Invite makes an invitation for a contact. It does not need the server. The text
@@ -54,22 +60,25 @@ func (d *Device) Invite(ctx context.Context, label string) (*InviteResult, error
 	if _, err := io.ReadFull(d.o.Rand, secret); err != nil {
 		return nil, explain(err, "make an invitation")
 	}
+	made := d.o.Now()
+	expiry := made.Add(invitationLife).Truncate(time.Millisecond)
 	b, err := canonical.Marshal(&recordv1.Invitation{
 		Account: d.keys.Account[:],
 		Server:  s.Server(),
 		Secret:  secret,
 		Name:    d.Name(),
 		SignKey: d.keys.Sign.PublicKey().Bytes(),
+		Expiry:  uint64(expiry.UnixMilli()),
 	})
 	if err != nil {
 		return nil, explain(err, "make an invitation")
 	}
 	defer clear(b)
-	book.Invitations = append(book.Invitations, &invitation{Label: label, Secret: secret, Made: d.o.Now()})
+	book.Invitations = append(book.Invitations, &invitation{Label: label, Secret: secret, Made: made, Expiry: expiry})
 	if err := d.save(bookFile, book); err != nil {
 		return nil, explain(err, "remember the invitation")
 	}
-	return &InviteResult{Label: label, Text: invitePrefix + base64.RawURLEncoding.EncodeToString(b), Phrase: d.ownerPhrase()}, nil
+	return &InviteResult{Label: label, Text: invitePrefix + base64.RawURLEncoding.EncodeToString(b), Phrase: d.ownerPhrase(), Expiry: expiry}, nil
 }
 
 // freeMember returns a member of the prepared epoch, or else of the one in use,
@@ -121,13 +130,13 @@ func parseInvitation(text string) (*recordv1.Invitation, error) {
 	if !ok {
 		return nil, failure(CodeUsage, ErrInvitation, "paste all of it; it starts with "+invitePrefix, "this is not an invitation")
 	}
-	b, err := base64.RawURLEncoding.DecodeString(encoded)
+	b, err := base64.RawURLEncoding.Strict().DecodeString(encoded)
 	i := &recordv1.Invitation{}
 	if err == nil {
 		err = canonical.Unmarshal(b, i)
 	}
 	clear(b)
-	if err != nil || len(i.Account) != 32 || len(i.Secret) != inviteSecretSize || i.Server == nil {
+	if err != nil || len(i.Account) != 32 || len(i.Secret) != inviteSecretSize || i.Server == nil || i.Expiry == 0 || i.Expiry > math.MaxInt64 {
 		return nil, failure(CodeUsage, ErrInvitation, "paste all of it, or ask for another one", "the invitation is cut short or mistyped")
 	}
 	if _, err := signing.NewPublicKey(i.SignKey); err != nil {
@@ -155,6 +164,9 @@ func (d *Device) Accept(ctx context.Context, text string) (*AcceptResult, error)
 		return nil, err
 	}
 	defer clear(i.Secret)
+	if expiry := time.UnixMilli(int64(i.Expiry)); !d.o.Now().Before(expiry) {
+		return nil, failure(CodeUsage, ErrInvitation, "ask "+i.Name+" for a new one; if that is wrong, set this computer's clock", "the invitation of %s expired on %s", i.Name, expiry.UTC().Format(time.DateOnly))
+	}
 	owner := ledger.AccountID(i.Account)
 	if owner == d.keys.Account {
 		return nil, failure(CodeUsage, ErrInvitation, "give it to somebody else", "this is an invitation by this very account")
@@ -163,7 +175,7 @@ func (d *Device) Accept(ctx context.Context, text string) (*AcceptResult, error)
 		return nil, failure(CodeUsage, ErrInvitation, "make an account at "+i.Server.Url, "%s is at another server, %s", i.Name, i.Server.Url)
 	}
 	self := d.self()
-	sealed, err := sealAnswer(d.o.Rand, i.Secret, owner, &recordv1.InvitationAnswer{Contact: self, Name: d.Name()})
+	sealed, err := sealAnswer(d.o.Rand, i, &recordv1.InvitationAnswer{Contact: self, Name: d.Name()})
 	if err != nil {
 		return nil, explain(err, "accept the invitation")
 	}
@@ -199,17 +211,18 @@ func (d *Device) deliver(ctx context.Context, to ledger.AccountID, kind apiv1.Me
 }
 
 // answerKey is the key that an invitation's secret gives, and the context that
-// the answer is sealed under.
-func answerKey(secret []byte, owner ledger.AccountID) (*aead.Key, *signing.Context, error) {
-	key, err := aead.DeriveKey(secret, signing.NewContext("invitation").Bytes(owner[:]))
+// the answer is sealed under. Whoever gives an invitation a later expiry, in
+// milliseconds, gets another key.
+func answerKey(secret []byte, owner ledger.AccountID, expiry uint64) (*aead.Key, *signing.Context, error) {
+	key, err := aead.DeriveKey(secret, signing.NewContext("invitation").Bytes(owner[:]).Uint(expiry))
 	if err != nil {
 		return nil, nil, err
 	}
 	return key, signing.Sealing{Kind: "invitation-answer", Account: owner[:], Role: "contact"}.Context(), nil
 }
 
-func sealAnswer(rand io.Reader, secret []byte, owner ledger.AccountID, answer *recordv1.InvitationAnswer) ([]byte, error) {
-	key, context, err := answerKey(secret, owner)
+func sealAnswer(rand io.Reader, i *recordv1.Invitation, answer *recordv1.InvitationAnswer) ([]byte, error) {
+	key, context, err := answerKey(i.Secret, ledger.AccountID(i.Account), i.Expiry)
 	if err != nil {
 		return nil, err
 	}
@@ -221,8 +234,8 @@ func sealAnswer(rand io.Reader, secret []byte, owner ledger.AccountID, answer *r
 	return key.Seal(rand, context, b)
 }
 
-func openAnswer(secret []byte, owner ledger.AccountID, sealed []byte) (*recordv1.InvitationAnswer, error) {
-	key, context, err := answerKey(secret, owner)
+func openAnswer(i *invitation, owner ledger.AccountID, sealed []byte) (*recordv1.InvitationAnswer, error) {
+	key, context, err := answerKey(i.Secret, owner, uint64(i.Expiry.UnixMilli()))
 	if err != nil {
 		return nil, err
 	}
@@ -258,6 +271,7 @@ type invitation struct {
 	Label  string
 	Secret []byte `json:",omitempty"`
 	Made   time.Time
+	Expiry time.Time
 	Answer []byte `json:",omitempty"` // canonical Contact
 	Name   string `json:",omitempty"` // of the account that answered
 	Bound  bool   `json:",omitempty"`
@@ -309,21 +323,25 @@ func (b *contactBook) name(c *recordv1.Contact) string {
 }
 
 // takeAnswer opens an answer with the invitation that it is for, and says
-// whether there is one.
-func (b *contactBook) takeAnswer(owner ledger.AccountID, sealed []byte) (*invitation, error) {
+// whether there is one. An answer that comes after the expiry spends the
+// invitation and is not kept.
+func (b *contactBook) takeAnswer(owner ledger.AccountID, sealed []byte, now time.Time) (*invitation, error) {
 	for _, i := range b.Invitations {
 		if len(i.Secret) == 0 {
 			continue
 		}
-		answer, err := openAnswer(i.Secret, owner, sealed)
+		answer, err := openAnswer(i, owner, sealed)
 		if err != nil {
 			continue
+		}
+		clear(i.Secret)
+		i.Secret = nil
+		if !now.Before(i.Expiry) {
+			return i, nil
 		}
 		if i.Answer, err = canonical.Marshal(answer.Contact); err != nil {
 			return nil, err
 		}
-		clear(i.Secret)
-		i.Secret = nil
 		i.Name = answer.Name
 		return i, nil
 	}

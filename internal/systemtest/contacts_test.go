@@ -219,6 +219,43 @@ func TestAnInvitationIsUsedOnce(t *testing.T) {
 	}
 }
 
+func TestAnInvitationExpires(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ctx := context.Background()
+	owner, contacts := w.family("ann", "bob")
+	invited := map[string]*device.InviteResult{}
+	for _, name := range []string{"ann", "bob"} {
+		r, err := owner.Invite(ctx, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if life := r.Expiry.Sub(w.now()); life > 7*24*time.Hour || life < 7*24*time.Hour-time.Minute {
+			t.Errorf("it lives %v", life)
+		}
+		invited[name] = r
+	}
+	w.wait(7*24*time.Hour - time.Minute)
+	if _, err := contacts[0].Accept(ctx, invited["ann"].Text); err != nil {
+		t.Fatalf("a minute before: %v", err)
+	}
+	w.wait(2 * time.Minute)
+	_, err := contacts[1].Accept(ctx, invited["bob"].Text)
+	wantCode(t, err, device.CodeUsage)
+	if !errors.Is(err, device.ErrInvitation) || !strings.Contains(err.Error(), "olivia expired") {
+		t.Errorf("a minute after: %v", err)
+	}
+	// Nor does the owner take an answer that comes after it.
+	r := owner.sync()
+	if len(r.Answers) != 0 || len(r.Notes) != 1 || !strings.Contains(r.Notes[0], "expired") {
+		t.Errorf("answers %q, notes %q", r.Answers, r.Notes)
+	}
+	list, err := owner.Contacts(ctx)
+	if err != nil || len(list.Invitations) != 2 || list.Invitations[0].Answered || !list.Invitations[0].Expiry.Equal(invited["ann"].Expiry) {
+		t.Errorf("%+v, %v", list, err)
+	}
+}
+
 func TestShareSurvivesLostMessagesAndRestarts(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -31,6 +31,7 @@ type Invitation struct {
 	Secret        []byte                 `protobuf:"bytes,3,opt,name=secret,proto3" json:"secret,omitempty"`                  // 16 bytes, used once
 	Name          string                 `protobuf:"bytes,4,opt,name=name,proto3" json:"name,omitempty"`                      // the owner's account name
 	SignKey       []byte                 `protobuf:"bytes,5,opt,name=sign_key,json=signKey,proto3" json:"sign_key,omitempty"` // 33 bytes, the inviting device's
+	Expiry        uint64                 `protobuf:"varint,6,opt,name=expiry,proto3" json:"expiry,omitempty"`                 // milliseconds since 1970; the key of the answer is bound to it
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -98,6 +99,13 @@ func (x *Invitation) GetSignKey() []byte {
 		return x.SignKey
 	}
 	return nil
+}
+
+func (x *Invitation) GetExpiry() uint64 {
+	if x != nil {
+		return x.Expiry
+	}
+	return 0
 }
 
 // InvitationAnswer goes back through the server, sealed under a key that is
@@ -771,14 +779,15 @@ var File_zeropass_record_v1_contact_proto protoreflect.FileDescriptor
 
 const file_zeropass_record_v1_contact_proto_rawDesc = "" +
 	"\n" +
-	" zeropass/record/v1/contact.proto\x12\x12zeropass.record.v1\x1a\x1ezeropass/record/v1/entry.proto\x1a\x1ezeropass/record/v1/epoch.proto\"\xa1\x01\n" +
+	" zeropass/record/v1/contact.proto\x12\x12zeropass.record.v1\x1a\x1ezeropass/record/v1/entry.proto\x1a\x1ezeropass/record/v1/epoch.proto\"\xb9\x01\n" +
 	"\n" +
 	"Invitation\x12\x18\n" +
 	"\aaccount\x18\x01 \x01(\fR\aaccount\x122\n" +
 	"\x06server\x18\x02 \x01(\v2\x1a.zeropass.record.v1.ServerR\x06server\x12\x16\n" +
 	"\x06secret\x18\x03 \x01(\fR\x06secret\x12\x12\n" +
 	"\x04name\x18\x04 \x01(\tR\x04name\x12\x19\n" +
-	"\bsign_key\x18\x05 \x01(\fR\asignKey\"]\n" +
+	"\bsign_key\x18\x05 \x01(\fR\asignKey\x12\x16\n" +
+	"\x06expiry\x18\x06 \x01(\x04R\x06expiry\"]\n" +
 	"\x10InvitationAnswer\x125\n" +
 	"\acontact\x18\x01 \x01(\v2\x1b.zeropass.record.v1.ContactR\acontact\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\"\xfc\x04\n" +
