@@ -15,7 +15,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"zeropass.dev/zeropass/internal/entropy"
 	"zeropass.dev/zeropass/internal/server"
 	"zeropass.dev/zeropass/internal/store"
 )
@@ -38,6 +37,7 @@ type serveOptions struct {
 	data, listen, keyFile string
 	tlsCert, tlsKey       string
 	json                  bool
+	entropy               entropyOptions
 }
 
 func serveCommand() *cobra.Command {
@@ -57,6 +57,7 @@ func serveCommand() *cobra.Command {
 	flags.StringVar(&o.keyFile, "key-file", "", "the server's private keys, outside of the data directory")
 	flags.StringVar(&o.tlsCert, "tls-cert", "", "certificate chain, PEM")
 	flags.StringVar(&o.tlsKey, "tls-key", "", "the certificate's private key, PEM")
+	o.entropy.add(flags)
 	flags.BoolVar(&o.json, "json", false, "print and log JSON")
 	return c
 }
@@ -109,13 +110,18 @@ func (o *serveOptions) serve(ctx context.Context, stdout, stderr io.Writer) (err
 	if d.keyMade {
 		log.Info("made the key file; keep a copy of it apart from the data", "file", o.keyFile)
 	}
+	sources, err := o.entropy.open(log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, sources.Close()) }()
 	s, err := server.New(ctx, server.Config{
-		Store:    d.store,
-		Keys:     d.keys,
-		Now:      time.Now,
-		Rand:     rand.Reader,
-		Hardware: entropy.HardwareDevice,
-		Log:      log,
+		Store:   d.store,
+		Keys:    d.keys,
+		Now:     time.Now,
+		Rand:    rand.Reader,
+		Entropy: sources,
+		Log:     log,
 	})
 	if err != nil {
 		return err

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -163,10 +163,10 @@ func randomness(v initView) (here, there string) {
 		here = "this system's generator and " + count(v.Movements, "mouse movement")
 	}
 	switch {
-	case slices.Contains(v.ServerSources, entropy.SourceHardware):
-		there = "its system's and its hardware's generators"
+	case len(v.ServerSources) > 1:
+		there = "its system's generator and its physical sources (" + strings.Join(v.ServerSources[1:], ", ") + ")"
 	case len(v.ServerSources) > 0:
-		there = "its system's generator"
+		there = "its system's generator ALONE: its operator allowed that no physical source was sound"
 	}
 	return here, there
 }

@@ -3,6 +3,7 @@ package demo
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"zeropass.dev/zeropass/internal/device"
+	"zeropass.dev/zeropass/internal/entropy"
 	"zeropass.dev/zeropass/internal/server"
 	"zeropass.dev/zeropass/internal/store/sqlite"
 )
@@ -28,6 +30,7 @@ type host struct {
 	url          string
 	keys         *server.Keys
 	store        *sqlite.Store
+	entropy      *entropy.Service
 	http         *http.Server
 	served       chan struct{}
 }
@@ -49,7 +52,10 @@ func newHost(ctx context.Context, dir string) (*host, error) {
 		return nil, err
 	}
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
-	s, err := server.New(ctx, server.Config{Store: h.store, Keys: h.keys, Now: time.Now, Rand: rand.Reader, Log: log})
+	if h.entropy, err = entropy.New(entropy.Config{System: rand.Reader, Sources: entropy.DefaultSpecs(), Log: log}); err != nil {
+		return nil, err
+	}
+	s, err := server.New(ctx, server.Config{Store: h.store, Keys: h.keys, Now: time.Now, Rand: rand.Reader, Entropy: h.entropy, Log: log})
 	if err != nil {
 		return nil, err
 	}
@@ -76,10 +82,7 @@ func (h *host) stop() error {
 	err := h.http.Close()
 	<-h.served
 	h.http = nil
-	if closeErr := h.store.Close(); err == nil {
-		err = closeErr
-	}
-	return err
+	return errors.Join(err, h.store.Close(), h.entropy.Close())
 }
 
 // person is somebody with one device.

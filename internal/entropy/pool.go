@@ -6,8 +6,8 @@
 // credited with no entropy at all (see seed.LocalHalf), so it can add but never
 // take away.
 //
-// [ServerHalf] is the server's: the operating system's generator together with
-// the machine's hardware generator where there is one.
+// [Service] is the server's: physical sources, each with the health tests of NIST
+// SP 800-90B, conditioned together with the operating system's generator.
 package entropy
 
 import (

@@ -33,7 +33,7 @@ func TestSeedHalf(t *testing.T) {
 		t.Errorf("halves of %d bytes, the same: %v", len(first), string(first) == string(second))
 	}
 	if len(sources) != 1 || sources[0] != "os" {
-		t.Errorf("sources %v; there is no hardware generator here", sources)
+		t.Errorf("sources %v; this server may use no other", sources)
 	}
 	if ids := a.held(); len(ids) != 0 {
 		t.Errorf("something was kept: %v", ids)

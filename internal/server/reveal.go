@@ -222,7 +222,10 @@ func (s *Server) seedHalf(ctx context.Context, a *asked, q *apiv1.SeedHalfReques
 	if err != nil {
 		return nil, err
 	}
-	half, sources, err := entropy.ServerHalf(s.rand, s.hardware)
+	half, sources, err := s.entropy.Half()
+	if errors.Is(err, entropy.ErrNoPhysical) {
+		return nil, api.Refuse(api.ErrUnavailable, "%v: its operator must see to it", entropy.ErrNoPhysical)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -30,27 +30,28 @@ import (
 	"zeropass.dev/zeropass/canonical"
 	apiv1 "zeropass.dev/zeropass/gen/zeropass/api/v1"
 	"zeropass.dev/zeropass/internal/api"
+	"zeropass.dev/zeropass/internal/entropy"
 	"zeropass.dev/zeropass/internal/store"
 )
 
 // Config is what a server is made of.
 type Config struct {
-	Store    store.Store
-	Keys     *Keys
-	Now      func() time.Time
-	Rand     io.Reader // a cryptographic generator that is safe for concurrent use
-	Hardware string    // path of the machine's hardware generator
-	Log      *slog.Logger
+	Store   store.Store
+	Keys    *Keys
+	Now     func() time.Time
+	Rand    io.Reader // a cryptographic generator that is safe for concurrent use
+	Entropy *entropy.Service
+	Log     *slog.Logger
 }
 
 // Server answers devices. Make it with [New].
 type Server struct {
-	store    store.Store
-	keys     *Keys
-	now      func() time.Time
-	rand     io.Reader
-	hardware string
-	log      *slog.Logger
+	store   store.Store
+	keys    *Keys
+	now     func() time.Time
+	rand    io.Reader
+	entropy *entropy.Service
+	log     *slog.Logger
 
 	states   states
 	pauses   pauses
@@ -74,7 +75,7 @@ func New(ctx context.Context, c Config) (*Server, error) {
 		return nil, fmt.Errorf("server: %w", err)
 	}
 	return &Server{
-		store: c.Store, keys: c.Keys, now: c.Now, rand: c.Rand, hardware: c.Hardware, log: c.Log,
+		store: c.Store, keys: c.Keys, now: c.Now, rand: c.Rand, entropy: c.Entropy, log: c.Log,
 		remotes: newRemotes(remoteRate, remoteBurst), starters: newRemotes(startRate, startBurst),
 		joiners: newRemotes(startRate, startBurst), sources: sources,
 		failed: make(chan struct{}),

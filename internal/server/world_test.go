@@ -23,6 +23,7 @@ import (
 	"zeropass.dev/zeropass/hpke"
 	"zeropass.dev/zeropass/internal/api"
 	"zeropass.dev/zeropass/internal/client"
+	"zeropass.dev/zeropass/internal/entropy"
 	"zeropass.dev/zeropass/internal/server"
 	"zeropass.dev/zeropass/internal/store"
 	"zeropass.dev/zeropass/internal/store/sqlite"
@@ -92,8 +93,9 @@ func (w *world) start() {
 	if w.wrap != nil {
 		w.store = w.wrap(database)
 	}
+	noise := must(entropy.New(entropy.Config{System: rand.Reader, AllowOS: true, Log: slog.New(slog.DiscardHandler)}))
 	w.server = must(server.New(context.Background(), server.Config{
-		Store: w.store, Keys: w.keys, Now: w.clock, Rand: rand.Reader, Hardware: "/nowhere",
+		Store: w.store, Keys: w.keys, Now: w.clock, Rand: rand.Reader, Entropy: noise,
 		Log: slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}))
 	w.http = httptest.NewServer(w.server.Handler())

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"zeropass.dev/zeropass/internal/device"
+	"zeropass.dev/zeropass/internal/entropy"
 	"zeropass.dev/zeropass/internal/server"
 	"zeropass.dev/zeropass/internal/store/sqlite"
 )
@@ -73,8 +74,12 @@ func (w *world) start() {
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	noise, err := entropy.New(entropy.Config{System: rand.Reader, Sources: entropy.DefaultSpecs(), Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		w.t.Fatal(err)
+	}
 	s, err := server.New(ctx, server.Config{
-		Store: store, Keys: w.keys, Now: w.now, Rand: rand.Reader,
+		Store: store, Keys: w.keys, Now: w.now, Rand: rand.Reader, Entropy: noise,
 		Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
 	})
 	if err != nil {

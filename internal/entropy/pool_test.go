@@ -2,16 +2,9 @@ package entropy
 
 import (
 	"bytes"
-	"crypto/rand"
-	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
-	"slices"
 	"strings"
-	"syscall"
 	"testing"
-	"testing/iotest"
 	"time"
 )
 
@@ -75,48 +68,5 @@ func TestPoolCountsMovements(t *testing.T) {
 	p.Erase()
 	if p.Bytes() != nil || p.Events() != 0 {
 		t.Error("something is left after Erase")
-	}
-}
-
-func TestServerHalf(t *testing.T) {
-	dir := t.TempDir()
-	good := filepath.Join(dir, "good")
-	random := make([]byte, drawSize)
-	_, _ = rand.Read(random)
-	zeros := filepath.Join(dir, "zeros")
-	short := filepath.Join(dir, "short")
-	blocked := filepath.Join(dir, "blocked")
-	for path, b := range map[string][]byte{good: random, zeros: make([]byte, drawSize), short: random[:10]} {
-		if err := os.WriteFile(path, b, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := syscall.Mkfifo(blocked, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	system := bytes.Repeat([]byte{7}, drawSize)
-	halves := map[string]bool{}
-	for _, c := range []struct {
-		path    string
-		sources []string
-	}{
-		{good, []string{"os", "hwrng"}},
-		{filepath.Join(dir, "missing"), []string{"os"}},
-		{zeros, []string{"os"}},
-		{short, []string{"os"}},
-		{blocked, []string{"os"}},
-	} {
-		half, sources, err := ServerHalf(bytes.NewReader(system), c.path)
-		if err != nil || len(half) != halfSize || !slices.Equal(sources, c.sources) {
-			t.Errorf("%s: %d bytes from %v, %v", filepath.Base(c.path), len(half), sources, err)
-		}
-		halves[string(half)] = true
-	}
-	if len(halves) != 2 {
-		t.Errorf("%d different halves; with and without the hardware generator would be 2", len(halves))
-	}
-	broken := errors.New("broken")
-	if half, _, err := ServerHalf(iotest.ErrReader(broken), good); half != nil || !errors.Is(err, broken) {
-		t.Errorf("without the operating system's generator: %v", err)
 	}
 }
