@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -229,7 +230,7 @@ func (a *app) showStored(r *device.AddResult, done string) error {
 		Title    string `json:"title"`
 		Accepted bool   `json:"accepted"`
 	}{r.ID.String(), r.Title, r.Accepted}
-	return a.show(v, func() {
+	err := a.show(v, func() {
 		if r.Accepted {
 			a.say("%s: %s (%s)", done, oneLine(r.Title), shortID(r.ID))
 			return
@@ -237,6 +238,15 @@ func (a *app) showStored(r *device.AddResult, done string) error {
 		a.say("%s on this device only: %s (%s)", done, oneLine(r.Title), shortID(r.ID))
 		a.notAccepted(r.Cause)
 	})
+	if cause, ok := errors.AsType[*device.Error](r.Cause); err == nil && ok && unconfirmed(cause) {
+		return answered(cause.Code)
+	}
+	return err
+}
+
+// unconfirmed says whether a change waits for another device, or was refused there.
+func unconfirmed(cause error) bool {
+	return errors.Is(cause, device.ErrUnconfirmed) || errors.Is(cause, device.ErrStale)
 }
 
 // notAccepted says why something is on this device alone, and what to do.
@@ -244,6 +254,10 @@ func (a *app) notAccepted(cause error) {
 	a.say("The server has not accepted it, so losing this device now would lose it.")
 	if cause != nil {
 		a.say("Why: %s.", strings.TrimSuffix(oneParagraph(cause.Error()), "."))
+	}
+	if unconfirmed(cause) {
+		a.next("zeropass sync --wait, which asks again; on another device: zeropass confirm")
+		return
 	}
 	a.next("zeropass sync, when the server can be reached")
 }

@@ -39,7 +39,7 @@ const exitCodesText = `Every command ends with one of these codes, and so does z
    4  the server cannot be reached
    5  the server refused
    6  the server is dishonest, or shows another history than this device holds
-   7  not yet: the account is not recoverable, or a recovery still waits
+   7  not yet: the account is not recoverable, a recovery still waits, or no other device confirmed
    8  not found
    9  a newer program is needed
   10  the home is in use by another process, missing, or already there

@@ -9,16 +9,23 @@ import (
 )
 
 func syncCommand(a *app) *cobra.Command {
-	return &cobra.Command{
+	var wait bool
+	c := &cobra.Command{
 		Use:   "sync",
 		Short: "Bring this device and the server together",
 		Long: `Send what waits here, get what is new, prove this device's copy and the shares that
 it keeps for others, and see whether anybody asks for a recovery. It is safe to run
-at any time, and to run again when it was interrupted.`,
+at any time, and to run again when it was interrupted.
+
+Changes that another device must confirm stay here: --wait asks for them and waits.`,
 		Args: takesNothing,
 		RunE: a.run(func(cmd *cobra.Command, _ []string) error {
 			return a.with(cmd.Context(), func(d *device.Device) error {
-				r, err := d.Sync(cmd.Context())
+				sync := d.Sync
+				if wait {
+					sync = d.SyncAndWait
+				}
+				r, err := sync(cmd.Context())
 				if err != nil {
 					return err
 				}
@@ -27,6 +34,7 @@ at any time, and to run again when it was interrupted.`,
 					Head      string        `json:"head"`
 					Entries   int           `json:"entries"`
 					Sent      int           `json:"secrets_sent"`
+					Waiting   int           `json:"changes_unconfirmed,omitempty"`
 					Answers   []string      `json:"invitations_answered,omitempty"`
 					Receipts  []string      `json:"shares_proved,omitempty"`
 					Held      []string      `json:"shares_received,omitempty"`
@@ -35,13 +43,21 @@ at any time, and to run again when it was interrupted.`,
 					Requests  []requestView `json:"requests"`
 					Notes     []string      `json:"notes,omitempty"`
 				}{
-					r.Head.Sequence, r.Head.Hash.String(), r.Entries, r.Sent, r.Answers, r.Receipts, r.Held,
+					r.Head.Sequence, r.Head.Hash.String(), r.Entries, r.Sent, r.Unconfirmed, r.Answers, r.Receipts, r.Held,
 					r.Committed, r.Approvals, requestsJSON(openRequests(r.Requests)), r.Notes,
 				}
-				return a.show(v, func() { a.showSync(r) })
+				if err := a.show(v, func() { a.showSync(r) }); err != nil {
+					return err
+				}
+				if wait && r.Unconfirmed > 0 {
+					return answered(exitNotYet)
+				}
+				return nil
 			})
 		}),
 	}
+	c.Flags().BoolVar(&wait, "wait", false, "ask other devices to confirm the changes that are kept here, and wait for them")
+	return c
 }
 
 func openRequests(all []device.RecoveryRequest) []device.RecoveryRequest {
