@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -183,6 +184,7 @@ func TestRefusalRoundTrip(t *testing.T) {
 	server := newKey()
 	sent := &Refusal{
 		Reason: ErrPeriodNotOver, Message: "come back", Attestation: []byte("head"), RetryAfter: 90*time.Second + 1, Approvals: 1, Quorum: 2,
+		Expires: now.Add(PendingLife), Devices: []uint64{0, 2},
 	}
 	message, hash := request(t, server.PublicKey(), &apiv1.RevealRequest{})
 	r := must(ParseRequest(procedure, message))
@@ -191,7 +193,8 @@ func TestRefusalRoundTrip(t *testing.T) {
 	if !errors.As(err, &got) || !got.Signed || !errors.Is(err, ErrPeriodNotOver) || errors.Is(err, ErrVetoed) {
 		t.Fatalf("got %v", err)
 	}
-	if got.Message != sent.Message || string(got.Attestation) != "head" || got.RetryAfter != 91*time.Second || got.Approvals != 1 || got.Quorum != 2 {
+	if got.Message != sent.Message || string(got.Attestation) != "head" || got.RetryAfter != 91*time.Second || got.Approvals != 1 || got.Quorum != 2 ||
+		!got.Expires.Equal(sent.Expires) || !slices.Equal(got.Devices, sent.Devices) {
 		t.Errorf("got %+v", got)
 	}
 	err = FromConnect(server.PublicKey(), hash, through(t, sent.Connect(server, nil, now)))
@@ -275,6 +278,7 @@ func TestLoggedRequest(t *testing.T) {
 		apiv1connect.ServerServiceCreateAccountProcedure: false,
 		apiv1connect.ServerServiceAppendProcedure:        false,
 		apiv1connect.ServerServiceApproveProcedure:       false,
+		apiv1connect.ServerServiceProposeProcedure:       false,
 		apiv1connect.ServerServiceRevealProcedure:        true,
 		apiv1connect.ServerServiceReleaseProcedure:       true,
 		apiv1connect.ServerServiceStartRecoveryProcedure: true,
