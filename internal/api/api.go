@@ -116,6 +116,6 @@ func AppendNonce(request [32]byte) []byte { return request[:NonceSize] }
 // request. They have the body only where it is the request's own words: not
 // that of CreateAccount, Append and Propose, whose records are in the ledger or
 // never came to be and whose server shares the server promised to destroy one
-// day, and not that of Approve, which is for the new device. The header's hash
-// still fixes it.
+// day, not those of Approve and SendMessage, which are for others, and not that
+// of SetAlarms, which has a secret. The header's hash still fixes it.
 func LoggedRequest(r *Request) ([]byte, error) { return r.logged() }

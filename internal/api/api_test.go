@@ -278,6 +278,8 @@ func TestLoggedRequest(t *testing.T) {
 		apiv1connect.ServerServiceCreateAccountProcedure: false,
 		apiv1connect.ServerServiceAppendProcedure:        false,
 		apiv1connect.ServerServiceApproveProcedure:       false,
+		apiv1connect.ServerServiceSendMessageProcedure:   false,
+		apiv1connect.ServerServiceSetAlarmsProcedure:     false,
 		apiv1connect.ServerServiceProposeProcedure:       false,
 		apiv1connect.ServerServiceRevealProcedure:        true,
 		apiv1connect.ServerServiceReleaseProcedure:       true,

@@ -225,7 +225,8 @@ func (r *Request) logged() ([]byte, error) {
 	}
 	switch r.Header.Procedure {
 	case apiv1connect.ServerServiceCreateAccountProcedure, apiv1connect.ServerServiceAppendProcedure,
-		apiv1connect.ServerServiceProposeProcedure, apiv1connect.ServerServiceApproveProcedure:
+		apiv1connect.ServerServiceProposeProcedure, apiv1connect.ServerServiceApproveProcedure,
+		apiv1connect.ServerServiceSendMessageProcedure, apiv1connect.ServerServiceSetAlarmsProcedure:
 	default:
 		logged.Body = r.message.Body
 	}

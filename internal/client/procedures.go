@@ -78,6 +78,12 @@ func (c *Client) Joins(ctx context.Context, who api.Identity) ([]*apiv1.Joining,
 	return a.GetJoining(), err
 }
 
+// Alarms asks where alarms go, or for a test of them.
+func (c *Client) Alarms(ctx context.Context, who api.Identity, r *apiv1.AlarmsRequest) (*apiv1.AlarmsAnswer, error) {
+	a, _, err := call[apiv1.AlarmsAnswer](ctx, c, c.rpc.Alarms, apiv1connect.ServerServiceAlarmsProcedure, who, r, nil)
+	return a, err
+}
+
 // SendMessage gives the server a message for another account.
 func (c *Client) SendMessage(ctx context.Context, who api.Identity, m *apiv1.Message) error {
 	_, _, err := call[apiv1.SendMessageAnswer](ctx, c, c.rpc.SendMessage, apiv1connect.ServerServiceSendMessageProcedure, who, &apiv1.SendMessageRequest{Message: m}, nil)

@@ -61,6 +61,7 @@ func (s *Server) createAccount(ctx context.Context, a *asked, q *apiv1.CreateAcc
 	if err != nil {
 		return nil, err
 	}
+	spend.Origin = s.origin(a, &account{id: state.Account(), name: q.Name}, true)
 	err = s.store.Create(ctx, store.Creation{Spend: spend, Name: q.Name, NameKey: key, Genesis: genesis})
 	switch {
 	case errors.Is(err, store.ErrAccountExists):

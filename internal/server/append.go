@@ -78,6 +78,7 @@ func (s *Server) append(ctx context.Context, a *asked, q *apiv1.AppendRequest) (
 	if op.Spend, err = a.logged(acct, answer); err != nil {
 		return nil, err
 	}
+	op.Spend.Alarms = s.recordAlarms(a, acct, after, fresh, excused)
 	if err := s.store.Append(ctx, op); err != nil {
 		return nil, err
 	}

@@ -144,10 +144,15 @@ func (h *hub) close() {
 	h.byAccount, h.byRemote, h.open = nil, nil, 0
 }
 
-// hint tells the devices of an account that it is worth asking again. It comes
-// after what it speaks of is durable.
+// hint tells the devices of an account that it is worth asking again, and the
+// outbox that alarms may have been raised. It comes after what it speaks of is
+// durable.
 func (s *Server) hint(account ledger.AccountID, kinds ...apiv1.Hint_Kind) {
 	s.hub.hint(account, kinds...)
+	select {
+	case s.raised <- struct{}{}:
+	default:
+	}
 }
 
 // hintRecovery tells an account's devices, and those of its contacts, that a

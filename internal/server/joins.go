@@ -6,6 +6,7 @@ import (
 
 	apiv1 "zeropass.dev/zeropass/gen/zeropass/api/v1"
 	"zeropass.dev/zeropass/internal/api"
+	"zeropass.dev/zeropass/internal/notify"
 	"zeropass.dev/zeropass/internal/store"
 	"zeropass.dev/zeropass/ledger"
 )
@@ -65,6 +66,7 @@ func (s *Server) join(ctx context.Context, a *asked, q *apiv1.JoinRequest) (*api
 	if op.Spend, err = a.logged(acct, answer); err != nil {
 		return nil, err
 	}
+	op.Spend.Alarms = []store.Alarm{s.alarm(a, acct, notify.DeviceAsks, notify.Data{})}
 	if err := s.store.Join(ctx, op); err != nil {
 		return nil, err
 	}

@@ -132,7 +132,7 @@ func (m *remotes) forget(now time.Time) {
 }
 
 // source stands for the network that a request came from. Only the server can
-// tell which one it is: the store keeps no addresses.
+// tell which one it is: the store keeps no addresses but in alarms that wait.
 func (s *Server) source(address string) []byte {
 	remote, _ := remoteOf(address)
 	if remote.Addr().Is6() {

@@ -52,8 +52,14 @@ func (s *Server) sendMessage(ctx context.Context, a *asked, q *apiv1.SendMessage
 		}
 	}
 
+	// The log has what was asked, and not the message's number, which the store
+	// counts only then.
 	answer := &apiv1.SendMessageAnswer{}
-	spend, perBox := a.spend(), messagesPerAccount
+	spend, err := a.logged(acct, answer)
+	if err != nil {
+		return nil, err
+	}
+	perBox := messagesPerAccount
 	if m.Kind == apiv1.Message_KIND_INVITATION_ANSWER {
 		perBox = answersPerAccount
 	}
@@ -71,6 +77,7 @@ func (s *Server) sendMessage(ctx context.Context, a *asked, q *apiv1.SendMessage
 	if err != nil {
 		return nil, err
 	}
+	s.hint(acct.id, apiv1.Hint_KIND_ACTIVITY)
 	s.hint(to.id, apiv1.Hint_KIND_INBOX)
 	return answer, nil
 }

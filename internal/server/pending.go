@@ -11,6 +11,7 @@ import (
 	"zeropass.dev/zeropass/gen/zeropass/api/v1/apiv1connect"
 	recordv1 "zeropass.dev/zeropass/gen/zeropass/record/v1"
 	"zeropass.dev/zeropass/internal/api"
+	"zeropass.dev/zeropass/internal/notify"
 	"zeropass.dev/zeropass/internal/store"
 	"zeropass.dev/zeropass/ledger"
 )
@@ -171,6 +172,7 @@ func (s *Server) keep(ctx context.Context, a *asked, acct *account, d *ledger.De
 		return refusal
 	}
 	if err != nil {
+		s.usedUp(ctx, a, acct, err)
 		return err
 	}
 	s.hint(acct.id, apiv1.Hint_KIND_PENDING, apiv1.Hint_KIND_ACTIVITY)
@@ -263,6 +265,10 @@ func (s *Server) confirm(ctx context.Context, a *asked, q *apiv1.ConfirmRequest)
 	answer := &apiv1.ConfirmAnswer{}
 	if op.Spend, err = a.logged(acct, answer); err != nil {
 		return nil, err
+	}
+	if q.Refuse && a.Header.Device != k.Device {
+		about := notify.Data{Device: k.Device, Subject: a.Header.Device}
+		op.Spend.Alarms = []store.Alarm{s.alarm(a, acct, notify.ConfirmationRefused, about)}
 	}
 	if err := s.store.Reply(ctx, op); err != nil {
 		return nil, replyRefused(err, &k)

@@ -9,6 +9,7 @@ import (
 	apiv1 "zeropass.dev/zeropass/gen/zeropass/api/v1"
 	recordv1 "zeropass.dev/zeropass/gen/zeropass/record/v1"
 	"zeropass.dev/zeropass/internal/api"
+	"zeropass.dev/zeropass/internal/notify"
 	"zeropass.dev/zeropass/internal/store"
 	"zeropass.dev/zeropass/ledger"
 )
@@ -77,6 +78,10 @@ func (s *Server) startRecovery(ctx context.Context, a *asked, q *apiv1.StartReco
 	}
 	if op.Spend, err = a.logged(acct, answer); err != nil {
 		return nil, err
+	}
+	if !known {
+		op.Spend.Alarms = []store.Alarm{s.alarm(a, acct, notify.RecoveryRequested, notify.Data{})}
+		op.Spend.Origin = s.origin(a, acct, false)
 	}
 	err = s.store.Start(ctx, op)
 	switch {
@@ -425,6 +430,7 @@ func (s *Server) approve(ctx context.Context, a *asked, q *apiv1.ApproveRequest)
 	if op.Spend, err = a.logged(acct, answer); err != nil {
 		return nil, err
 	}
+	op.Spend.Alarms = []store.Alarm{s.alarm(a, acct, notify.RecoveryApproved, notify.Data{})}
 	if err := s.store.Approve(ctx, op); err != nil {
 		return nil, err
 	}

@@ -7,6 +7,7 @@ import (
 	apiv1 "zeropass.dev/zeropass/gen/zeropass/api/v1"
 	recordv1 "zeropass.dev/zeropass/gen/zeropass/record/v1"
 	"zeropass.dev/zeropass/internal/api"
+	"zeropass.dev/zeropass/internal/notify"
 	"zeropass.dev/zeropass/internal/store"
 	"zeropass.dev/zeropass/ledger"
 )
@@ -58,7 +59,11 @@ func (s *Server) release(ctx context.Context, a *asked, q *apiv1.ReleaseRequest)
 	if answer.Sealed, err = api.SealRelease(s.rand, place, st.request.SealKey(), page); err != nil {
 		return nil, err
 	}
-	return answer, s.logAnswer(ctx, a, acct, answer, store.Answer{Released: &r.ID})
+	op := store.Answer{Released: &r.ID}
+	if !r.Released {
+		op.Spend.Alarms = []store.Alarm{s.alarm(a, acct, notify.RecoveryReleased, notify.Data{})}
+	}
+	return answer, s.logAnswer(ctx, a, acct, answer, op)
 }
 
 // releasable refuses unless a quorum's approvals count now, the waiting period

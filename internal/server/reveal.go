@@ -13,6 +13,7 @@ import (
 	recordv1 "zeropass.dev/zeropass/gen/zeropass/record/v1"
 	"zeropass.dev/zeropass/internal/api"
 	"zeropass.dev/zeropass/internal/entropy"
+	"zeropass.dev/zeropass/internal/notify"
 	"zeropass.dev/zeropass/internal/store"
 	"zeropass.dev/zeropass/ledger"
 	"zeropass.dev/zeropass/seed"
@@ -54,6 +55,10 @@ func (s *Server) reveal(ctx context.Context, a *asked, q *apiv1.RevealRequest) (
 	}
 
 	answer := &apiv1.RevealAnswer{Sealed: sealed}
+	op.Spend.Origin = s.origin(a, acct, true)
+	if q.Purpose != api.PurposeGet {
+		op.Spend.Alarms = []store.Alarm{s.alarm(a, acct, notify.RevealBulk, notify.Data{Count: len(names)})}
+	}
 	return answer, s.logAnswer(ctx, a, acct, answer, op)
 }
 
@@ -66,31 +71,48 @@ func revealLimit(a *asked, state *ledger.State) *store.RevealLimit {
 		at = newest
 	}
 	policy := state.Policy(at)
-	return &store.RevealLimit{PerHour: policy.RevealsPerHour, PerDay: policy.RevealsPerDay}
+	limit := &store.RevealLimit{PerHour: policy.RevealsPerHour, PerDay: policy.RevealsPerDay, Device: a.Header.Device}
+	limit.DevicePerHour, limit.DevicePerDay = limit.PerHour, limit.PerDay
+	if len(state.ActiveDevices()) > 1 {
+		// A device that asks in a loop leaves something for the others.
+		limit.DevicePerHour, limit.DevicePerDay = part(limit.PerHour), part(limit.PerDay)
+	}
+	return limit
 }
 
+// part is what one of several devices may use, three quarters.
+func part(most uint64) uint64 { return max(1, most-most/4) }
+
 // unconfirmed logs a wrong second factor, so that the owner learns of it, and
-// counts it as a reveal, so that nobody tries for long. The answer in the log is
+// counts it as a reveal of that device, so that nobody tries for long. The answer in the log is
 // the refusal's details.
 func (s *Server) unconfirmed(ctx context.Context, a *asked, acct *account, err error) error {
 	var refusal *api.Refusal
 	if !errors.As(err, &refusal) || refusal.Reason != api.ErrConfirmationWrong {
 		return err
 	}
-	op := store.Answer{Reveal: revealLimit(a, acct.state)}
+	op := store.Answer{
+		Spend:  withAlarms(nil, s.alarm(a, acct, notify.ConfirmationWrong, notify.Data{})),
+		Reveal: revealLimit(a, acct.state),
+	}
+	op.Reveal.Failed = true
 	if err := s.logAnswer(ctx, a, acct, refusal.Details(), op); err != nil {
 		return err
 	}
 	return refusal
 }
 
-// logAnswer makes the record of an answer durable, before it is given.
+// logAnswer makes the record of an answer durable, before it is given. Of
+// op.Spend it takes alarms and origin.
 func (s *Server) logAnswer(ctx context.Context, a *asked, acct *account, answer proto.Message, op store.Answer) (err error) {
+	alarms, origin := op.Spend.Alarms, op.Spend.Origin
 	if op.Spend, err = a.logged(acct, answer); err != nil {
 		return err
 	}
+	op.Spend.Alarms, op.Spend.Origin = alarms, origin
 	op.Account, op.Head = acct.id, acct.state.Head()
 	if err := s.store.Log(ctx, op); err != nil {
+		s.usedUp(ctx, a, acct, err)
 		return err
 	}
 	s.hint(acct.id, apiv1.Hint_KIND_ACTIVITY)

@@ -31,6 +31,7 @@ import (
 	apiv1 "zeropass.dev/zeropass/gen/zeropass/api/v1"
 	"zeropass.dev/zeropass/internal/api"
 	"zeropass.dev/zeropass/internal/entropy"
+	"zeropass.dev/zeropass/internal/notify"
 	"zeropass.dev/zeropass/internal/store"
 )
 
@@ -42,6 +43,10 @@ type Config struct {
 	Rand    io.Reader // a cryptographic generator that is safe for concurrent use
 	Entropy *entropy.Service
 	Log     *slog.Logger
+
+	Mail    *notify.Mail   // nil where the server sends no mail
+	Webhook notify.Webhook // which webhooks may be reached
+	Places  *Places        // nil where countries are not known
 }
 
 // Server answers devices. Make it with [New].
@@ -52,6 +57,10 @@ type Server struct {
 	rand    io.Reader
 	entropy *entropy.Service
 	log     *slog.Logger
+	mail    *notify.Mail
+	webhook notify.Webhook
+	places  *Places
+	raised  chan struct{} // wakes Deliver
 
 	states   states
 	pauses   pauses
@@ -76,6 +85,7 @@ func New(ctx context.Context, c Config) (*Server, error) {
 	}
 	return &Server{
 		store: c.Store, keys: c.Keys, now: c.Now, rand: c.Rand, entropy: c.Entropy, log: c.Log,
+		mail: c.Mail, webhook: c.Webhook, places: c.Places, raised: make(chan struct{}, 1),
 		remotes: newRemotes(remoteRate, remoteBurst), starters: newRemotes(startRate, startBurst),
 		joiners: newRemotes(startRate, startBurst), sources: sources,
 		failed: make(chan struct{}),

@@ -13,7 +13,6 @@ import (
 // service gives each procedure its handler.
 type service struct {
 	s *Server
-	apiv1connect.UnimplementedServerServiceHandler
 }
 
 var _ apiv1connect.ServerServiceHandler = service{}
@@ -93,6 +92,14 @@ func (v service) Inbox(ctx context.Context, r in) (out, error) {
 
 func (v service) Acknowledge(ctx context.Context, r in) (out, error) {
 	return serve(ctx, v.s, apiv1connect.ServerServiceAcknowledgeProcedure, r, v.s.acknowledge)
+}
+
+func (v service) Alarms(ctx context.Context, r in) (out, error) {
+	return serve(ctx, v.s, apiv1connect.ServerServiceAlarmsProcedure, r, v.s.alarms)
+}
+
+func (v service) SetAlarms(ctx context.Context, r in) (out, error) {
+	return serve(ctx, v.s, apiv1connect.ServerServiceSetAlarmsProcedure, r, v.s.setAlarms)
 }
 
 func (v service) StartRecovery(ctx context.Context, r in) (out, error) {

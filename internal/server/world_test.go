@@ -44,6 +44,8 @@ type world struct {
 	http   *httptest.Server
 	wrap   func(store.Store) store.Store // breaks the store, in some tests
 
+	configure func(*server.Config) // in some tests
+
 	mu  sync.Mutex
 	now time.Time
 	log bytes.Buffer
@@ -53,16 +55,20 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{
-		t: t, keys: must(server.GenerateKeys(rand.Reader)), dir: t.TempDir(),
-		now: time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC),
-	}
+	w := &world{}
+	w.begin(t)
+	return w
+}
+
+func (w *world) begin(t *testing.T) {
+	t.Helper()
+	w.t, w.keys, w.dir = t, must(server.GenerateKeys(rand.Reader)), t.TempDir()
+	w.now = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 	w.start()
 	t.Cleanup(func() {
 		w.stop()
 		w.checkLog()
 	})
-	return w
 }
 
 // Write is the server's log.
@@ -94,10 +100,14 @@ func (w *world) start() {
 		w.store = w.wrap(database)
 	}
 	noise := must(entropy.New(entropy.Config{System: rand.Reader, AllowOS: true, Log: slog.New(slog.DiscardHandler)}))
-	w.server = must(server.New(context.Background(), server.Config{
+	config := server.Config{
 		Store: w.store, Keys: w.keys, Now: w.clock, Rand: rand.Reader, Entropy: noise,
 		Log: slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelDebug})),
-	}))
+	}
+	if w.configure != nil {
+		w.configure(&config)
+	}
+	w.server = must(server.New(context.Background(), config))
 	w.http = httptest.NewServer(w.server.Handler())
 }
 

@@ -39,21 +39,13 @@ type Origin struct {
 	Alarm   Alarm // raised if the account has others and not this one
 }
 
-// AlarmSettings is where an account's alarms go.
+// AlarmSettings is where an account's alarms go. The alarms that come with a
+// change of it go to where the earlier settings say, and to where the new ones do.
 type AlarmSettings struct {
 	Mail    string // address, or empty
 	Webhook string // URL, or empty
 	Key     string // id of the key that encrypts the secret
 	Secret  []byte // of the webhook, encrypted
-}
-
-// SetAlarms changes an account's settings. The alarms in Spend go to where the
-// earlier settings say, and to where the new ones do.
-type SetAlarms struct {
-	Spend    Spend
-	Account  ledger.AccountID
-	Head     ledger.Head
-	Settings AlarmSettings
 }
 
 // Channels of a delivery.
@@ -80,8 +72,6 @@ type Outbox interface {
 	// AlarmSettings returns empty settings where none were made, and how many
 	// alarms wait to be delivered.
 	AlarmSettings(ctx context.Context, id ledger.AccountID) (AlarmSettings, int, error)
-	// SetAlarms returns ErrHeadMoved, ErrReplayed or a *LimitError.
-	SetAlarms(ctx context.Context, s SetAlarms) error
 	// Raise raises alarms about what changed nothing, a refusal for one.
 	Raise(ctx context.Context, now time.Time, alarms ...Alarm) error
 	// Begin takes deliveries that are due, at most so many, the oldest first. What

@@ -101,9 +101,10 @@ type Answer struct {
 	Spend    Spend
 	Account  ledger.AccountID
 	Head     ledger.Head
-	Reveal   *RevealLimit // counts one reveal, refused by a *LimitError
-	Released *ledger.Hash // marks this recovery's seed share as released
-	Kept     *ledger.Hash // marks this kept request as used; ErrReplayed if it does not wait any more
+	Reveal   *RevealLimit   // counts one reveal, refused by a *LimitError
+	Released *ledger.Hash   // marks this recovery's seed share as released
+	Alarms   *AlarmSettings // take the place of the account's
+	Kept     *ledger.Hash   // marks this kept request as used; ErrReplayed if it does not wait any more
 }
 
 // RevealLimit is how many reveals an account may make. What one device has used

@@ -58,6 +58,11 @@ func (s *Store) Log(ctx context.Context, a store.Answer) error {
 				return err
 			}
 		}
+		if a.Alarms != nil {
+			if err := setAlarms(ctx, tx, a); err != nil {
+				return err
+			}
+		}
 		if a.Kept != nil {
 			if err := useKept(ctx, tx, *a.Kept); err != nil {
 				return err

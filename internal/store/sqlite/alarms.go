@@ -113,23 +113,17 @@ func (s *Store) AlarmSettings(ctx context.Context, id ledger.AccountID) (store.A
 	return settings, waiting, nil
 }
 
-// SetAlarms implements [store.Outbox].
-func (s *Store) SetAlarms(ctx context.Context, set store.SetAlarms) error {
-	return s.change(ctx, set.Spend, func(ctx context.Context, tx *sql.Tx) error {
-		if err := checkHead(ctx, tx, set.Account, set.Head); err != nil {
-			return err
-		}
-		// To where alarms went before; change raises them by the new settings.
-		if err := raise(ctx, tx, set.Spend.Now, set.Spend.Alarms); err != nil {
-			return err
-		}
-		n := set.Settings
-		_, err := tx.ExecContext(ctx,
-			`INSERT INTO alarm_settings (account, mail, webhook, key, secret) VALUES ($1, $2, $3, $4, $5)
-			 ON CONFLICT (account) DO UPDATE SET mail = excluded.mail, webhook = excluded.webhook, key = excluded.key, secret = excluded.secret`,
-			set.Account[:], n.Mail, n.Webhook, n.Key, append([]byte{}, n.Secret...))
+// setAlarms changes where alarms go.
+func setAlarms(ctx context.Context, tx *sql.Tx, a store.Answer) error {
+	// To where alarms went before; change raises them by the new settings.
+	if err := raise(ctx, tx, a.Spend.Now, a.Spend.Alarms); err != nil {
 		return err
-	})
+	}
+	_, err := tx.ExecContext(ctx,
+		`INSERT INTO alarm_settings (account, mail, webhook, key, secret) VALUES ($1, $2, $3, $4, $5)
+		 ON CONFLICT (account) DO UPDATE SET mail = excluded.mail, webhook = excluded.webhook, key = excluded.key, secret = excluded.secret`,
+		a.Account[:], a.Alarms.Mail, a.Alarms.Webhook, a.Alarms.Key, append([]byte{}, a.Alarms.Secret...)) // empty, not NULL
+	return err
 }
 
 // Raise implements [store.Outbox].

@@ -18,7 +18,7 @@ func (s *suite) settings(a *account, to store.AlarmSettings, alarms ...store.Ala
 	s.t.Helper()
 	spend := s.logged(a, "settings")
 	spend.Alarms = alarms
-	s.ok(s.SetAlarms(s.ctx, store.SetAlarms{Spend: spend, Account: a.id, Head: a.head, Settings: to}))
+	s.ok(s.Log(s.ctx, store.Answer{Spend: spend, Account: a.id, Head: a.head, Alarms: &to}))
 }
 
 // begin returns what is due, as "id channel target".
