@@ -2,12 +2,9 @@ package systemtest
 
 import (
 	"context"
-	"crypto/rand"
 	"database/sql"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
-	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,17 +12,11 @@ import (
 	"testing"
 	"time"
 
-	"zeropass.dev/zeropass/aead"
 	recordv1 "zeropass.dev/zeropass/gen/zeropass/record/v1"
-	"zeropass.dev/zeropass/home"
-	"zeropass.dev/zeropass/hpke"
 	"zeropass.dev/zeropass/interchange"
 	"zeropass.dev/zeropass/internal/adversary"
 	"zeropass.dev/zeropass/internal/device"
 	"zeropass.dev/zeropass/internal/server"
-	"zeropass.dev/zeropass/ledger"
-	"zeropass.dev/zeropass/recovery"
-	"zeropass.dev/zeropass/seed"
 	"zeropass.dev/zeropass/slip39"
 )
 
@@ -46,7 +37,8 @@ func newVillage(t *testing.T) *village {
 	if err := server.WriteKeys(v.keyFile, v.keys); err != nil {
 		t.Fatal(err)
 	}
-	v.initWithSheet("ann")
+	v.owner = v.person("ann", func(i *device.InitOptions) { i.Printed = true })
+	v.newSheet()
 	for _, name := range []string{"bob", "cy", "di"} {
 		v.contacts = append(v.contacts, v.person(name, nil))
 	}
@@ -54,79 +46,12 @@ func newVillage(t *testing.T) *village {
 	return v
 }
 
-// without is a network that does not carry one procedure.
-type without string
-
-func (procedure without) RoundTrip(r *http.Request) (*http.Response, error) {
-	if strings.HasSuffix(r.URL.Path, "/"+string(procedure)) {
-		return nil, errCut
-	}
-	return http.DefaultTransport.RoundTrip(r)
-}
-
-// initWithSheet makes the owner's account. No command makes a sheet, so this stops
-// the program's init before its first epoch, journals an epoch with a sheet, and
-// lets init go on.
-func (v *village) initWithSheet(name string) {
-	t, ctx := v.t, context.Background()
-	t.Helper()
-	v.owner = &person{w: v.world, name: name, dir: filepath.Join(t.TempDir(), name)}
-	i := device.InitOptions{
-		Dir: v.owner.dir, ServerURL: v.url(), Name: name, UnlockCost: 1,
-		Passphrase: []byte(passphrase), ConfirmPassphrase: []byte(confirmPassphrase),
-	}
-	cut := v.options()
-	cut.HTTP = &http.Client{Transport: without("SeedHalf")}
-	if _, _, err := device.Init(ctx, cut, i); err == nil {
-		t.Fatal("init made an epoch without the server's half of the seed")
-	}
-	v.journalEpochWithSheet()
-	d, _, err := device.Init(ctx, v.options(), i)
-	if err != nil {
-		t.Fatalf("init of %s: %s", name, explained(err))
-	}
-	v.owner.Device = d
-	t.Cleanup(v.owner.close)
-}
-
-func (v *village) journalEpochWithSheet() {
-	t := v.t
-	t.Helper()
-	h := need[*home.Home](t)(home.Open(v.owner.dir))
-	defer func() { _ = h.Close() }()
-	if err := h.Unlock([]byte(passphrase)); err != nil {
-		t.Fatal(err)
-	}
-	keys := need[*home.Keys](t)(h.Keys())
-	var begun struct{ Metadata, DeviceShare []byte }
-	if err := json.Unmarshal(need[[]byte](t)(h.Private("init")), &begun); err != nil {
-		t.Fatal(err)
-	}
-	halves := make([]byte, seed.Size)
-	if _, err := rand.Read(halves); err != nil {
-		t.Fatal(err)
-	}
-	record, shares, prepared, err := seed.Prepare(rand.Reader, seed.Preparation{
-		Seed:    need[*seed.Seed](t)(seed.New(halves[:seed.HalfSize], halves[seed.HalfSize:])),
-		Account: keys.Account, Epoch: 1, Author: 1, Quorum: 2, Members: 3, Sheet: true, WaitingPeriod: waiting,
-		Devices:       h.State().ActiveDevices(),
-		ServerSealKey: need[*hpke.PublicKey](t)(hpke.NewPublicKey(h.State().Server().SealKey)),
-		Generations: []*seed.Generation{{
-			Number: 1, Metadata: need[*aead.Key](t)(aead.NewKey(begun.Metadata)), DeviceShare: need[*aead.Key](t)(aead.NewKey(begun.DeviceShare)),
-		}},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	v.sheet = []string{prepared.Sheet.Share.Mnemonic(), need[string](t)(recovery.SheetKeyWords(prepared.Sheet.Key, prepared.Sheet.Share))}
-	draft := ledger.Draft{
-		Account: &keys.Account, Previous: h.State().Head(), Time: v.now(), Author: 1,
-		Records: [][]byte{need[[]byte](t)(ledger.NewRecord(record))},
-	}
-	entry := need[*ledger.Entry](t)(draft.Sign(keys.Sign))
-	if err := h.PutJournal(&home.Append{Entries: []*ledger.Entry{entry}, Shares: shares}); err != nil {
-		t.Fatal(err)
-	}
+// newSheet prints the owner's sheet and types its words back.
+func (v *village) newSheet() {
+	words := v.owner.printSheet().Words
+	v.owner.confirmSheet(words)
+	all := strings.Fields(words)
+	v.sheet = []string{strings.Join(all[:59], " "), strings.Join(all[59:], " ")}
 }
 
 // Places of the parties in a village.
@@ -280,7 +205,8 @@ func TestWhatEverySetOfPartiesOpens(t *testing.T) {
 	if got := opens(t, items, v.takeDevice(v.owner)); got != nil {
 		t.Errorf("the device that has just recovered keeps what opens %v alone", got)
 	}
-	for range 2 { // receipts and commit, then what that ends
+	v.wait(waiting + time.Minute) // the next epoch has a sheet, too
+	for range 2 {                 // receipts and commit, then what that ends
 		for _, c := range v.contacts {
 			c.sync()
 		}
