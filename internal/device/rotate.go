@@ -84,8 +84,11 @@ func (d *Device) refresh(ctx context.Context) error {
 func (d *Device) rotate(ctx context.Context, p plan, book *contactBook) (*RotateResult, error) {
 	s := d.home.State()
 	had := contactsToKeep(s)
-	result := &RotateResult{Again: p.fits(s.Prepared())}
 	var err error
+	if p.giveUp, err = d.lostSheet(s); err != nil {
+		return nil, explain(err, "read the sheet")
+	}
+	result := &RotateResult{Again: p.fits(s.Prepared())}
 	if result.Split, result.Lost, err = d.nextEpoch(ctx, p); err != nil {
 		return nil, explain(err, "prepare the next epoch")
 	}
@@ -126,6 +129,7 @@ type plan struct {
 	quorum, members int
 	waiting         time.Duration
 	sheet           bool
+	giveUp          uint64          // a prepared epoch whose sheet nobody can print
 	without         map[string]bool // accounts that get no share, in hexadecimal
 }
 
@@ -137,7 +141,7 @@ func planOf(e *ledger.Epoch, book *contactBook) plan {
 
 // fits says whether a prepared epoch, nil if there is none, is the planned one.
 func (p plan) fits(e *ledger.Epoch) bool {
-	if e == nil || e.RevokedSince || e.Quorum() != p.quorum || len(e.Members) != p.members || e.WaitingPeriod() != p.waiting || (e.SheetKey != nil) != p.sheet {
+	if e == nil || e.RevokedSince || e.Number == p.giveUp || e.Quorum() != p.quorum || len(e.Members) != p.members || e.WaitingPeriod() != p.waiting || (e.SheetKey != nil) != p.sheet {
 		return false
 	}
 	for _, m := range e.Members {

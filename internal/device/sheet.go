@@ -178,13 +178,36 @@ func (d *Device) keptHere(e *ledger.Epoch) (*keptSheet, error) {
 	if err != nil {
 		return nil, explain(err, "read the sheet")
 	}
-	if kept == nil && e.Author != d.keys.Device {
+	if kept == nil && d.mayHaveSheet(e) {
 		return nil, failure(CodeFailed, nil, "do it there", "device %d made the sheet of epoch %d, and keeps it until its words are typed back", e.Author, e.Number)
 	}
 	if kept == nil {
-		return nil, failure(CodeFailed, nil, "zeropass rotate --no-printed, then zeropass rotate --printed, make a new one", "the sheet of epoch %d is not kept here any more", e.Number)
+		return nil, failure(CodeFailed, nil, "zeropass rotate makes a new one, in a new epoch", "the sheet of epoch %d was made by device %d, and is lost", e.Number, e.Author)
 	}
 	return kept, nil
+}
+
+// mayHaveSheet says whether another device may keep an epoch's sheet.
+func (d *Device) mayHaveSheet(e *ledger.Epoch) bool {
+	if e.Author == d.keys.Device {
+		return false
+	}
+	author, ok := d.home.State().Device(e.Author)
+	return ok && author.Status != ledger.Revoked
+}
+
+// lostSheet returns the prepared epoch if its sheet was never typed back and
+// nobody keeps it, so that it cannot be printed; 0 if that is not so.
+func (d *Device) lostSheet(s *ledger.State) (uint64, error) {
+	e := s.Prepared()
+	if e == nil || e.SheetKey == nil || e.SheetReceipt || d.mayHaveSheet(e) {
+		return 0, nil
+	}
+	kept, err := d.keptFor(e)
+	if err != nil || kept != nil {
+		return 0, err
+	}
+	return e.Number, nil
 }
 
 // sheetPage is a page of an epoch, without member and code.

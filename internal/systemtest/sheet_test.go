@@ -270,6 +270,37 @@ func TestAThiefPrintsNoSheet(t *testing.T) {
 	}
 }
 
+// An older copy of the directory does not have the sheet: then the epoch is
+// prepared anew.
+func TestALostSheetIsMadeAnew(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ann, _ := w.household("ann")
+	ann.close()
+	older := filepath.Join(t.TempDir(), "older")
+	copyDir(t, ann.dir, older)
+	ann.reopen()
+	ann.rotate(device.RotateOptions{Printed: yes()})
+	page := ann.printSheet()
+	if r := ann.rotate(device.RotateOptions{}); !r.Again || r.Epoch != 2 {
+		t.Fatalf("%+v", r)
+	}
+	ann.close()
+	ann.dir = older
+	ann.reopen()
+	ann.sync()
+	_, err := ann.PrintSheet(context.Background())
+	wantCode(t, err, device.CodeFailed)
+	_, err = ann.ConfirmSheet(context.Background(), page.Words)
+	wantCode(t, err, device.CodeFailed)
+	if r := ann.rotate(device.RotateOptions{}); r.Again || r.Epoch != 3 || !r.Sheet {
+		t.Fatalf("%+v", r)
+	}
+	if next := ann.printSheet(); next.Epoch != 3 || next.Words == page.Words {
+		t.Errorf("%+v", next)
+	}
+}
+
 // From the first split on: the account is not recoverable by the sheet alone, and
 // the sheet that was typed back is erased.
 func TestInitWithASheet(t *testing.T) {
