@@ -122,6 +122,9 @@ func exportCommand(a *app) *cobra.Command {
 		Long: `Write all secrets into a new file that other password managers, or people, can
 read. It is not encrypted: whoever opens it reads everything in it.
 
+A secret that does not open is named, the file has all others, and the command
+ends with 1.
+
 It takes the second factor, and stands in the activity log as a bulk reveal.`,
 		Example: "zeropass export --output everything.json\nzeropass export --output everything.txt",
 		Args:    takesNothing,
@@ -133,22 +136,33 @@ It takes the second factor, and stands in the activity log as a bulk reveal.`,
 			return err
 		}
 		return a.with(cmd.Context(), func(d *device.Device) error {
-			items, err := d.Export(cmd.Context())
+			items, lost, err := d.Export(cmd.Context())
 			if err != nil {
 				return err
 			}
 			if err := o.write(items); err != nil {
 				return err
 			}
-			v := struct {
-				File  string `json:"file"`
-				Items int    `json:"items"`
-			}{o.path, len(items)}
-			return a.show(v, func() {
-				a.say("%s written to %s.", count(len(items), "secret"), o.path)
-				a.next("delete " + o.path + " as soon as you can: everybody who opens it can read it")
-			})
+			return a.showExport(o.path, len(items), lost)
 		})
 	})
 	return c
+}
+
+// showExport says what is in the file, and fails if that is not everything.
+func (a *app) showExport(path string, items int, lost []device.LostItem) error {
+	v := struct {
+		File  string     `json:"file"`
+		Items int        `json:"items"`
+		Lost  []lostView `json:"lost"`
+	}{path, items, lostJSON(lost)}
+	err := a.show(v, func() {
+		a.say("%s written to %s.", count(items, "secret"), path)
+		a.section("Could not be opened", lostLines(v.Lost))
+		a.next("delete " + path + " as soon as you can: everybody who opens it can read it")
+	})
+	if err == nil && len(lost) > 0 {
+		return fail(exitFailed, "Store them again, or take them out with: "+deleteLost(lost)+".", "%s was written without everything: %s not open", path, doesOrDo(len(lost)))
+	}
+	return err
 }

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -8,6 +10,7 @@ import (
 
 	recordv1 "zeropass.dev/zeropass/gen/zeropass/record/v1"
 	"zeropass.dev/zeropass/internal/device"
+	"zeropass.dev/zeropass/ledger"
 )
 
 func note(title string) device.Item {
@@ -54,6 +57,49 @@ func TestWriteOnce(t *testing.T) {
 		}
 		if err := o.writeOnce(items[:1], true); err != nil || read() == first {
 			t.Errorf("%s: what this run wrote is not replaced: %v", format, err)
+		}
+	}
+}
+
+// An export that lacks something says what, how to be rid of it, and fails.
+func TestExportInPart(t *testing.T) {
+	lost := []device.LostItem{
+		{Slot: ledger.SlotID{0xab, 0xcd}, Title: "bank\x1b[2J", Err: errors.New("its share is wrong")},
+		{Slot: ledger.SlotID{0x12}},
+	}
+	for _, asJSON := range []bool{false, true} {
+		out, err := os.Create(filepath.Join(t.TempDir(), "out"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		a := &app{out: out, err: out, json: asJSON}
+		if err := a.showExport("all.json", 7, nil); err != nil {
+			t.Errorf("everything: %v", err)
+		}
+		if err := out.Truncate(0); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := out.Seek(0, 0); err != nil {
+			t.Fatal(err)
+		}
+		f, ok := errors.AsType[*failure](a.showExport("all.json", 7, lost))
+		if !ok || f.code != exitFailed || !strings.Contains(f.hint, "zeropass delete abcd0000; zeropass delete 12000000") {
+			t.Fatalf("%+v", f)
+		}
+		b, err := os.ReadFile(out.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if asJSON {
+			var v struct {
+				Items int
+				Lost  []lostView
+			}
+			if err := json.Unmarshal(b, &v); err != nil || v.Items != 7 || len(v.Lost) != 2 || v.Lost[0].Why != "its share is wrong" {
+				t.Errorf("%s: %v", b, err)
+			}
+		} else if !strings.Contains(string(b), "abcd0000): its share is wrong") || strings.Contains(string(b), "\x1b") {
+			t.Errorf("%s", b)
 		}
 	}
 }

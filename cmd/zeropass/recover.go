@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"path/filepath"
 	"time"
 
@@ -289,12 +288,6 @@ func notYet(ctx context.Context, d *device.Device, err error) error {
 	return fail(exitNotYet, hint, "it is too early to finish the recovery of %s. Missing: %s", oneLine(r.Name), r.Missing)
 }
 
-type lostView struct {
-	ID    string `json:"id"`
-	Title string `json:"title"`
-	Why   string `json:"why"`
-}
-
 func (a *app) showFinished(r *device.FinishResult, path string, written bool) error {
 	v := struct {
 		Account   string     `json:"account"`
@@ -310,27 +303,16 @@ func (a *app) showFinished(r *device.FinishResult, path string, written bool) er
 		Bound     []string   `json:"contacts"`
 		Sheet     bool       `json:"sheet_to_print"`
 	}{
-		Account: r.Account.String(), Name: r.Name, Device: r.Device, Items: r.Items, Lost: []lostView{},
+		Account: r.Account.String(), Name: r.Name, Device: r.Device, Items: r.Items, Lost: lostJSON(r.Lost),
 		Discarded: append([]string{}, r.Discarded...), Gap: append([]string{}, r.Gap...),
 		OldEpoch: r.OldEpoch, Epoch: r.Epoch, Bound: append([]string{}, r.Bound...), Sheet: r.Sheet,
 	}
 	if written {
 		v.File = path
 	}
-	for _, l := range r.Lost {
-		why := "it does not open"
-		if l.Err != nil {
-			why = l.Err.Error()
-		}
-		v.Lost = append(v.Lost, lostView{l.Slot.String(), l.Title, why})
-	}
 	return a.show(v, func() {
 		a.say("%s is back on this device: %s.", oneLine(r.Name), count(r.Items, "secret"))
-		var points []string
-		for _, l := range v.Lost {
-			points = append(points, fmt.Sprintf("%s (%s): %s", l.Title, l.ID[:8], l.Why))
-		}
-		a.section("Could not be opened", points)
+		a.section("Could not be opened", lostLines(v.Lost))
 		a.section("Approvals that did not count", r.Discarded)
 		a.section("Missing from the server's ledger, and gone on without", r.Gap)
 		a.say("")
@@ -346,7 +328,7 @@ func (a *app) showFinished(r *device.FinishResult, path string, written bool) er
 			todo = append(todo, "zeropass list shows what came back")
 		}
 		if len(r.Lost) > 0 {
-			todo = append(todo, "zeropass delete what could not be opened, or the new epoch cannot take over")
+			todo = append(todo, "what could not be opened keeps the new epoch from taking over: "+deleteLost(r.Lost))
 		}
 		a.next(todo...)
 	})

@@ -104,7 +104,7 @@ func (a *app) showRotation(r *device.RotateResult) {
 		if title == "" {
 			title = l.Slot.String()[:8]
 		}
-		a.warn("%s does not open, and keeps the new epoch from taking over: store it again or delete it.", title)
+		a.warn("%s does not open, and keeps the new epoch from taking over: store it again, or run: %s", title, deleteLost([]device.LostItem{l}))
 	}
 	for _, name := range r.Bound {
 		a.say("%s gets a share of it.", oneLine(name))

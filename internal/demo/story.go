@@ -97,9 +97,12 @@ func (s *story) keep(ctx context.Context) error {
 		return fmt.Errorf("the server has not accepted the import: %w", result.Cause)
 	}
 	s.did("%d secrets stored, each split between device, server and backup", result.Added)
-	revealed, err := s.owner.Export(ctx)
+	revealed, lost, err := s.owner.Export(ctx)
 	if err != nil {
 		return fmt.Errorf("reveal: %w", err)
+	}
+	if len(lost) > 0 {
+		return fmt.Errorf("reveal: %d secrets do not open", len(lost))
 	}
 	if err := s.checkItems("revealed with server and second factor", revealed); err != nil {
 		return err

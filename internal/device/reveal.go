@@ -57,32 +57,39 @@ func (d *Device) getPending(id ledger.SlotID) (*Item, error) {
 	return nil, failure(CodeNotFound, nil, "", "there is no slot %v", id)
 }
 
-// Export reveals every secret. The server names it a bulk reveal and raises an
-// alarm.
-func (d *Device) Export(ctx context.Context) ([]Item, error) {
+// Export reveals every secret, and lists those that do not open. The server names
+// it a bulk reveal and raises an alarm.
+func (d *Device) Export(ctx context.Context) (items []Item, lost []LostItem, err error) {
 	if err := d.writable(); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	s := d.home.State()
 	var ids []ledger.SlotID
 	for _, slot := range s.LiveSlots() {
 		ids = append(ids, slot.ID)
 	}
-	var items []Item
 	if len(ids) > 0 {
-		var err error
-		if items, err = d.reveal(ctx, api.PurposeExport, ids...); err != nil {
-			return nil, d.explainReveal(err, "all secrets")
+		answers, err := d.askReveal(ctx, api.PurposeExport, slices.Collect(slices.Chunk(ids, revealBatch))...)
+		if err != nil {
+			return nil, nil, d.explainReveal(err, "all secrets")
 		}
+		opened, unopened, err := d.openAll(ctx, answers, s.InUse().Number)
+		if err != nil {
+			return nil, nil, d.explainReveal(err, "all secrets")
+		}
+		for _, o := range opened {
+			items = append(items, o.item)
+		}
+		lost = unopened
 	}
 	pending, err := d.pendingWrites()
 	if err != nil {
-		return nil, explain(err, "read what was not sent yet")
+		return nil, nil, explain(err, "read what was not sent yet")
 	}
 	for _, w := range pending {
 		items = append(items, w.item)
 	}
-	return items, nil
+	return items, lost, nil
 }
 
 func (d *Device) explainReveal(err error, what string) error {

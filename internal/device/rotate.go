@@ -248,7 +248,7 @@ func unsplit(s *ledger.State, epoch uint64) [][]ledger.SlotID {
 	return batches
 }
 
-// openAll opens slots to be split in an epoch, and lists what does not open.
+// openAll opens slots, which may be split in an epoch, and lists what does not open.
 func (d *Device) openAll(ctx context.Context, answers []*revealedBatch, epoch uint64) (opened []split, lost []LostItem, err error) {
 	for _, b := range answers {
 		all, err := d.openReveal(ctx, b)

@@ -55,8 +55,8 @@ func TestSlotsThroughTheirLife(t *testing.T) {
 	if all, err := ann.List("bank"); err != nil || len(all) != 1 {
 		t.Fatalf("%v, %v", all, err)
 	}
-	items, err := ann.Export(ctx)
-	if err != nil || len(items) != 2 {
+	items, lost, err := ann.Export(ctx)
+	if err != nil || len(lost) != 0 || len(items) != 2 {
 		t.Fatalf("%d items, %v", len(items), err)
 	}
 
@@ -141,8 +141,8 @@ func TestImportIsWholeAndCanBeRepeated(t *testing.T) {
 	if err != nil || r.Added != 100 || r.Skipped != 200 {
 		t.Fatalf("%+v, %v", r, err)
 	}
-	exported, err := ann.Export(ctx)
-	if err != nil || len(exported) != 300 {
+	exported, lost, err := ann.Export(ctx)
+	if err != nil || len(lost) != 0 || len(exported) != 300 {
 		t.Fatalf("%d items, %v", len(exported), err)
 	}
 	byID := map[string]device.Item{}

@@ -86,6 +86,15 @@ func TestAThiefsSlotsDoNotHideOthers(t *testing.T) {
 	if list, err := owner.List(""); err != nil || len(list) != 4 {
 		t.Fatalf("%d entries, %v", len(list), err)
 	}
+	items, lost, err := owner.Export(ctx)
+	if err != nil || len(items) != 1 || items[0].Metadata.Title != "mine" || len(lost) != 3 {
+		t.Fatalf("an export has %d items and lacks %v: %v", len(items), lost, err)
+	}
+	for _, l := range lost {
+		if l.Err == nil || l.Slot == junk && l.Title != "" || l.Slot != junk && l.Slot != noTitle && l.Title != "no device share" {
+			t.Errorf("%+v", l)
+		}
+	}
 	if _, err := owner.Import(ctx, []device.Item{login("imported", "x")}); err != nil {
 		t.Error(explained(err))
 	}
