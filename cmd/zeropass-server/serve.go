@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"zeropass.dev/zeropass/internal/notify"
 	"zeropass.dev/zeropass/internal/server"
 	"zeropass.dev/zeropass/internal/store"
 )
@@ -30,7 +31,10 @@ behind a proxy that has one.
 
 The key file is made with mode 0600 if it is missing. Keep a copy of it, apart
 from copies of the data: without it the data are worth nothing, and with both a
-thief has all of the server's shares.`
+thief has all of the server's shares.
+
+Every flag can come from the environment, --smtp-server from
+ZEROPASS_SERVER_SMTP_SERVER; what is on the command line wins.`
 
 // serveOptions are the flags of serve.
 type serveOptions struct {
@@ -38,6 +42,7 @@ type serveOptions struct {
 	tlsCert, tlsKey       string
 	json                  bool
 	entropy               entropyOptions
+	alarms                alarmOptions
 }
 
 func serveCommand() *cobra.Command {
@@ -48,6 +53,9 @@ func serveCommand() *cobra.Command {
 		Long:  serveLong,
 		Args:  noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
+			if err := fromEnvironment(c.Flags()); err != nil {
+				return err
+			}
 			return o.serve(c.Context(), c.OutOrStdout(), c.ErrOrStderr())
 		},
 	}
@@ -58,6 +66,7 @@ func serveCommand() *cobra.Command {
 	flags.StringVar(&o.tlsCert, "tls-cert", "", "certificate chain, PEM")
 	flags.StringVar(&o.tlsKey, "tls-key", "", "the certificate's private key, PEM")
 	o.entropy.add(flags)
+	o.alarms.add(flags)
 	flags.BoolVar(&o.json, "json", false, "print and log JSON")
 	return c
 }
@@ -100,6 +109,15 @@ func (o *serveOptions) serve(ctx context.Context, stdout, stderr io.Writer) (err
 	if err != nil {
 		return err
 	}
+	mail, err := o.alarms.mail()
+	if err != nil {
+		return err
+	}
+	places, err := o.alarms.openPlaces()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, places.Close()) }()
 	d, err := openData(ctx, o.data, o.keyFile)
 	if err != nil {
 		return err
@@ -122,6 +140,9 @@ func (o *serveOptions) serve(ctx context.Context, stdout, stderr io.Writer) (err
 		Rand:    rand.Reader,
 		Entropy: sources,
 		Log:     log,
+		Mail:    mail,
+		Webhook: notify.Webhook{Private: o.alarms.private},
+		Places:  places,
 	})
 	if err != nil {
 		return err
@@ -135,6 +156,7 @@ func (o *serveOptions) serve(ctx context.Context, stdout, stderr io.Writer) (err
 	}
 	h := server.NewHTTPServer(s.Handler(), log)
 	h.RegisterOnShutdown(s.Close)
+	defer delivering(ctx, s)()
 	return serveUntil(ctx, h, listener, certificates, s.Failed())
 }
 
