@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"zeropass.dev/zeropass/canonical"
@@ -78,7 +79,7 @@ func (d *Device) proveToContacts(ctx context.Context, s *ledger.State, server []
 	for _, e := range openEpochs(s) {
 		for _, m := range e.Members {
 			account := string(m.Contact.GetAccount())
-			if !m.Receipt || m.Contact == nil || sent[account] {
+			if !m.Receipt || m.Contact == nil || sent[account] || !d.speaksTo(s, m) {
 				continue
 			}
 			sent[account] = true
@@ -97,6 +98,17 @@ func (d *Device) proveToContacts(ctx context.Context, s *ledger.State, server []
 		}
 	}
 	return nil
+}
+
+// speaksTo says whether this device sends heads to a contact. One that was added
+// after the contact got its envelope is not in it, and the contact believes those
+// that are: as long as one of them is active, its heads must not be displaced.
+func (d *Device) speaksTo(s *ledger.State, m ledger.Member) bool {
+	known := func(own *ledger.Device) bool { return own.Added.Sequence < m.ReceiptAt.Sequence }
+	if own, ok := s.Device(d.keys.Device); ok && known(own) {
+		return true
+	}
+	return !slices.ContainsFunc(s.ActiveDevices(), known)
 }
 
 // takeCopies takes the attestations of the account's devices that the server
@@ -221,7 +233,7 @@ func (d *Device) compareAgain(ctx context.Context, result *SyncResult) error {
 	if err := d.pull(ctx); err != nil {
 		return err
 	}
-	if err := d.settleFork(f); err != nil {
+	if err := d.settleFork(f); err != nil && !errors.Is(err, ErrFork) {
 		return err
 	}
 	if f, err = load[fork](d, forkFile); err != nil || f == nil || f.Device == 0 {

@@ -20,6 +20,7 @@ import (
 // factor.
 type thief struct {
 	w      *world
+	home   *home.Home
 	keys   *home.Keys
 	state  *ledger.State
 	server *client.Client
@@ -38,7 +39,7 @@ func (w *world) thiefOf(p *person) *thief {
 	must(w.t, err)
 	c, err := client.New(nil, w.url(), w.keys.SignKey(), rand.Reader, w.now)
 	must(w.t, err)
-	return &thief{w: w, keys: keys, state: h.State(), server: c}
+	return &thief{w: w, home: h, keys: keys, state: h.State(), server: c}
 }
 
 func (th *thief) identity() api.Identity {
