@@ -16,6 +16,8 @@ import (
 // HeldShare is a share that is kept for somebody else. Its words print like any
 // text: show them to a person, and log nothing of this.
 type HeldShare struct {
+	secretive
+
 	Owner         string
 	Account       ledger.AccountID
 	Epoch         uint64

@@ -38,6 +38,8 @@ const (
 
 // InitOptions is what a new account starts from.
 type InitOptions struct {
+	secretive
+
 	Dir               string
 	ServerURL         string
 	Name              string // of the account, 1 to 64 bytes; the server knows it

@@ -31,6 +31,8 @@ const invitationLife = 7 * 24 * time.Hour
 
 // InviteResult is an invitation for one person.
 type InviteResult struct {
+	secretive
+
 	Label  string
 	Text   string // for that person alone, by a way that the server does not see
 	Phrase string // the owner's safety phrase

@@ -35,6 +35,8 @@ func devicePhrases(account ledger.AccountID, sign, seal, confirm []byte) DeviceP
 
 // JoinOptions says which account a new device is to be added to.
 type JoinOptions struct {
+	secretive
+
 	Dir               string // of the new device; it must not exist, or be empty
 	ServerURL         string
 	Name              string // of the account

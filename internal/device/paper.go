@@ -21,6 +21,8 @@ import (
 // PaperResult is a share to be printed or written down. Words and QR are secret:
 // print them and keep nothing.
 type PaperResult struct {
+	secretive
+
 	Epoch      uint64
 	Member     uint64    // from 1
 	Quorum     int       // how many shares like this one bring the account back

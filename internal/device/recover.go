@@ -20,6 +20,8 @@ import (
 
 // RecoverOptions says which account a new device is to recover.
 type RecoverOptions struct {
+	secretive
+
 	Dir               string // of the new device; it must not exist, or be empty
 	ServerURL         string
 	Name              string            // of the account
