@@ -50,6 +50,7 @@ type requestView struct {
 	Due       *time.Time `json:"due,omitempty"`
 	Approvals int        `json:"approvals"`
 	Quorum    int        `json:"quorum"`
+	Sheet     bool       `json:"sheet_approved"`
 	Vetoes    int        `json:"vetoes"`
 	Decision  string     `json:"decision"`
 	Released  bool       `json:"released"`
@@ -61,7 +62,7 @@ func requestJSON(r device.RecoveryRequest) requestView {
 	return requestView{
 		ID: r.ID.String(), Account: r.Account.String(), Owner: r.Owner, Own: r.Own, Phrase: r.Phrase,
 		Started: jsonTime(r.Started), Ends: jsonTime(r.Ends), Due: jsonTime(r.Due),
-		Approvals: r.Approvals, Quorum: r.Quorum, Vetoes: len(r.Vetoes), Decision: string(r.Decision),
+		Approvals: r.Approvals, Quorum: r.Quorum, Sheet: r.Sheet, Vetoes: len(r.Vetoes), Decision: string(r.Decision),
 		Released: r.Released, Over: r.Over, Cannot: r.Cannot,
 	}
 }
@@ -105,6 +106,9 @@ func (a *app) showRequest(r device.RecoveryRequest) {
 	a.say("  its eight words   %s", r.Phrase)
 	a.say("  asked             %s", ago(now, r.Started))
 	a.say("  approvals         %d of %d", r.Approvals, r.Quorum)
+	if r.Sheet {
+		a.say("                    and the printed sheet, which is enough: whoever asks has read it")
+	}
 	if len(r.Vetoes) > 0 {
 		a.say("  vetoed            %s, by a device of the account", times(len(r.Vetoes)))
 	}

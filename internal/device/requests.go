@@ -58,6 +58,7 @@ type RecoveryRequest struct {
 	Due       time.Time // of this device's own wait for the share that it holds; zero if Own
 	Approvals int       // that count, by the server
 	Quorum    int
+	Sheet     bool // the printed sheet has approved it, which is enough
 	Vetoes    []SeenVeto
 
 	Decision Decision
@@ -85,6 +86,7 @@ type seenRequest struct {
 	Quorum         uint64
 	Counted        []uint64 // members whose approvals count
 	Approvals      uint64
+	Sheet          bool
 	Released, Over bool
 
 	parsed *ledger.RecoveryRequest
@@ -260,7 +262,7 @@ func (d *Device) note(r *seenRequest, shown *apiv1.Recovery, shares []*heldShare
 	r.Name = shown.GetName()
 	r.Started, r.Ends = millis(shown.GetStarted()), millis(shown.GetEnds())
 	r.Epoch, r.Quorum = shown.GetEpoch(), shown.GetQuorum()
-	r.Approvals, r.Counted = shown.GetApprovals(), shown.GetApproved()
+	r.Approvals, r.Counted, r.Sheet = shown.GetApprovals(), shown.GetApproved(), shown.GetSheetApproved()
 	r.Released, r.Over = shown.GetReleased(), shown.GetOver()
 	return warnings, d.saveRequest(r)
 }
@@ -375,7 +377,7 @@ func (d *Device) describe(r *seenRequest, shares []*heldShare) RecoveryRequest {
 		Own:     r.parsed.Account() == d.keys.Account,
 		Phrase:  recoveryPhrase(r.parsed.Message()),
 		Asked:   r.parsed.Time(), FirstSeen: r.FirstSeen, Started: r.Started, Ends: r.Ends,
-		Approvals: int(r.Approvals), Quorum: int(r.Quorum), Vetoes: r.Vetoes,
+		Approvals: int(r.Approvals), Quorum: int(r.Quorum), Sheet: r.Sheet, Vetoes: r.Vetoes,
 		Decision: r.Decision, Decided: r.Decided, Voided: r.Voided, Released: r.Released, Over: r.Over,
 	}
 	if described.Own {

@@ -204,11 +204,19 @@ func TestTheSheetIsVetoed(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	ctx := context.Background()
-	ann, _, page := w.printed("ann")
+	ann, contacts, page := w.printed("ann")
 	thief, started := w.newDevice("ann")
 	_, err := thief.AddSheet(ctx, page.Words)
 	must(t, err)
+	wantSheet := func(want bool) {
+		t.Helper()
+		if all, err := ann.Requests(ctx); err != nil || len(all) != 1 || all[0].Sheet != want {
+			t.Fatalf("the owner sees %+v, %v", all, err)
+		}
+	}
+	wantSheet(true)
 	must(t, ann.Veto(ctx, started.Request.String()))
+	wantSheet(false)
 	w.wait(waiting + time.Minute)
 	_, err = thief.RecoverFinish(ctx, device.FinishOptions{})
 	if !errors.Is(err, api.ErrVetoed) {
@@ -218,12 +226,19 @@ func TestTheSheetIsVetoed(t *testing.T) {
 	if err != nil || !r.Sheet || r.Vetoes != 1 {
 		t.Fatalf("%+v, %v", r, err)
 	}
-	// The owner has had the time of two periods, and a new epoch makes the sheet
-	// worthless before they are over.
-	_, err = thief.AddSheet(ctx, page.Words)
-	must(t, err)
+	// A new epoch makes the sheet worthless before that period is over.
 	without := false
 	ann.rotate(device.RotateOptions{Printed: &without})
+	syncAll(contacts...)
+	if s := ann.sync(); len(s.Committed) != 1 {
+		t.Fatalf("%+v", s)
+	}
+	w.wait(waiting + time.Minute)
+	_, err = thief.RecoverFinish(ctx, device.FinishOptions{})
+	wantCode(t, err, device.CodeNotYet)
+	_, err = thief.AddSheet(ctx, page.Words)
+	wantCode(t, err, device.CodeRefused)
+	ann.wantSecret("site", "secret")
 }
 
 // Whoever finds an unlocked device gets no sheet out of it without the second
