@@ -2,6 +2,8 @@ package systemtest
 
 import (
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
 	"encoding/base32"
 	"errors"
 	"net/http"
@@ -500,5 +502,62 @@ func TestContactsProofsAreOfTheirNoncesDay(t *testing.T) {
 	ann.sync()
 	if s := ann.shareOf(cy); s.Stale {
 		t.Errorf("cy has spoken again: %+v", s)
+	}
+}
+
+// A revoked device knows the metadata keys of its time. Nonces under them count for
+// the days until it was revoked, and no longer.
+func TestARevokedDeviceGivesOutNoNonces(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ctx := context.Background()
+	ann, contacts := w.household("ann")
+	second := w.secondDevice(ann)
+	revoked := w.thiefOf(second)
+	sealed, _, author, ok := revoked.state.GenerationKeys(1, 2)
+	if !ok {
+		t.Fatal("generation 1 is not sealed to device 2")
+	}
+	metadata, err := seed.OpenMetadataKey(revoked.keys.Seal, ann.Account(), 1, author, 2, sealed)
+	must(t, err)
+	if _, err := ann.LockDevice(ctx, 2); err != nil {
+		t.Fatal(explained(err))
+	}
+	w.wait(waiting + time.Hour)
+	if _, err := ann.RevokeDevice(ctx, 2); err != nil {
+		t.Fatal(explained(err))
+	}
+	w.wait(48 * time.Hour)
+	ann.sync()
+
+	bob := w.thiefOf(contacts[0])
+	sharekey, e := bob.share()
+	prove := func(at time.Time) *device.SyncResult {
+		account, contact, head := ann.Account(), contacts[0].Account(), ann.Head()
+		// As the specification says, section 6.3.
+		mac := hmac.New(sha256.New, metadata.Bytes())
+		mac.Write(signing.NewContext("contact-nonce").Bytes(account[:]).Bytes(contact[:]).Bytes(head.Hash[:]).Uint(uint64(at.Unix() / 86400)).Encode())
+		b, err := ledger.NewAttestation(&recordv1.Attestation{
+			Account: account[:], Epoch: e.Epoch, Sequence: head.Sequence, Head: head.Hash[:], Nonce: mac.Sum(nil)[:16],
+			Time: uint64(w.now().UnixMilli()), Holder: &recordv1.Holder{Kind: recordv1.Holder_KIND_MEMBER, Number: e.Member},
+		}, sharekey)
+		must(t, err)
+		bob.send(ann, apiv1.Message_KIND_CONTACT_ATTESTATION, b)
+		return ann.sync()
+	}
+	if r := prove(w.now()); !strings.Contains(strings.Join(r.Notes, "\n"), "none that this account gave out") {
+		t.Errorf("notes %q", r.Notes)
+	}
+	before := w.now().Add(-72 * time.Hour)
+	if r := prove(before); len(r.Notes) != 0 {
+		t.Errorf("notes %q", r.Notes)
+	}
+	if s := ann.shareOf(contacts[0]); s.Receipt || w.now().Sub(s.At) < 47*time.Hour {
+		t.Errorf("%+v", s)
+	}
+	contacts[0].sync() // with the nonce of the new generation
+	ann.sync()
+	if s := ann.shareOf(contacts[0]); s.Stale || w.now().Sub(s.At) > time.Hour {
+		t.Errorf("%+v", s)
 	}
 }
