@@ -21,6 +21,8 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+
+	"zeropass.dev/zeropass/memory"
 )
 
 const usageText = `zeropass-recover brings an account back without the server.
@@ -61,6 +63,10 @@ type options struct {
 }
 
 func main() {
+	defer memory.OnPanic(os.Stderr, int(exitFailed))
+	if err := memory.Harden(); err != nil {
+		fmt.Fprintf(os.Stderr, "warning: %v\n", err)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
 	stop()

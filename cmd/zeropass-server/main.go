@@ -12,9 +12,17 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"zeropass.dev/zeropass/memory"
 )
 
-func main() { os.Exit(int(run(os.Args[1:], os.Stdout, os.Stderr))) }
+func main() {
+	defer memory.OnPanic(os.Stderr, int(exitFailed))
+	if err := memory.Harden(); err != nil {
+		fmt.Fprintf(os.Stderr, "warning: %v\n", err)
+	}
+	os.Exit(int(run(os.Args[1:], os.Stdout, os.Stderr)))
+}
 
 // run is the program. A signal stops it cleanly; a second Ctrl-C stops it at once.
 func run(args []string, stdout, stderr io.Writer) exitCode {

@@ -28,25 +28,29 @@ var errNoPIN = errors.New("the PIN is needed")
 // with the passphrase, if there is somebody to type it.
 func (a *app) openWithKeystore(ctx context.Context, dir string) (*device.Device, error) {
 	defer a.clearProgress()
-	return device.OpenWith(ctx, dir, func(h *home.Home) error {
-		err := a.unlockFromKeystore(ctx, h)
-		if err == nil || ctx.Err() != nil {
-			return err
-		}
-		f := keystoreFailure(err)
-		if !a.interactive() {
-			return f
-		}
-		if !errors.Is(err, errNoPIN) {
-			a.warn("%s; the passphrase opens this device too", oneParagraph(f.text))
-		}
-		passphrase, err := a.knownPassphrase(ctx)
-		if err != nil {
-			return err
-		}
-		defer a.working("unlocking")()
-		return h.Unlock(passphrase)
-	}, a.options(ctx))
+	return device.OpenWith(ctx, dir, func(h *home.Home) error { return a.unlockHome(ctx, h) }, a.options(ctx))
+}
+
+// unlockHome unlocks a home that has a keystore, with its passphrase where the
+// keystore fails and there is somebody to type it.
+func (a *app) unlockHome(ctx context.Context, h *home.Home) error {
+	err := a.unlockFromKeystore(ctx, h)
+	if err == nil || ctx.Err() != nil {
+		return err
+	}
+	f := keystoreFailure(err)
+	if !a.interactive() {
+		return f
+	}
+	if !errors.Is(err, errNoPIN) {
+		a.warn("%s; the passphrase opens this device too", oneParagraph(f.text))
+	}
+	passphrase, err := a.knownPassphrase(ctx)
+	if err != nil {
+		return err
+	}
+	defer a.working("unlocking")()
+	return h.Unlock(passphrase)
 }
 
 // unlockFromKeystore unlocks a home that has a keystore with it.

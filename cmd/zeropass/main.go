@@ -6,15 +6,22 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"os"
 	"os/signal"
 	"syscall"
 
 	"charm.land/fang/v2"
+
+	"zeropass.dev/zeropass/memory"
 )
 
 func main() {
+	defer memory.OnPanic(os.Stderr, int(exitFailed))
+	if err := memory.Harden(); err != nil {
+		fmt.Fprintf(os.Stderr, "warning: %v\n", err)
+	}
 	// The first signal stops cleanly: what is written stays whole and the next
 	// run goes on. A second one ends the program at once.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

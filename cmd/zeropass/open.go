@@ -14,11 +14,12 @@ import (
 	"golang.org/x/term"
 
 	"zeropass.dev/zeropass/home"
+	"zeropass.dev/zeropass/internal/agent"
 	"zeropass.dev/zeropass/internal/device"
 )
 
-// open opens and unlocks this device, with what keeps its secret on this machine
-// or with its passphrase, which is asked for once; the confirm key's when an
+// open opens and unlocks this device, with its agent, with what keeps its secret on
+// this machine, or with its passphrase, which is asked for once; the confirm key's when an
 // operation first needs the second factor.
 func (a *app) open(ctx context.Context) (*device.Device, error) {
 	if err := a.checkFiles(); err != nil {
@@ -28,8 +29,13 @@ func (a *app) open(ctx context.Context) (*device.Device, error) {
 	if err != nil {
 		return nil, err
 	}
-	if a.passphraseFile == "" && home.HasKeystore(dir) {
-		return a.openWithKeystore(ctx, dir)
+	if a.passphraseFile == "" {
+		if d, err := a.openWithAgent(ctx, dir); d != nil || err != nil {
+			return d, err
+		}
+		if home.HasKeystore(dir) {
+			return a.openWithKeystore(ctx, dir)
+		}
 	}
 	passphrase, err := a.knownPassphrase(ctx)
 	if err != nil {
@@ -39,6 +45,27 @@ func (a *app) open(ctx context.Context) (*device.Device, error) {
 	d, err := device.Open(ctx, dir, passphrase, a.options(ctx))
 	stop()
 	return d, err
+}
+
+// openWithAgent opens this device with its agent; nil if none holds its keys.
+func (a *app) openWithAgent(ctx context.Context, dir string) (*device.Device, error) {
+	client, err := agent.Dial(dir)
+	if errors.Is(err, agent.ErrNotRunning) {
+		return nil, nil
+	}
+	if err != nil {
+		a.warn("%s", oneLine(err.Error()))
+		return nil, nil
+	}
+	d, err := device.OpenWith(ctx, dir, func(h *home.Home) error { return h.UnlockWith(client) }, a.options(ctx))
+	if err != nil {
+		client.Erase()
+		if errors.Is(err, home.ErrLocked) {
+			return nil, nil // it has just locked
+		}
+		return nil, agentFailure(err)
+	}
+	return d, nil
 }
 
 // existingHome is homeDir where there is one: nobody should type a passphrase to
