@@ -47,16 +47,17 @@ func TestScripts(t *testing.T) {
 			return writePassphrases(env.WorkDir)
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"server":   cmdServer,
-			"code":     cmdCode,
-			"extract":  cmdExtract,
-			"until":    cmdUntil,
-			"withfile": cmdWithFile,
-			"busy":     cmdBusy,
-			"talk":     cmdTalk,
-			"garbage":  cmdGarbage,
-			"tpm":      cmdTPM,
-			"keyring":  cmdKeyring,
+			"server":       cmdServer,
+			"everycommand": cmdEveryCommand,
+			"code":         cmdCode,
+			"extract":      cmdExtract,
+			"until":        cmdUntil,
+			"withfile":     cmdWithFile,
+			"busy":         cmdBusy,
+			"talk":         cmdTalk,
+			"garbage":      cmdGarbage,
+			"tpm":          cmdTPM,
+			"keyring":      cmdKeyring,
 		},
 	})
 }
