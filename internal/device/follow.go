@@ -241,6 +241,9 @@ func (d *Device) recordInWords(record proto.Message) string {
 		}
 		return fmt.Sprintf("slot %x was deleted", r.Slot[:4])
 	case *recordv1.EpochPrepared:
+		if len(r.SheetKey) > 0 {
+			return fmt.Sprintf("epoch %d was prepared, with a printed sheet", r.Epoch)
+		}
 		return fmt.Sprintf("epoch %d was prepared", r.Epoch)
 	case *recordv1.EpochCommitted:
 		return fmt.Sprintf("epoch %d was committed", r.Epoch)

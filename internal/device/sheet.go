@@ -169,6 +169,9 @@ func (d *Device) PrintSheet(ctx context.Context) (*sheet.Sheet, error) {
 	defer clear(words)
 	page := d.sheetPage(e, string(words))
 	page.QR = recovery.SheetQRText(page.Words)
+	if page.CountFrom, err = s.CommitFrom(e.Number); err != nil {
+		return nil, explain(err, "print the sheet")
+	}
 	return page, ctx.Err()
 }
 

@@ -48,7 +48,7 @@ func (s *Sheet) alone() []string {
 	switch {
 	case s.Member == 0:
 		return []string{
-			"This page alone opens nothing. Together with the server, or with one of your devices and its passphrase, it opens everything: it is worth as much as all your contacts.",
+			"This page alone opens nothing. Together with the server, or with one of your devices and its passphrase, it opens everything: it is worth as much as a quorum of your contacts.",
 			guard, lost,
 		}
 	case s.Quorum == 1:
@@ -103,7 +103,7 @@ func (s *Sheet) waysBack() []steps {
 	}
 	with := steps{"To get everything back, with the server", []string{
 		"On a new device: zeropass recover start --server " + quote(s.Server) + " --name " + quote(s.Name),
-		fmt.Sprintf("%s, and type the %d words, or scan the code.%s", command, words, more),
+		fmt.Sprintf("%s, and type the %d words, or paste the text of the code.%s", command, words, more),
 		"After " + days(s.Waiting) + ": zeropass recover finish",
 	}}
 	which := "the words, or the text of the code"

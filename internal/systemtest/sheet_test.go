@@ -383,3 +383,38 @@ func TestASheetSurvivesEveryCut(t *testing.T) {
 		return failed
 	})
 }
+
+// Another device confirms that a sheet is made, and is told so; it has none of it.
+func TestAnotherDeviceHasNotTheSheet(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ctx := context.Background()
+	laptop, phone := w.twoDevices()
+	item, done := w.waits(phone, func() error {
+		_, err := laptop.Rotate(ctx, device.RotateOptions{Printed: yes()})
+		return err
+	})
+	if !strings.Contains(strings.Join(item.Look, "\n"), "printed sheet") {
+		t.Errorf("the phone is asked %+v", item)
+	}
+	withConfirms(t, func() {
+		phone.confirmPending(item.ID)
+		if err := <-done; err != nil {
+			t.Error(explained(err))
+		}
+	}, phone)
+	phone.sync()
+	_, err := phone.PrintSheet(ctx)
+	wantCode(t, err, device.CodeFailed)
+	page := laptop.printSheet()
+	_, err = phone.ConfirmSheet(ctx, page.Words)
+	wantCode(t, err, device.CodeFailed)
+	if !strings.Contains(err.Error(), "device 1 made") {
+		t.Error(err)
+	}
+	laptop.confirmSheet(page.Words)
+	phone.sync()
+	if warnings := strings.Join(phone.status().Warnings, "\n"); strings.Contains(warnings, "typed back") {
+		t.Error(warnings)
+	}
+}
