@@ -49,6 +49,7 @@ type proofView struct {
 	Head    uint64     `json:"sequence,omitempty"`
 	Current bool       `json:"current"`
 	Stale   bool       `json:"stale"`
+	Fork    bool       `json:"fork,omitempty"`
 	Receipt bool       `json:"by_receipt_only,omitempty"`
 	Lags    int        `json:"lags,omitempty"`
 	Since   *time.Time `json:"lags_since,omitempty"`
@@ -57,7 +58,7 @@ type proofView struct {
 func proofsJSON(proofs []device.Proof) []proofView {
 	views := make([]proofView, 0, len(proofs))
 	for _, p := range proofs {
-		views = append(views, proofView{p.Kind, p.Number, p.Name, p.Epoch, p.Has, jsonTime(p.At), p.Head, p.Current, p.Stale, p.Receipt, p.Lags, jsonTime(p.Since)})
+		views = append(views, proofView{p.Kind, p.Number, p.Name, p.Epoch, p.Has, jsonTime(p.At), p.Head, p.Current, p.Stale, p.Fork, p.Receipt, p.Lags, jsonTime(p.Since)})
 	}
 	return views
 }
@@ -168,6 +169,8 @@ func (a *app) section(heading string, points []string) {
 func proofText(now time.Time, p device.Proof) string {
 	text := ago(now, p.At)
 	switch {
+	case p.Fork:
+		return "ANOTHER HISTORY, see above"
 	case !p.Has:
 		text = "never"
 	case p.Receipt:

@@ -76,6 +76,7 @@ type Proof struct {
 	Head    uint64    // sequence number of the newest entry that it attested
 	Current bool      // that is this device's newest
 	Stale   bool      // not proved for 90 days
+	Fork    bool      // it has shown another history, or entries that the server withholds
 	Receipt bool      // a contact's: proved by its receipt in the ledger, and not since
 	Lags    int       // entries that it did not have
 	Since   time.Time // when the first of them was made; zero if it lags by none, or nobody knows
@@ -146,6 +147,13 @@ func (d *Device) proofs(s *ledger.State, book *contactBook, st *Status) error {
 	server := Proof{Kind: "server", Name: "the server"}
 	d.fill(s, &server, recordv1.Holder_KIND_SERVER)
 	st.Copies = append(st.Copies, server)
+	if f, err := load[fork](d, forkFile); err != nil {
+		return err
+	} else if f != nil {
+		for i := range st.Copies {
+			st.Copies[i].Fork = st.Copies[i].Number == f.Device // 0 is the server
+		}
+	}
 	for _, e := range openEpochs(s) {
 		for _, m := range e.Members {
 			if !m.Bound {
