@@ -29,7 +29,8 @@ const (
 )
 
 // Deliver delivers alarms until ctx ends. Each is delivered at least once, and by
-// all servers over the same data together mostly once.
+// all servers over the same data together mostly once. Between deliveries what
+// waited for other devices and has expired is erased.
 func (s *Server) Deliver(ctx context.Context) {
 	again := time.NewTicker(outboxPause)
 	defer again.Stop()
@@ -40,6 +41,9 @@ func (s *Server) Deliver(ctx context.Context) {
 		}
 		if n > 0 && err == nil {
 			continue
+		}
+		if err := s.store.EraseKept(ctx, s.now()); err != nil && ctx.Err() == nil {
+			s.log.Error("requests that have expired could not be erased", "error", err)
 		}
 		select {
 		case <-ctx.Done():

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	"zeropass.dev/zeropass/internal/notify"
 	"zeropass.dev/zeropass/internal/store"
 	"zeropass.dev/zeropass/ledger"
+	"zeropass.dev/zeropass/signing"
 )
 
 // What may wait for other devices at a time. A person who is asked without end
@@ -70,6 +72,9 @@ func (s *Server) kept(ctx context.Context, a *asked) (*store.Kept, error) {
 		return nil, refusal
 	}
 	if !k.Expires.After(a.now) {
+		if err := s.store.EraseKept(ctx, a.now); err != nil {
+			return nil, err
+		}
 		return nil, api.Refuse(api.ErrConfirmationExpired, "ask again")
 	}
 	return &k, nil
@@ -150,9 +155,7 @@ func (s *Server) keep(ctx context.Context, a *asked, acct *account, d *ledger.De
 		Received: a.now, Expires: a.now.Add(api.PendingLife),
 	}
 	message := a.Message()
-	var err error
-	fresh.Request, err = canonical.Marshal(&apiv1.SignedRequest{Header: message.Header, Signature: message.Signature, Body: message.Body})
-	if err != nil {
+	if err := s.encryptKept(fresh, &apiv1.SignedRequest{Header: message.Header, Signature: message.Signature, Body: message.Body}); err != nil {
 		return err
 	}
 	refusal := waits(fresh, devices)
@@ -179,6 +182,43 @@ func (s *Server) keep(ctx context.Context, a *asked, acct *account, d *ledger.De
 	return refusal
 }
 
+// encryptKept encrypts a request for the store: that of SetAlarms has the secret
+// of a webhook in it.
+func (s *Server) encryptKept(k *store.Kept, message *apiv1.SignedRequest) error {
+	plain, err := canonical.Marshal(message)
+	if err != nil {
+		return err
+	}
+	defer clear(plain)
+	with := s.keys.encrypt[0]
+	k.Key = with.id
+	k.Request, err = with.key.Seal(s.rand, keptContext(k), plain)
+	return err
+}
+
+// decryptKept reads a request that waits.
+func (s *Server) decryptKept(k *store.Kept) (*apiv1.SignedRequest, error) {
+	key, err := s.keys.encryptionKey(k.Key)
+	if err != nil {
+		return nil, err
+	}
+	plain, err := key.Open(keptContext(k), k.Request)
+	if err != nil {
+		return nil, fmt.Errorf("server: a request that waits, in the store: %w", err)
+	}
+	defer clear(plain)
+	message := &apiv1.SignedRequest{}
+	if err := canonical.Unmarshal(plain, message); err != nil {
+		return nil, err
+	}
+	return message, nil
+}
+
+// keptContext binds an encrypted request to its place in the store.
+func keptContext(k *store.Kept) *signing.Context {
+	return signing.NewContext("stored-request").Bytes(k.Account[:]).Bytes(k.ID[:]).Text(k.Key)
+}
+
 // waits is the refusal of a request that waits for these devices.
 func waits(k *store.Kept, devices []uint64) *api.Refusal {
 	refusal := api.Refuse(api.ErrConfirmationPending, "confirm it on another device, then send the same request again")
@@ -198,6 +238,9 @@ func (s *Server) pending(ctx context.Context, a *asked, _ *apiv1.PendingRequest)
 			return nil, err
 		}
 	}
+	if err := s.store.EraseKept(ctx, a.now); err != nil {
+		return nil, err
+	}
 	all, err := s.store.Waiting(ctx, acct.id, a.now)
 	if err != nil {
 		return nil, err
@@ -207,8 +250,8 @@ func (s *Server) pending(ctx context.Context, a *asked, _ *apiv1.PendingRequest)
 		if !mayReply(a, &k) || !isActive(acct.state, k.Device) {
 			continue
 		}
-		request := &apiv1.SignedRequest{}
-		if err := canonical.Unmarshal(k.Request, request); err != nil {
+		request, err := s.decryptKept(&k)
+		if err != nil {
 			return nil, err
 		}
 		w := &apiv1.Waiting{Request: request, Received: uint64(k.Received.UnixMilli()), Expires: uint64(k.Expires.UnixMilli())}
@@ -259,7 +302,11 @@ func (s *Server) confirm(ctx context.Context, a *asked, q *apiv1.ConfirmRequest)
 	if err := takesReply(a, acct.state, &k); err != nil {
 		return nil, err
 	}
-	if op.Reply.Bytes, err = checkReply(acct.state, a, q, &k); err != nil {
+	message, err := s.decryptKept(&k)
+	if err != nil {
+		return nil, err
+	}
+	if op.Reply.Bytes, err = checkReply(acct.state, a, q, &k, message); err != nil {
 		return nil, err
 	}
 	answer := &apiv1.ConfirmAnswer{}
@@ -316,11 +363,7 @@ func replyRefused(err error, k *store.Kept) error {
 // checkReply returns the bytes of a reply that counts, none of a refusal. Whom a
 // proposal is about neither endorses nor refuses it: or a thief's device would
 // stand in the way of its own revocation.
-func checkReply(state *ledger.State, a *asked, q *apiv1.ConfirmRequest, k *store.Kept) ([]byte, error) {
-	message := &apiv1.SignedRequest{}
-	if err := canonical.Unmarshal(k.Request, message); err != nil {
-		return nil, err
-	}
+func checkReply(state *ledger.State, a *asked, q *apiv1.ConfirmRequest, k *store.Kept, message *apiv1.SignedRequest) ([]byte, error) {
 	h := &apiv1.RequestHeader{}
 	if err := canonical.Unmarshal(message.Header, h); err != nil {
 		return nil, err

@@ -33,7 +33,8 @@ type Kept struct {
 	Account   ledger.AccountID
 	Device    uint64 // that asks
 	Adds      []byte // sign key of the device that it would add, or nil
-	Request   []byte // exact bytes of the SignedRequest, until the request is over
+	Key       string // id of the key that encrypts the request
+	Request   []byte // exact bytes of the SignedRequest, encrypted, until the request is over
 	Received  time.Time
 	Expires   time.Time
 	State     KeptState
@@ -97,9 +98,8 @@ func Forgotten(now time.Time) time.Time { return now.Add(-keptTime) }
 // factor, and devices that ask to be added.
 type Waiting interface {
 	// Keep is idempotent for one request: it returns the request as it is kept
-	// already, and counts nothing again. It forgets what expired a day ago. It
-	// returns ErrHeadMoved, ErrReplayed for a spent nonce, ErrFull or a
-	// *LimitError.
+	// already, and counts nothing again. It returns ErrHeadMoved, ErrReplayed for a
+	// spent nonce, ErrFull or a *LimitError.
 	Keep(ctx context.Context, k Keeping) (Kept, error)
 	// Kept returns ErrNotFound.
 	Kept(ctx context.Context, id ledger.Hash) (Kept, error)
@@ -108,6 +108,9 @@ type Waiting interface {
 	// Reply returns ErrHeadMoved, ErrReplayed, ErrNotFound, or why the request
 	// takes no reply.
 	Reply(ctx context.Context, r Replying) error
+	// EraseKept destroys the requests that have expired, of all accounts, and
+	// forgets those that expired a day ago. It writes nothing where there are none.
+	EraseKept(ctx context.Context, now time.Time) error
 
 	// Join takes the place of what the same key asked before. At the limit it
 	// forgets the oldest from the source that has most of them. It returns

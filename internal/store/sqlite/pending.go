@@ -24,7 +24,7 @@ func (s *Store) Keep(ctx context.Context, k store.Keeping) (kept store.Kept, err
 		if err := checkHead(ctx, tx, k.Kept.Account, k.Head); err != nil {
 			return err
 		}
-		if err := forgetKept(ctx, tx, k); err != nil {
+		if err := eraseKept(ctx, tx, k.Spend.Now); err != nil {
 			return err
 		}
 		if err := roomFor(ctx, tx, k); err != nil {
@@ -38,10 +38,10 @@ func (s *Store) Keep(ctx context.Context, k store.Keeping) (kept store.Kept, err
 		kept = k.Kept
 		kept.State = store.KeptWaiting
 		if _, err := tx.ExecContext(ctx,
-			`INSERT INTO kept (id, account, device, adds, request, received, expires, state, refused_by)
-			 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0)`,
+			`INSERT INTO kept (id, account, device, adds, key, request, received, expires, state, refused_by)
+			 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 0)`,
 			kept.ID[:], kept.Account[:], kept.Device, append([]byte{}, kept.Adds...), // empty, not NULL
-			kept.Request, kept.Received.UnixMilli(), kept.Expires.UnixMilli(), kept.State); err != nil {
+			kept.Key, kept.Request, kept.Received.UnixMilli(), kept.Expires.UnixMilli(), kept.State); err != nil {
 			return err
 		}
 		return record(ctx, tx, k.Spend)
@@ -61,13 +61,26 @@ func unspent(ctx context.Context, tx *sql.Tx, spend store.Spend) error {
 	return err
 }
 
-// forgetKept forgets what is over for long, of all accounts, and of what is over
-// everything but what became of it.
-func forgetKept(ctx context.Context, tx *sql.Tx, k store.Keeping) error {
-	if _, err := tx.ExecContext(ctx, `DELETE FROM kept WHERE expires < $1`, store.Forgotten(k.Spend.Now).UnixMilli()); err != nil {
+// EraseKept implements [store.Store].
+func (s *Store) EraseKept(ctx context.Context, now time.Time) error {
+	var over bool
+	if err := s.reading(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		return tx.QueryRowContext(ctx,
+			`SELECT EXISTS (SELECT 1 FROM kept WHERE expires <= $1 AND request <> x'') OR EXISTS (SELECT 1 FROM kept WHERE expires < $2)`,
+			now.UnixMilli(), store.Forgotten(now).UnixMilli()).Scan(&over)
+	}); err != nil || !over {
 		return err
 	}
-	_, err := tx.ExecContext(ctx, `UPDATE kept SET request = x'' WHERE expires <= $1 AND request <> x''`, k.Spend.Now.UnixMilli())
+	return s.transaction(ctx, func(ctx context.Context, tx *sql.Tx) error { return eraseKept(ctx, tx, now) })
+}
+
+// eraseKept forgets what is over for long, of all accounts, and of what is over
+// everything but what became of it.
+func eraseKept(ctx context.Context, tx *sql.Tx, now time.Time) error {
+	if _, err := tx.ExecContext(ctx, `DELETE FROM kept WHERE expires < $1`, store.Forgotten(now).UnixMilli()); err != nil {
+		return err
+	}
+	_, err := tx.ExecContext(ctx, `UPDATE kept SET request = x'' WHERE expires <= $1 AND request <> x''`, now.UnixMilli())
 	return err
 }
 
@@ -86,13 +99,13 @@ func roomFor(ctx context.Context, tx *sql.Tx, k store.Keeping) error {
 	return nil
 }
 
-const keptColumns = `id, account, device, adds, request, received, expires, state, refused_by`
+const keptColumns = `id, account, device, adds, key, request, received, expires, state, refused_by`
 
 func scanKept(row interface{ Scan(...any) error }) (store.Kept, error) {
 	var k store.Kept
 	var id, account []byte
 	var received, expires int64
-	if err := row.Scan(&id, &account, &k.Device, &k.Adds, &k.Request, &received, &expires, &k.State, &k.RefusedBy); err != nil {
+	if err := row.Scan(&id, &account, &k.Device, &k.Adds, &k.Key, &k.Request, &received, &expires, &k.State, &k.RefusedBy); err != nil {
 		return store.Kept{}, found(err)
 	}
 	copy(k.ID[:], id)

@@ -17,7 +17,7 @@ func (s *suite) keeping(a *account, id byte, device uint64) store.Keeping {
 	return store.Keeping{
 		Spend: s.spend(), Head: a.head,
 		Kept: store.Kept{
-			ID: ledger.Hash{id}, Account: a.id, Device: device, Request: []byte{'r', id},
+			ID: ledger.Hash{id}, Account: a.id, Device: device, Key: "key", Request: []byte{'r', id},
 			Received: s.now, Expires: s.now.Add(pendingLife),
 		},
 		PerDevice: 3, PerAll: 5, Bytes: 1000,
@@ -67,7 +67,7 @@ func testKept(t *testing.T, s *suite) {
 	again := k
 	again.Spend = s.spend()
 	again.Kept.Received, again.Kept.Request = s.now, []byte("other")
-	if got := must(s.Keep(s.ctx, again)); !got.Received.Equal(start) || string(got.Request) != "r\x01" || string(got.Adds) != "key" ||
+	if got := must(s.Keep(s.ctx, again)); !got.Received.Equal(start) || string(got.Request) != "r\x01" || got.Key != "key" || string(got.Adds) != "key" ||
 		!got.Expires.Equal(start.Add(pendingLife)) || got.Device != 1 || got.Account != a.id {
 		t.Errorf("the second time it is %+v", got)
 	}
@@ -138,6 +138,22 @@ func testKeptExpires(t *testing.T, s *suite) {
 	_, err := s.Kept(s.ctx, ledger.Hash{1})
 	s.want(err, store.ErrNotFound)
 	_ = must(s.Kept(s.ctx, ledger.Hash{2})) // it expired later
+
+	// They are erased on demand, too.
+	s.now = s.now.Add(pendingLife - time.Millisecond)
+	s.ok(s.EraseKept(s.ctx, s.now))
+	if k := must(s.Kept(s.ctx, ledger.Hash{3})); len(k.Request) == 0 {
+		t.Error("erased while it waits")
+	}
+	s.now = s.now.Add(time.Millisecond)
+	s.ok(s.EraseKept(s.ctx, s.now))
+	if k := must(s.Kept(s.ctx, ledger.Hash{3})); k.State != store.KeptWaiting || len(k.Request) != 0 {
+		t.Errorf("expired and erased it is %+v", k)
+	}
+	s.now = s.now.Add(24*time.Hour + time.Millisecond)
+	s.ok(s.EraseKept(s.ctx, s.now))
+	_, err = s.Kept(s.ctx, ledger.Hash{3})
+	s.want(err, store.ErrNotFound)
 }
 
 func testKeptLimits(t *testing.T, s *suite) {
