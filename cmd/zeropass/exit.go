@@ -38,8 +38,9 @@ const exitCodesText = `Every command ends with one of these codes, and so does z
    3  wrong passphrase
    4  the server cannot be reached
    5  the server refused
-   6  the server is dishonest, or shows another history than this device holds
-   7  not yet: the account is not recoverable, a recovery still waits, or no other device confirmed
+   6  the server is dishonest, or there are two histories of the account
+   7  not yet: the account is not recoverable, a recovery still waits, no other
+      device confirmed, or a compared head is ahead
    8  not found
    9  a newer program is needed
   10  the home is in use by another process, missing, or already there

@@ -111,7 +111,8 @@ Give it to another of your devices, by any way, and run there:
 
 It works without the server, and finds out whether the server has shown the two
 devices different histories. Nothing in it is secret.`,
-		Args: takesNothing,
+		Example: "zeropass ledger head\nzeropass ledger head --json",
+		Args:    takesNothing,
 		RunE: a.run(func(cmd *cobra.Command, _ []string) error {
 			return a.with(cmd.Context(), func(d *device.Device) error {
 				h, err := d.HeadText(cmd.Context())
@@ -156,7 +157,8 @@ It ends with 0 when both have the same history, as far as the other device's
 reaches; with 7 when the other device is ahead: then compare the other way round,
 or sync and compare again; and with 6 when there are two histories. Then this
 device keeps the proof and stops: it writes nothing more until that is decided.`,
-		Args: takes("TEXT", false),
+		Example: "zeropass ledger compare zeropass-head-1:bjqk...\nzeropass ledger compare - < head.txt",
+		Args:    takes("TEXT", false),
 		RunE: a.run(func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()
 			text := args[0]
