@@ -39,8 +39,7 @@ const exitCodesText = `Every command ends with one of these codes, and so does z
    4  the server cannot be reached
    5  the server refused
    6  the server is dishonest, or there are two histories of the account
-   7  not yet: the account is not recoverable, a recovery still waits, no other
-      device confirmed, or a compared head is ahead
+   7  not yet: the account is not recoverable, a recovery still waits, no other device confirmed, or a compared head is ahead
    8  not found
    9  a newer program is needed
   10  the home is in use by another process, missing, or already there
