@@ -277,17 +277,6 @@ func (h *Home) Config() *recordv1.HomeConfig {
 	return proto.CloneOf(h.config)
 }
 
-// SetConfig replaces the configuration. The account and the device's number are
-// SetIdentity's to change: other values than those that stand are ErrAccount.
-func (h *Home) SetConfig(c *recordv1.HomeConfig) error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if string(c.GetAccount()) != string(h.config.GetAccount()) || c.GetDevice() != h.config.GetDevice() {
-		return fmt.Errorf("%w: the configuration does not decide which", ErrAccount)
-	}
-	return h.setConfig(c)
-}
-
 func (h *Home) setConfig(c *recordv1.HomeConfig) error {
 	if err := h.writable(); err != nil {
 		return err

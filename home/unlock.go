@@ -179,14 +179,6 @@ func (h *Home) ConfirmKey(passphrase []byte) (*signing.PrivateKey, error) {
 	return key, nil
 }
 
-// CheckPassphrase returns nil for the passphrase that Unlock takes, and
-// ErrPassphrase for any other.
-func (h *Home) CheckPassphrase(passphrase []byte) error {
-	b, err := h.unwrap(passphraseFile, passphrase)
-	clear(b)
-	return err
-}
-
 // ChangePassphrase gives the home, which must be unlocked, another passphrase.
 // A work factor of 0 is DefaultWorkFactor. The confirm passphrase is
 // ErrSamePassphrase. Copies of the directory, and what TPM and keyring keep,
