@@ -144,6 +144,10 @@ func (f *filler) epochs(do func(epoch uint64)) {
 	}
 }
 
+// mostRenamings is how often a device may have been renamed for its name to be
+// found.
+const mostRenamings = 4
+
 func (f *filler) aead() {
 	if f.around.slot != "" {
 		f.slotAEAD()
@@ -155,6 +159,9 @@ func (f *filler) aead() {
 			name := signing.Sealing{Kind: "device-name", Object: []byte(key), Role: "name", Recipient: recipient}
 			f.add(name)
 			f.list = append(f.list, place(name, nil)) // in Genesis, which has no account yet
+			for name.Version = 1; name.Version <= mostRenamings; name.Version++ {
+				f.add(name)
+			}
 		}
 		for device := range f.account.devices {
 			sender := credential.DeviceName(device)

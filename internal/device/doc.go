@@ -22,6 +22,14 @@
 // [Device.Sync] sends it. [Device.Get] reveals one, [Device.Export] all.
 // [Device.List] and [Device.Find] work without the server.
 //
+// # Devices
+//
+// [Join] makes a further device, which waits until [Device.ApproveDevice] on the
+// account's devices has added it: both show two phrases, which a person compares.
+// [Device.Devices] and [Device.JoiningDevices] list them; [Device.RenameDevice],
+// [Device.LockDevice], [Device.UnlockDevice] and [Device.RevokeDevice] change one,
+// and [Device.Suspects] says what a lost one could have seen.
+//
 // # Contacts
 //
 // [Device.Invite] makes the text for a contact, whose [Device.Accept] answers it.

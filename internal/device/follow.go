@@ -259,6 +259,8 @@ func (d *Device) recordInWords(record proto.Message) string {
 		return fmt.Sprintf("device %d was unlocked", r.Device)
 	case *recordv1.DeviceRevoked:
 		return fmt.Sprintf("device %d was revoked", r.Device)
+	case *recordv1.DeviceRenamed:
+		return fmt.Sprintf("device %d was renamed", r.Device)
 	case *recordv1.PolicyChanged:
 		return "the rules for revealing were changed"
 	case *recordv1.ServerKeyChanged:
