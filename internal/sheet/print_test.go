@@ -209,9 +209,6 @@ func wordlist(t *testing.T) []string {
 func TestWriteTakesNoFilesPlace(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "sheet.pdf")
-	if err := os.WriteFile(path+".new", []byte("of a killed run"), 0o600); err != nil {
-		t.Fatal(err)
-	}
 	if err := Write(path, []byte("first")); err != nil {
 		t.Fatal(err)
 	}
