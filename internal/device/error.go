@@ -114,6 +114,7 @@ var hints = []struct {
 	{home.ErrPassphrase, "type the passphrase again; it is the one of this device's directory"},
 	{home.ErrBusy, "another zeropass works in this directory; wait for it or stop it"},
 	{home.ErrMissing, "name the directory with --home, or make one with zeropass init"},
+	{home.ErrLocked, "what was done before stands; run zeropass unlock, or type the passphrase, and run the command again"},
 	{ledger.ErrNewer, "install a newer zeropass"},
 	{api.ErrNeedsNewerProgram, "install a newer zeropass"},
 	{client.ErrUnreachable, "check the network and that the server runs, then run the command again"},
