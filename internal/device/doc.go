@@ -52,7 +52,8 @@
 // [Device.Sync] is the one operation that brings device, server and contacts
 // together. [Device.Status], [Device.Contacts] and [Device.Activity] show what it
 // brought and do not ask the server; [Device.VerifyLedger] checks everything
-// anew. [Device.FollowServer] is the owner's word, after a fork, that the server
+// anew. [Device.HeadText] and [Device.CompareHead] compare two devices without the
+// server. [Device.FollowServer] is the owner's word, after a fork, that the server
 // was restored from an older copy.
 //
 // # Recovery
