@@ -68,7 +68,7 @@ func newRoot(a *app) *cobra.Command {
 	add("secrets", addCommand(a), getCommand(a), listCommand(a), editCommand(a), deleteCommand(a), importCommand(a), exportCommand(a), pendingCommand(a), confirmPendingCommand(a), refusePendingCommand(a))
 	add("contacts", contactCommand(a), heldCommand(a), requestCommand(a), rotateCommand(a), sheetCommand(a))
 	add("recovery", recoverCommand(a), vetoCommand(a))
-	add("proof", ledgerCommand(a), activityCommand(a))
+	add("proof", ledgerCommand(a), activityCommand(a), watchCommand(a), alarmsCommand(a))
 	add("more", unlockCommand(a), lockCommand(a), agentCommand(a), repairCommand(a), policyCommand(a), deviceCommand(a), passphraseCommand(a), exitCodesTopic(), versionCommand(a))
 	return root
 }

@@ -1,18 +1,16 @@
 package device
 
 import (
-	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/proto"
 
 	apiv1 "zeropass.dev/zeropass/gen/zeropass/api/v1"
-	"zeropass.dev/zeropass/gen/zeropass/api/v1/apiv1connect"
-	"zeropass.dev/zeropass/internal/api"
 	"zeropass.dev/zeropass/internal/client"
 	"zeropass.dev/zeropass/ledger"
 )
@@ -24,10 +22,13 @@ type ActivityEntry struct {
 	Device    uint64    // that asked; 0 if it is in no ledger of this account
 	Account   string    // of another account's device that asked, in hexadecimal; else empty
 	Procedure string    // "Reveal", for example
-	Purpose   string    // of a reveal
+	Kind      ActivityKind
+	Purpose   string // of a reveal
 	Slots     []ledger.SlotID
+	Confirmed []uint64 // devices whose confirmation came with it, each checked by this device's own ledger
 	Text      string
-	Alarm     bool // something that ought to be looked at if it was not you
+	Alarm     bool   // something that ought to be looked at if it was not you
+	Exact     []byte // the signed entry, as every copy has it
 }
 
 const activityPage = 1000
@@ -89,7 +90,7 @@ func (d *Device) rewritten(page *apiv1.ActivityLogAnswer, why error, result *Syn
 	if err != nil {
 		return err
 	}
-	name := fmt.Sprintf("activity-%d-%s", page.Sequence, hex.EncodeToString(page.Head)[:min(16, 2*len(page.Head))])
+	name := fmt.Sprintf(activityEvidence+"%d-%s", page.Sequence, hex.EncodeToString(page.Head)[:min(16, 2*len(page.Head))])
 	if err := d.home.PutEvidence(name, b); err != nil {
 		return err
 	}
@@ -100,6 +101,10 @@ func (d *Device) rewritten(page *apiv1.ActivityLogAnswer, why error, result *Syn
 // Activity returns the activity log as the last sync left it, from the oldest
 // entry on.
 func (d *Device) Activity(ctx context.Context) ([]ActivityEntry, error) {
+	return d.activityAfter(ctx, 0)
+}
+
+func (d *Device) activityAfter(ctx context.Context, after uint64) ([]ActivityEntry, error) {
 	if err := d.readable(); err != nil {
 		return nil, err
 	}
@@ -108,7 +113,7 @@ func (d *Device) Activity(ctx context.Context) ([]ActivityEntry, error) {
 		return nil, explain(err, "read the titles")
 	}
 	var all []ActivityEntry
-	for after := uint64(0); ; {
+	for {
 		page, err := d.home.Activity(after, activityPage)
 		if err != nil {
 			return nil, explain(err, "read the activity log")
@@ -135,84 +140,21 @@ func (d *Device) titles() (map[ledger.SlotID]string, error) {
 	return titles, nil
 }
 
-// tell puts an entry of the activity log into words.
-func (d *Device) tell(a *ledger.Activity, titles map[ledger.SlotID]string) ActivityEntry {
-	e := ActivityEntry{Sequence: a.Sequence(), Time: a.Time()}
-	request, body, err := api.ParseLogged(a.Request())
+// activityEvidence begins the names of the evidence that [Device.rewritten] keeps.
+const activityEvidence = "activity-"
+
+// ActivityEvidence names what this device keeps of activity logs that were not
+// the one that it had seen.
+func (d *Device) ActivityEvidence() ([]string, error) {
+	names, err := d.home.EvidenceNames()
 	if err != nil {
-		e.Text, e.Alarm = fmt.Sprintf("an entry that nobody signed: %v", err), true
-		return e
+		return nil, explain(err, "read what is kept as evidence")
 	}
-	who := "a device that is in no ledger"
-	switch account, ok := request.Account(); {
-	case ok && account != d.keys.Account:
-		e.Account = account.String()
-		who = "contact " + e.Account[:8]
-	case request.Header.Device != 0:
-		e.Device = request.Header.Device
-		who = fmt.Sprintf("device %d", e.Device)
-	}
-	known := d.askedByUs(e, request)
-	switch e.Procedure = procedureName(request.Header.Procedure); request.Header.Procedure {
-	case apiv1connect.ServerServiceRevealProcedure:
-		e.Text = who + " " + e.reveal(body, titles)
-		e.Alarm = e.Purpose != api.PurposeGet
-	case apiv1connect.ServerServiceCreateAccountProcedure:
-		e.Text = who + " made the account"
-	case apiv1connect.ServerServiceAppendProcedure:
-		e.Text = who + " wrote to the ledger"
-	case apiv1connect.ServerServiceSeedHalfProcedure:
-		e.Text = who + " took the server's half of a new seed"
-	case apiv1connect.ServerServicePaperHalfProcedure:
-		e.Text = who + " took the server's half of a share for paper"
-	case apiv1connect.ServerServiceStartRecoveryProcedure:
-		e.Text, e.Alarm = "a new device asked to recover the account", true
-	case apiv1connect.ServerServiceApproveProcedure:
-		e.Text, e.Alarm = who+" approved a recovery", true
-	case apiv1connect.ServerServiceReleaseProcedure:
-		e.Text, e.Alarm = "the server's shares were released to a new device", true
-	default:
-		e.Text = who + " asked for " + e.Procedure
-	}
-	if !known {
-		e.Text, e.Alarm = e.Text+"; this device does not know the key that signed it", true
-	}
-	return e
-}
-
-// askedByUs says whether a request that names a device of this account was signed
-// with that device's key. Others are not for this ledger to know.
-func (d *Device) askedByUs(e ActivityEntry, request *api.Request) bool {
-	if e.Device == 0 {
-		return true
-	}
-	own, ok := d.home.State().Device(e.Device)
-	return ok && own.SignKey.Equal(request.Key)
-}
-
-func (e *ActivityEntry) reveal(body []byte, titles map[ledger.SlotID]string) string {
-	asked := &apiv1.RevealRequest{}
-	if err := proto.Unmarshal(body, asked); err != nil {
-		return "revealed something that cannot be read"
-	}
-	e.Purpose = asked.Purpose
-	for _, s := range asked.Slots {
-		if len(s.Slot) == len(ledger.SlotID{}) {
-			e.Slots = append(e.Slots, ledger.SlotID(s.Slot))
+	var found []string
+	for _, name := range names {
+		if strings.HasPrefix(name, activityEvidence) {
+			found = append(found, name)
 		}
 	}
-	if len(e.Slots) == 1 {
-		return "revealed " + cmp.Or(titles[e.Slots[0]], e.Slots[0].String())
-	}
-	return fmt.Sprintf("revealed %d secrets at once (%s)", len(e.Slots), asked.Purpose)
-}
-
-// procedureName is the last part of a procedure's path.
-func procedureName(path string) string {
-	for i := len(path) - 1; i >= 0; i-- {
-		if path[i] == '/' {
-			return path[i+1:]
-		}
-	}
-	return path
+	return found, nil
 }
