@@ -22,6 +22,11 @@ func (s *story) attack(ctx context.Context) error {
 		return fmt.Errorf("take Ada's device: %w", err)
 	}
 	defer own.Erase()
+	stolen, err := adversary.Device(filepath.Join(s.dir, "home-Ada"), passphrase("Ada"))
+	if err != nil {
+		return fmt.Errorf("take the stolen laptop: %w", err)
+	}
+	defer stolen.Erase()
 	contacts := make([]*adversary.Party, len(s.contacts))
 	for i, c := range s.contacts {
 		if contacts[i], err = adversary.Device(c.dir, passphrase(c.name)); err != nil {
@@ -38,12 +43,14 @@ func (s *story) attack(ctx context.Context) error {
 	}{
 		{"the server alone", []*adversary.Party{server}, none},
 		{"Ada's device alone", []*adversary.Party{own}, none},
+		{"the stolen laptop alone", []*adversary.Party{stolen}, none},
 		{"Ben alone", contacts[:1], none},
 		{"Cleo alone", contacts[1:2], none},
 		{"Dan alone", contacts[2:], none},
 		{"Ben, Cleo and Dan together", contacts, none},
 		{"the server and Ben", []*adversary.Party{server, contacts[0]}, none},
 		{"Ada's device and Ben", []*adversary.Party{own, contacts[0]}, none},
+		{"both of her devices", []*adversary.Party{own, stolen}, none},
 		{"server and device", []*adversary.Party{server, own}, all},
 		{"server and two contacts", []*adversary.Party{server, contacts[0], contacts[2]}, all},
 		{"device and two contacts", []*adversary.Party{own, contacts[0], contacts[2]}, all},

@@ -75,7 +75,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 		s.report.Dir = dir
 	}
 	defer s.end()
-	for _, act := range []func(context.Context) error{s.begin, s.keep, s.befriend, s.lose, s.leave, s.attack} {
+	for _, act := range []func(context.Context) error{s.begin, s.keep, s.befriend, s.grow, s.steal, s.lose, s.leave, s.attack} {
 		if err := act(ctx); err != nil {
 			return nil, err
 		}

@@ -25,13 +25,14 @@ type story struct {
 
 	host     *host
 	owner    *person
+	phone    *person // while she has two devices
 	contacts []*person
 	words    []string // of the contacts' shares
 }
 
 // end lets go of whatever is open.
 func (s *story) end() {
-	for _, p := range append([]*person{s.owner}, s.contacts...) {
+	for _, p := range append([]*person{s.owner, s.phone}, s.contacts...) {
 		_ = p.close()
 	}
 	_ = s.host.stop()
@@ -168,14 +169,14 @@ func (s *story) syncAll(ctx context.Context) error {
 
 // lose deletes the owner's device and recovers with server and contacts.
 func (s *story) lose(ctx context.Context) error {
-	s.title("Ada loses her only device, and comes back")
+	s.title("Ada loses her phone, her only device now, and comes back")
 	if err := s.owner.close(); err != nil {
 		return err
 	}
 	if err := os.RemoveAll(s.owner.dir); err != nil {
 		return err
 	}
-	s.did("Ada's directory is deleted; nothing of it is left on this computer")
+	s.did("the phone's directory is deleted; nothing of it is left on this computer")
 
 	s.owner = &person{name: "Ada", dir: filepath.Join(s.dir, "home-Ada-new")}
 	d, asked, err := device.RecoverStart(ctx, s.options(s.owner), device.RecoverOptions{
@@ -222,7 +223,16 @@ func (s *story) hurry(ctx context.Context, asked *device.RecoveryResult) error {
 			return err
 		}
 	}
-	for left := time.Until(asked.Ends); left > 0; left = time.Until(asked.Ends) {
+	if err := s.untilOver(ctx, asked.Ends); err != nil {
+		return err
+	}
+	s.did("the waiting period of %d seconds is over", int(WaitingPeriod.Seconds()))
+	return nil
+}
+
+// untilOver waits for the end of a waiting period.
+func (s *story) untilOver(ctx context.Context, ends time.Time) error {
+	for left := time.Until(ends); left > 0; left = time.Until(ends) {
 		s.progress("the waiting period ends in %.1f s", left.Seconds())
 		select {
 		case <-ctx.Done():
@@ -230,7 +240,6 @@ func (s *story) hurry(ctx context.Context, asked *device.RecoveryResult) error {
 		case <-time.After(min(left, 100*time.Millisecond)):
 		}
 	}
-	s.did("the waiting period of %d seconds is over", int(WaitingPeriod.Seconds()))
 	return nil
 }
 
@@ -239,20 +248,7 @@ func (s *story) mustRefuse(ctx context.Context, name string, reason error) error
 	_, err := s.owner.RecoverFinish(ctx, device.FinishOptions{
 		HandOver: func([]device.Item, []device.LostItem) error { return errors.New("nothing must be handed over yet") },
 	})
-	if err != nil && !errors.Is(err, reason) {
-		return fmt.Errorf("%s: %w", name, err)
-	}
-	got := "refused"
-	if err == nil {
-		got = "released"
-	}
-	s.check(name, "refused", got)
-	if err == nil {
-		s.did("%s released everything", name)
-	} else {
-		s.refused("%s: %s", name, explained(err))
-	}
-	return nil
+	return s.mustFail(name, err, reason)
 }
 
 // explained is what a person is told.

@@ -21,7 +21,7 @@ func TestDemoAndIndependentRecovery(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, story.String())
 	}
-	if !report.Passed || report.Secrets != slots || len(report.Checks) != 19 {
+	if !report.Passed || report.Secrets != slots || len(report.Checks) != 27 {
 		t.Errorf("the demo has %d secrets and %d checks, passed: %v", report.Secrets, len(report.Checks), report.Passed)
 	}
 	for _, c := range report.Checks {
