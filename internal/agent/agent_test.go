@@ -12,9 +12,12 @@ import (
 	"testing"
 	"time"
 
+	"zeropass.dev/zeropass/credential"
 	"zeropass.dev/zeropass/home"
 	"zeropass.dev/zeropass/hpke"
+	"zeropass.dev/zeropass/internal/api"
 	"zeropass.dev/zeropass/ledger"
+	"zeropass.dev/zeropass/seed"
 	"zeropass.dev/zeropass/signing"
 )
 
@@ -325,4 +328,28 @@ func FuzzFrame(f *testing.F) {
 			t.Fatalf("%x became %x", b, parsed.encode()[4:])
 		}
 	})
+}
+
+// That the agent has locked says nothing of the server, of a share or of a contact,
+// and is not taken for it.
+func TestLockedIsNobodysFault(t *testing.T) {
+	h := newHome(t)
+	start(t, h, time.Minute)
+	keys, err := dial(t, h).Keys()
+	check(t, err)
+	check(t, dial(t, h).Lock())
+	account := [32]byte{1}
+	for name, open := range map[string]func() error{
+		"the server's answer": func() error { _, err := api.OpenReveal(keys.Seal, api.RevealPlace{}, nil); return err },
+		"a metadata key":      func() error { _, err := seed.OpenMetadataKey(keys.Seal, account, 1, 1, 1, nil); return err },
+		"the seed's half":     func() error { _, err := seed.OpenServerHalf(keys.Seal, account, [16]byte{}, 1, nil); return err },
+		"a contact's half": func() error {
+			_, err := credential.ContactHalf{Account: account, Epoch: 1, Party: credential.Server}.Open(keys.Seal, nil)
+			return err
+		},
+	} {
+		if err := open(); !errors.Is(err, home.ErrLocked) || errors.Is(err, api.ErrDishonest) || errors.Is(err, seed.ErrOpen) || errors.Is(err, credential.ErrOpen) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 }
