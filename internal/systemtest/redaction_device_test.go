@@ -7,8 +7,8 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
-	"io/fs"
 	"log/slog"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -26,7 +26,7 @@ var secretOnes = []any{
 
 // openOnes have none: what they hold is shown on a screen or in an answer.
 var openOnes = []any{
-	device.AcceptResult{}, device.ActivityEntry{}, device.AddResult{}, device.ApproveDeviceOptions{}, device.ApproveOptions{},
+	device.AcceptResult{}, device.ActivityEntry{}, device.AddResult{}, device.Alarms{}, device.Event{}, device.Seen{}, device.ApproveDeviceOptions{}, device.ApproveOptions{},
 	device.ApproveResult{}, device.Comparison{}, device.ConfirmOptions{}, device.ConfirmResult{}, device.Contact{},
 	device.ContactList{}, device.DeviceInfo{}, device.DevicePhrases{}, device.Entry{}, device.FinishOptions{},
 	device.FinishResult{}, device.FollowResult{}, device.HeadText{}, device.ImportResult{}, device.InitResult{},
@@ -117,16 +117,19 @@ func printed(v any) string {
 
 // Every exported struct of package device is in one of the lists.
 func TestEveryAnswerIsInAList(t *testing.T) {
-	packages, err := parser.ParseDir(token.NewFileSet(), "../device", func(f fs.FileInfo) bool { return !strings.HasSuffix(f.Name(), "_test.go") }, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
+	paths, err := filepath.Glob("../device/*.go")
+	must(t, err)
 	listed := map[string]bool{"Device": true} // its keys are silent, see TestSecretsInUnexportedFieldsAreSilent
 	for _, v := range append(slices.Clone(secretOnes), openOnes...) {
 		listed[reflect.TypeOf(v).Name()] = true
 	}
 	found := 0
-	for _, file := range packages["device"].Files {
+	for _, path := range paths {
+		if strings.HasSuffix(path, "_test.go") {
+			continue
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.SkipObjectResolution)
+		must(t, err)
 		for _, d := range file.Decls {
 			g, ok := d.(*ast.GenDecl)
 			if !ok {
