@@ -538,3 +538,23 @@ func TestLockedWhileAsking(t *testing.T) {
 		t.Errorf("%+v", all)
 	}
 }
+
+// The owner whose other device is locked adds a new one when the waiting period has
+// passed, and the locked one endorses nothing.
+func TestAddWhileTheOtherIsLocked(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ann := w.person("ann", nil)
+	w.further("phone", ann)
+	ctx := context.Background()
+	if _, err := ann.LockDevice(ctx, 2); err != nil {
+		t.Fatal(explained(err))
+	}
+	_, err := ann.ApproveDevice(ctx, device.ApproveDeviceOptions{Phrase: "of nobody"})
+	wantCode(t, err, device.CodeNotYet)
+	w.wait(waiting)
+	third := w.further("tablet", ann)
+	if all := third.devices(); len(all) != 3 || all[1].Status != ledger.Locked || all[2].Status != ledger.Active {
+		t.Errorf("%+v", all)
+	}
+}
