@@ -225,6 +225,50 @@ func TestSetAlarmsRefused(t *testing.T) {
 	w.refused(owner.set(&apiv1.AlarmSettings{Mail: "ada@example.test"}), api.ErrMalformed)
 }
 
+// With another active device, that one is the second factor.
+func TestAlarmsConfirmedByAnotherDevice(t *testing.T) {
+	w := newAlarmed(t)
+	owner, _ := w.family()
+	second := owner.addDevice()
+	d := owner.first()
+	settings := &apiv1.AlarmSettings{Mail: "ada@example.test"}
+	for _, refuse := range []bool{true, false} {
+		prepared := must(owner.client().PrepareSetAlarms(d.identity(), &apiv1.SetAlarmsRequest{Settings: settings}, nil))
+		_, err := prepared.Send(t.Context())
+		w.refused(err, api.ErrConfirmationPending)
+		if got := owner.alarms(); got.Settings != nil {
+			t.Fatalf("set before anybody confirmed: %v", got)
+		}
+		id := prepared.Hash()
+		answer := &apiv1.ConfirmRequest{Id: id[:], Refuse: refuse}
+		if !refuse {
+			answer.Confirmation = must(api.NewConfirmation(id, apiv1.Confirmation_KEY_SIGN, second.number, second.sign))
+		}
+		w.ok(owner.client().Confirm(t.Context(), second.identity(), answer))
+		_, err = prepared.Send(t.Context())
+		if refuse {
+			w.refused(err, api.ErrConfirmationRefused)
+			continue
+		}
+		w.ok(err)
+		_, err = prepared.Send(t.Context())
+		w.refused(err, api.ErrReplayed)
+	}
+	if got := owner.alarms(); got.GetSettings().GetMail() != "ada@example.test" {
+		t.Errorf("settings: %v", got)
+	}
+	again := must(owner.client().PrepareSetAlarms(d.identity(), &apiv1.SetAlarmsRequest{}, nil))
+	_, err := again.Send(t.Context())
+	w.refused(err, api.ErrConfirmationPending)
+	id := again.Hash()
+	w.ok(owner.client().Confirm(t.Context(), second.identity(), &apiv1.ConfirmRequest{Id: id[:], Refuse: true}))
+	w.deliver()
+	letters := w.box.Letters()
+	if len(letters) != 2 || !strings.Contains(letters[1].Raw, "Device 2 refused what device 1 asked for.") {
+		t.Errorf("%d mails: %v", len(letters), letters)
+	}
+}
+
 // The old address is told that alarms go elsewhere, and the new one that they
 // come.
 func TestOldAddressIsTold(t *testing.T) {
