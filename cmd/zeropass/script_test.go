@@ -48,6 +48,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"server":       cmdServer,
+			"twofaced":     cmdTwoFaced,
 			"everycommand": cmdEveryCommand,
 			"code":         cmdCode,
 			"extract":      cmdExtract,
