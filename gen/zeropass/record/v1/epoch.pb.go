@@ -227,8 +227,10 @@ func (x *Member) GetWaiting() *SplitSecret {
 type ContactBound struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Epoch         uint64                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	Member        uint64                 `protobuf:"varint,2,opt,name=member,proto3" json:"member,omitempty"`  // from 1
-	Contact       *Contact               `protobuf:"bytes,3,opt,name=contact,proto3" json:"contact,omitempty"` // absent for paper
+	Member        uint64                 `protobuf:"varint,2,opt,name=member,proto3" json:"member,omitempty"`                          // from 1
+	Contact       *Contact               `protobuf:"bytes,3,opt,name=contact,proto3" json:"contact,omitempty"`                         // absent for paper
+	Generation    uint64                 `protobuf:"varint,4,opt,name=generation,proto3" json:"generation,omitempty"`                  // of the metadata key that seals the name
+	SealedName    []byte                 `protobuf:"bytes,5,opt,name=sealed_name,json=sealedName,proto3" json:"sealed_name,omitempty"` // 92 bytes: what the owner calls the contact or paper, may be empty
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -280,6 +282,20 @@ func (x *ContactBound) GetMember() uint64 {
 func (x *ContactBound) GetContact() *Contact {
 	if x != nil {
 		return x.Contact
+	}
+	return nil
+}
+
+func (x *ContactBound) GetGeneration() uint64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *ContactBound) GetSealedName() []byte {
+	if x != nil {
+		return x.SealedName
 	}
 	return nil
 }
@@ -522,11 +538,16 @@ const file_zeropass_record_v1_epoch_proto_rawDesc = "" +
 	"\x15device_list_signature\x18\x0e \x01(\fR\x13deviceListSignature\"`\n" +
 	"\x06Member\x12\x1b\n" +
 	"\tshare_key\x18\x01 \x01(\fR\bshareKey\x129\n" +
-	"\awaiting\x18\x02 \x01(\v2\x1f.zeropass.record.v1.SplitSecretR\awaiting\"s\n" +
+	"\awaiting\x18\x02 \x01(\v2\x1f.zeropass.record.v1.SplitSecretR\awaiting\"\xb4\x01\n" +
 	"\fContactBound\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x16\n" +
 	"\x06member\x18\x02 \x01(\x04R\x06member\x125\n" +
-	"\acontact\x18\x03 \x01(\v2\x1b.zeropass.record.v1.ContactR\acontact\"`\n" +
+	"\acontact\x18\x03 \x01(\v2\x1b.zeropass.record.v1.ContactR\acontact\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x04 \x01(\x04R\n" +
+	"generation\x12\x1f\n" +
+	"\vsealed_name\x18\x05 \x01(\fR\n" +
+	"sealedName\"`\n" +
 	"\aContact\x12\x18\n" +
 	"\aaccount\x18\x01 \x01(\fR\aaccount\x12;\n" +
 	"\adevices\x18\x02 \x03(\v2!.zeropass.record.v1.ContactDeviceR\adevices\"E\n" +
