@@ -30,10 +30,11 @@ type Member struct {
 	Number    uint64
 	ShareKey  *signing.PublicKey
 	Bound     bool
-	Paper     bool              // bound to paper
-	Contact   *recordv1.Contact // nil unless bound to a contact
-	BoundAt   Event             // zero until bound
-	CountsAt  time.Time         // when the binding starts to count; zero until bound
+	Paper     bool                   // bound to paper
+	Binding   *recordv1.ContactBound // nil unless bound
+	Contact   *recordv1.Contact      // nil unless bound to a contact
+	BoundAt   Event                  // zero until bound
+	CountsAt  time.Time              // when the binding starts to count; zero until bound
 	Receipt   bool
 	ReceiptAt Event // zero until then
 }
@@ -232,7 +233,7 @@ func (s *State) contactBound(tx *transaction, r *recordv1.ContactBound) error {
 			return err
 		}
 	}
-	m.Bound, m.Paper, m.Contact = true, r.Contact == nil, r.Contact
+	m.Bound, m.Paper, m.Contact, m.Binding = true, r.Contact == nil, r.Contact, r
 	m.BoundAt = tx.event()
 	m.CountsAt = m.BoundAt.Time
 	if e.Committed {
