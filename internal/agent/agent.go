@@ -35,10 +35,15 @@
 //	5 open file  path, sealed           plaintext
 //	6 seal keys  account (32), device (8)  the file "keys"
 //	7 lock       -                      -
-//	8 status     -                      locks at (ms, 8), idle time (ms, 8), process id (8), memory is locked (1)
+//	8 status     -                      locks at (ms, 8), idle time (ms, 8), process id (8), memory is locked (1), the notifier's process id (8, or 0)
+//	9 background  process id (8, or 0)   -
+//
+// What follows on a connection after background does not put off the end. With a
+// process id the connection is the notifier's, for as long as it is open, and there
+// is one notifier at a time.
 //
 // Results: 0 done; 1 refused; 2 does not open; 3 the home is another one than the
-// agent was unlocked for; 4 another version. An answer that is not 0 has one
+// agent was unlocked for; 4 another version; 5 there is a notifier already. An answer that is not 0 has one
 // part, a text.
 package agent
 
@@ -77,6 +82,8 @@ var (
 	ErrPeer = errors.New("agent: the socket is not this user's alone")
 	// ErrRefused: the agent does not do this for anybody.
 	ErrRefused = errors.New("agent: refused")
+	// ErrNotifying: the agent has a notifier already.
+	ErrNotifying = errors.New("agent: desktop notifications are shown already")
 )
 
 // Agent holds a home's device secret until it is locked.
@@ -84,11 +91,12 @@ type Agent struct {
 	dir  string
 	idle time.Duration
 
-	mu     sync.Mutex
-	page   *memory.Page // nil once locked
-	until  time.Time    // by the wall clock and the monotonic one
-	locked chan struct{}
-	used   chan struct{} // something secret was done
+	mu       sync.Mutex
+	page     *memory.Page // nil once locked
+	until    time.Time    // by the wall clock and the monotonic one
+	notifier *connection  // nil where there is none
+	locked   chan struct{}
+	used     chan struct{} // something secret was done
 }
 
 // New reads the device secret of the home in dir, 32 bytes, and checks it. It
@@ -107,6 +115,7 @@ func New(dir string, secret io.Reader, idle time.Duration) (*Agent, error) {
 		a.Lock()
 		return nil, err
 	}
+	a.putOff()
 	return a, nil
 }
 
@@ -129,12 +138,18 @@ func (a *Agent) with(f func(*home.SecretKeys) error) (err error) {
 		defer keys.Erase()
 		err = f(keys)
 	})
-	a.until = time.Now().Add(a.idle)
 	select {
 	case a.used <- struct{}{}:
 	default:
 	}
 	return err
+}
+
+// putOff puts the end off by the whole idle time.
+func (a *Agent) putOff() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.until = time.Now().Add(a.idle)
 }
 
 // Lock erases the secret. Serve returns. Locking again does nothing.

@@ -168,6 +168,8 @@ func TestRefuses(t *testing.T) {
 		"too few parts":                   {version, opSign, nil},
 		"a short account":                 {version, opSealKeys, [][]byte{{1}, number(1)}},
 		"a long number":                   {version, opSealKeys, [][]byte{make([]byte, 32), make([]byte, 9)}},
+		"a short process id":              {version, opBackground, [][]byte{{1}}},
+		"a process id of no process":      {version, opBackground, [][]byte{bytes.Repeat([]byte{255}, 8)}},
 		"something that does not open":    {version, opOpenFile, [][]byte{[]byte("held"), keysFile}},
 		"another version":                 {version + 1, opKeys, nil},
 	} {
@@ -352,4 +354,53 @@ func TestLockedIsNobodysFault(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+}
+
+// What runs in the background does not put off the end, and one at a time is the
+// notifier.
+func TestBackground(t *testing.T) {
+	h := newHome(t)
+	const idle = time.Second
+	_, ended := start(t, h, idle)
+	began := time.Now()
+	notifier, polls := dial(t, h), dial(t, h)
+	gone, err := notifier.Notifier(4711)
+	check(t, err)
+	if _, err := dial(t, h).Notifier(4712); !errors.Is(err, ErrNotifying) {
+		t.Errorf("a second notifier: %v", err)
+	}
+	if s, err := polls.Status(); err != nil || s.Notifier != 4711 {
+		t.Errorf("%+v, %v", s, err)
+	}
+	check(t, polls.Background())
+	for polling := true; polling; time.Sleep(idle / 20) {
+		if _, err := polls.Keys(); errors.Is(err, home.ErrLocked) {
+			polling = false
+		} else {
+			check(t, err)
+		}
+		if time.Since(began) > 10*idle {
+			t.Fatal("it does not lock while something runs in the background")
+		}
+	}
+	check(t, <-ended)
+	<-gone
+
+	start(t, h, time.Minute)
+	c := dial(t, h)
+	_, err = c.Notifier(4711)
+	check(t, err)
+	c.Erase()
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		s, err := dial(t, h).Status()
+		check(t, err)
+		if s.Notifier == 0 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the notifier has ended, and is still named")
+		}
+	}
+	_, err = dial(t, h).Notifier(4712)
+	check(t, err)
 }

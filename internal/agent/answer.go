@@ -3,6 +3,7 @@ package agent
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"os"
 	"strings"
@@ -26,14 +27,22 @@ var sealed = map[string]bool{
 	"reveal": true, "seed-half": true, "seed-share": true,
 }
 
+// connection is what a program has said of itself on its connection.
+type connection struct {
+	background bool // what it asks does not put off the end
+	process    int  // of the notifier
+}
+
 // answerAll answers on a connection until it ends.
 func (a *Agent) answerAll(conn *net.UnixConn) {
+	c := &connection{}
+	defer a.forgetNotifier(c)
 	for {
 		b, err := receive(conn)
 		if err != nil {
 			return
 		}
-		answer := a.answer(b)
+		answer := a.answer(c, b)
 		clear(b)
 		err = send(conn, answer)
 		for _, p := range answer.parts {
@@ -45,14 +54,14 @@ func (a *Agent) answerAll(conn *net.UnixConn) {
 	}
 }
 
-func (a *Agent) answer(b []byte) frame {
+func (a *Agent) answer(c *connection, b []byte) frame {
 	request, err := parseFrame(b)
 	if err == nil && request.code != opLock && request.version != version {
 		return frame{version, otherVersion, [][]byte{[]byte(ErrVersion.Error())}}
 	}
 	var parts [][]byte
 	if err == nil {
-		parts, err = a.do(request)
+		parts, err = a.do(c, request)
 	}
 	if err == nil {
 		return frame{version, done, parts}
@@ -61,6 +70,8 @@ func (a *Agent) answer(b []byte) frame {
 	switch {
 	case errors.Is(err, ErrOtherHome):
 		code = otherHome
+	case errors.Is(err, ErrNotifying):
+		code = notifying
 	case errors.Is(err, hpke.ErrOpen), errors.Is(err, home.ErrDamaged):
 		code = notOpened
 	}
@@ -68,9 +79,9 @@ func (a *Agent) answer(b []byte) frame {
 }
 
 // shape is how many parts each operation takes.
-var shape = map[byte]int{opKeys: 0, opSign: 1, opOpen: 2, opSealFile: 2, opOpenFile: 2, opSealKeys: 2, opLock: 0, opStatus: 0}
+var shape = map[byte]int{opKeys: 0, opSign: 1, opOpen: 2, opSealFile: 2, opOpenFile: 2, opSealKeys: 2, opLock: 0, opStatus: 0, opBackground: 1}
 
-func (a *Agent) do(request frame) ([][]byte, error) {
+func (a *Agent) do(c *connection, request frame) ([][]byte, error) {
 	n, ok := shape[request.code]
 	if !ok || n != len(request.parts) {
 		return nil, errFrame
@@ -82,6 +93,8 @@ func (a *Agent) do(request frame) ([][]byte, error) {
 		return nil, nil
 	case opStatus:
 		return a.status()
+	case opBackground:
+		return nil, a.setBackground(c, request.parts[0])
 	}
 	if err := checkRequest(request); err != nil {
 		return nil, err
@@ -91,6 +104,9 @@ func (a *Agent) do(request frame) ([][]byte, error) {
 		parts, err = perform(keys, request)
 		return err
 	})
+	if !c.background {
+		a.putOff()
+	}
 	return parts, err
 }
 
@@ -167,5 +183,35 @@ func (a *Agent) status() ([][]byte, error) {
 	if a.page.Locked() {
 		inMemory[0] = 1
 	}
-	return [][]byte{number(uint64(a.until.UnixMilli())), number(uint64(a.idle.Milliseconds())), number(uint64(os.Getpid())), inMemory}, nil
+	var notifier uint64
+	if a.notifier != nil {
+		notifier = uint64(a.notifier.process)
+	}
+	return [][]byte{number(uint64(a.until.UnixMilli())), number(uint64(a.idle.Milliseconds())), number(uint64(os.Getpid())), inMemory, number(notifier)}, nil
+}
+
+// setBackground takes what asks on a connection for something that nobody sits at.
+// It can only bring the end nearer, so that whoever says it is believed.
+func (a *Agent) setBackground(c *connection, process []byte) error {
+	if len(process) != 8 || readNumber(process) > math.MaxInt32 {
+		return errFrame
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if n := int(readNumber(process)); n != 0 {
+		if a.notifier != nil && a.notifier != c {
+			return ErrNotifying
+		}
+		a.notifier, c.process = c, n
+	}
+	c.background = true
+	return nil
+}
+
+func (a *Agent) forgetNotifier(c *connection) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.notifier == c {
+		a.notifier = nil
+	}
 }

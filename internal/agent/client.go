@@ -80,6 +80,8 @@ func answerError(code byte, text string) error {
 		return hpke.ErrOpen
 	case otherHome:
 		return ErrOtherHome
+	case notifying:
+		return ErrNotifying
 	}
 	return fmt.Errorf("%w: %s", ErrRefused, strings.TrimPrefix(text, ErrRefused.Error()+": "))
 }
@@ -161,6 +163,29 @@ func (c *Client) OpenFile(path string, sealed []byte) ([]byte, error) {
 	return b, err
 }
 
+// Background tells the agent that nobody sits at what asks on this connection: it
+// does not put off the end.
+func (c *Client) Background() error {
+	_, err := c.ask(opBackground, 0, number(0))
+	return err
+}
+
+// Notifier is Background for the process that shows desktop notifications. The
+// agent names it in its status while the connection is open. It returns
+// ErrNotifying if there is one. The channel is closed when the agent has locked;
+// nothing else can be asked on this connection.
+func (c *Client) Notifier(process int) (<-chan struct{}, error) {
+	if _, err := c.ask(opBackground, 0, number(uint64(process))); err != nil {
+		return nil, err
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_, _ = c.conn.Read(make([]byte, 1)) // the agent says nothing unasked
+	}()
+	return ended, nil
+}
+
 // Erase ends the connection. The agent keeps its secret.
 func (c *Client) Erase() { _ = c.conn.Close() }
 
@@ -180,15 +205,16 @@ type Status struct {
 	Idle         time.Duration // after how long that is
 	Process      int
 	MemoryLocked bool // the system lets it keep the secret out of swap
+	Notifier     int  // the process that shows desktop notifications; 0 for none
 }
 
 // Status asks how the agent stands, which does not count as use.
 func (c *Client) Status() (*Status, error) {
-	parts, err := c.ask(opStatus, 4)
+	parts, err := c.ask(opStatus, 5)
 	if err != nil {
 		return nil, err
 	}
-	if len(parts[0]) != 8 || len(parts[1]) != 8 || len(parts[2]) != 8 || len(parts[3]) != 1 {
+	if len(parts[0]) != 8 || len(parts[1]) != 8 || len(parts[2]) != 8 || len(parts[3]) != 1 || len(parts[4]) != 8 {
 		return nil, errFrame
 	}
 	return &Status{
@@ -196,6 +222,7 @@ func (c *Client) Status() (*Status, error) {
 		Idle:         time.Duration(readNumber(parts[1])) * time.Millisecond,
 		Process:      int(readNumber(parts[2])),
 		MemoryLocked: parts[3][0] == 1,
+		Notifier:     int(readNumber(parts[4])),
 	}, nil
 }
 

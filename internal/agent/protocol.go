@@ -21,6 +21,7 @@ const (
 	opSealKeys
 	opLock
 	opStatus
+	opBackground
 )
 
 // Results.
@@ -30,6 +31,7 @@ const (
 	notOpened
 	otherHome
 	otherVersion
+	notifying
 )
 
 // maxFrame is the size in bytes of the largest frame: a file of a home and what
