@@ -28,7 +28,10 @@ type Alarm struct {
 	Account ledger.AccountID
 	Kind    string
 	PerHour int    // fewer than AlarmsPerHour, or 0
-	Body    []byte // JSON; a webhook gets exactly these bytes
+	Body    []byte // JSON
+	// Pause is how long after one alarm of this kind the next may leave, an hour at
+	// most. What is raised meanwhile is counted, and leaves as one. 0 is none.
+	Pause time.Duration
 }
 
 // Origin is the country that a request came from.
@@ -63,7 +66,8 @@ type Delivery struct {
 	Target  string // address or URL
 	Key     string // as in AlarmSettings
 	Secret  []byte
-	Created time.Time
+	Created time.Time // when it was first due
+	Times   int       // how many alarms of its kind it stands for, of which it is the first
 }
 
 // Outbox keeps alarms until they are delivered: at least once each, by as many

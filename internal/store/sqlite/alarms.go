@@ -41,6 +41,13 @@ func raise(ctx context.Context, tx *sql.Tx, now time.Time, alarms []store.Alarm)
 			if to.channel == store.ChannelWebhook {
 				secret = append(secret, settings.Secret...)
 			}
+			due, counted, err := together(ctx, tx, now, a, to.channel, to.target)
+			if err != nil {
+				return err
+			}
+			if counted {
+				continue
+			}
 			if full, err := isFull(ctx, tx, now, a, to.channel); err != nil || full {
 				if err != nil {
 					return err
@@ -50,12 +57,36 @@ func raise(ctx context.Context, tx *sql.Tx, now time.Time, alarms []store.Alarm)
 			if _, err := tx.ExecContext(ctx,
 				`INSERT INTO outbox (alarm, account, kind, channel, target, key, secret, body, created, due)
 				 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9) ON CONFLICT DO NOTHING`,
-				a.ID, a.Account[:], a.Kind, to.channel, to.target, to.key, secret, a.Body, now.UnixMilli()); err != nil {
+				a.ID, a.Account[:], a.Kind, to.channel, to.target, to.key, secret, a.Body, due.UnixMilli()); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+// together counts an alarm with another one of its kind to the same place that has
+// not been tried yet, and says so. Else it says when the alarm may leave.
+func together(ctx context.Context, tx *sql.Tx, now time.Time, a store.Alarm, channel, target string) (due time.Time, counted bool, err error) {
+	if a.Pause <= 0 {
+		return now, false, nil
+	}
+	var id, last int64
+	err = tx.QueryRowContext(ctx,
+		`SELECT COALESCE(MAX(CASE WHEN done = 0 AND attempt = 0 AND target = $1 AND alarm <> $2 THEN id END), 0), COALESCE(MAX(created), 0)
+		 FROM outbox WHERE account = $3 AND channel = $4 AND kind = $5`,
+		target, a.ID, a.Account[:], channel, a.Kind).Scan(&id, &last)
+	if err != nil {
+		return time.Time{}, false, err
+	}
+	if id != 0 {
+		_, err = tx.ExecContext(ctx, `UPDATE outbox SET times = times + 1 WHERE id = $1`, id)
+		return time.Time{}, err == nil, err
+	}
+	if next := timeOf(last).Add(a.Pause); last != 0 && next.After(now) {
+		return next, false, nil
+	}
+	return now, false, nil
 }
 
 // isFull says whether as many alarms of this kind wait, or went out in the last
@@ -148,13 +179,13 @@ func (s *Store) Begin(ctx context.Context, now time.Time, lease time.Duration, m
 		rows, err := tx.QueryContext(ctx,
 			`UPDATE outbox SET attempt = attempt + 1, due = $1 WHERE id IN
 			   (SELECT id FROM outbox WHERE done = 0 AND due <= $2 ORDER BY due, id LIMIT $3)
-			 RETURNING id, attempt, alarm, account, kind, body, channel, target, key, secret, created`,
+			 RETURNING id, attempt, alarm, account, kind, body, channel, target, key, secret, created, times`,
 			now.Add(lease).UnixMilli(), now.UnixMilli(), most)
 		return collect(rows, err, func(rows *sql.Rows) (bool, error) {
 			var d store.Delivery
 			var account []byte
 			var created int64
-			err := rows.Scan(&d.ID, &d.Attempt, &d.Alarm.ID, &account, &d.Alarm.Kind, &d.Alarm.Body, &d.Channel, &d.Target, &d.Key, &d.Secret, &created)
+			err := rows.Scan(&d.ID, &d.Attempt, &d.Alarm.ID, &account, &d.Alarm.Kind, &d.Alarm.Body, &d.Channel, &d.Target, &d.Key, &d.Secret, &created, &d.Times)
 			copy(d.Alarm.Account[:], account)
 			d.Created = timeOf(created)
 			begun = append(begun, d)

@@ -141,6 +141,77 @@ func testAlarmBounds(t *testing.T, s *suite) {
 	s.wantDue("once mail ada@here", "once webhook https://ada")
 }
 
+// testAlarmsTogether floods an account with a kind that has a pause: what comes
+// within it leaves as one, and none is lost.
+func testAlarmsTogether(t *testing.T, s *suite) {
+	const pause = 15 * time.Minute
+	a, b := s.create("ada"), s.create("bob")
+	s.settings(a, store.AlarmSettings{Mail: "ada@here"})
+	s.settings(b, store.AlarmSettings{Mail: "bob@here", Webhook: "https://bob", Key: "k"})
+	n := 0
+	raise := func(a *account, times int) {
+		t.Helper()
+		for range times {
+			n++
+			alarm := s.alarm(a, "joins", fmt.Sprint("joins", n))
+			alarm.Pause = pause
+			s.ok(s.Raise(s.ctx, s.now, alarm))
+		}
+	}
+	end := func(want ...string) {
+		t.Helper()
+		_, deliveries := s.begin()
+		var got []string
+		for _, d := range deliveries {
+			got = append(got, fmt.Sprintf("%s %s %d", d.Alarm.ID, d.Channel, d.Times))
+			if !d.Created.Equal(s.now) {
+				t.Errorf("%s was due at %v, and it is %v", d.Alarm.ID, d.Created, s.now)
+			}
+			s.ok(s.End(s.ctx, d))
+		}
+		if !slices.Equal(got, want) {
+			t.Fatalf("left: %q, want %q", got, want)
+		}
+	}
+	raise(a, 1)
+	end("joins1 mail 1") // the first leaves at once
+	s.now = s.now.Add(time.Minute)
+	raise(a, 300)
+	raise(b, 2) // another account's pause is its own, and so is each channel's count
+	end("joins302 mail 2", "joins302 webhook 2")
+	s.now = s.now.Add(pause - time.Minute - time.Millisecond)
+	raise(a, 1)
+	end()
+	s.now = s.now.Add(time.Millisecond)
+	end("joins2 mail 301")
+	raise(a, 1)
+	end()
+	s.now = s.now.Add(pause)
+	end("joins305 mail 1")
+
+	// One that has been tried stays as it is; the next waits for its own turn. The
+	// same alarm again is no other one.
+	s.now = s.now.Add(pause)
+	raise(a, 1)
+	tried := s.wantDue("joins306 mail ada@here")[0]
+	s.ok(s.PutOff(s.ctx, tried, s.now.Add(time.Hour)))
+	raise(a, 2)
+	n -= 2
+	raise(a, 1)
+	s.now = s.now.Add(pause)
+	end("joins307 mail 2")
+	// A new address is told of what comes, whatever waits for the old one.
+	s.now = s.now.Add(time.Minute)
+	raise(a, 1)
+	s.settings(a, store.AlarmSettings{Mail: "ada@new"})
+	n++
+	raise(a, 1)
+	s.now = s.now.Add(pause - time.Minute)
+	s.wantDue("joins308 mail ada@here")
+	s.now = s.now.Add(pause)
+	s.wantDue("joins308 mail ada@here", "joins310 mail ada@new")
+}
+
 func testOrigins(t *testing.T, s *suite) {
 	a := s.create("ada")
 	s.settings(a, store.AlarmSettings{Mail: "ada@here"})
