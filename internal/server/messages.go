@@ -3,6 +3,8 @@ package server
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 
 	apiv1 "zeropass.dev/zeropass/gen/zeropass/api/v1"
 	"zeropass.dev/zeropass/internal/api"
@@ -65,8 +67,8 @@ func (s *Server) sendMessage(ctx context.Context, a *asked, q *apiv1.SendMessage
 	}
 	answer.Id, err = s.store.Send(ctx, store.Sending{
 		Spend:   spend,
-		Message: store.Message{From: &acct.id, To: to.id, Kind: int32(m.Kind), Body: m.Body, Time: a.now},
-		// Only the newest head matters, and the newest proof of a share.
+		Message: store.Message{From: &acct.id, To: to.id, Kind: int32(m.Kind), Topic: topicOf(a, acct, to, m), Body: m.Body, Time: a.now},
+		// Only a device's newest head matters, and the newest proof of each share.
 		Replace: m.Kind == apiv1.Message_KIND_OWNER_HEAD || m.Kind == apiv1.Message_KIND_CONTACT_ATTESTATION,
 		PerPair: messagesPerPair,
 		PerBox:  perBox,
@@ -80,6 +82,28 @@ func (s *Server) sendMessage(ctx context.Context, a *asked, q *apiv1.SendMessage
 	s.hint(acct.id, apiv1.Hint_KIND_ACTIVITY)
 	s.hint(to.id, apiv1.Hint_KIND_INBOX)
 	return answer, nil
+}
+
+// topicOf is what a newer message of the same kind takes the place of: the head of
+// the same device, which no other device displaces, and the proof of the same
+// share. There are few topics, so that no sender fills what may wait between both.
+func topicOf(a *asked, from, to *account, m *apiv1.Message) string {
+	switch m.Kind {
+	case apiv1.Message_KIND_OWNER_HEAD:
+		return fmt.Sprintf("device/%d", a.Header.Device%messagesPerPair)
+	case apiv1.Message_KIND_CONTACT_ATTESTATION:
+		proof, err := ledger.ParseAttestation(m.Body)
+		if err != nil || !slices.Contains(epochsKept(to.state), proof.Epoch()) {
+			return "" // the recipient will find it worth nothing
+		}
+		e, _ := to.state.Epoch(proof.Epoch())
+		member, ok := e.Member(proof.Holder().GetNumber())
+		if !ok || member.Contact == nil || string(member.Contact.Account) != string(from.id[:]) {
+			return ""
+		}
+		return fmt.Sprintf("epoch/%d/member/%d", proof.Epoch(), member.Number)
+	}
+	return ""
 }
 
 // isContact says whether the owner's ledger binds the account as a contact, in

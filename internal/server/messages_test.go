@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"slices"
 	"testing"
 
 	apiv1 "zeropass.dev/zeropass/gen/zeropass/api/v1"
@@ -61,6 +62,19 @@ func TestMessages(t *testing.T) {
 	}
 	if n := len(owner.inbox(2)); n != 18 {
 		t.Errorf("%d messages for device 2", n)
+	}
+	// The head of one displaces that of no other.
+	for _, body := range []string{"older", "newer"} {
+		w.ok(w.client().SendMessage(t.Context(), second.identity(), &apiv1.Message{To: contact.id[:], Kind: head, Body: []byte(body)}))
+	}
+	var heads []string
+	for _, m := range contact.inbox(1) {
+		if m.Kind == head {
+			heads = append(heads, string(m.Body))
+		}
+	}
+	if !slices.Equal(heads, []string{"head", "newer"}) {
+		t.Errorf("the contact gets the heads %q", heads)
 	}
 	w.ok(w.client().Acknowledge(t.Context(), second.identity(), []uint64{got[0].Id}))
 	w.ok(stranger.send1(answer, owner, "there is room again"))

@@ -123,6 +123,7 @@ type Message struct {
 	FromName string            // the store fills it in
 	To       ledger.AccountID
 	Kind     int32
+	Topic    string // of the kind; what a newer message replaces
 	Body     []byte
 	Time     time.Time
 }
@@ -131,7 +132,7 @@ type Message struct {
 type Sending struct {
 	Spend   Spend
 	Message Message
-	Replace bool // what the sender sent before of this kind to this recipient goes
+	Replace bool // what the sender sent before of this kind and topic to this recipient goes
 	PerPair int  // how many messages of this kind may wait between both
 	PerBox  int  // how many messages may wait for the recipient
 }

@@ -10,8 +10,8 @@ import (
 
 func insertMessage(ctx context.Context, tx *sql.Tx, m store.Message) (id uint64, err error) {
 	err = tx.QueryRowContext(ctx,
-		`INSERT INTO messages (sender, recipient, kind, body, time) VALUES ($1, $2, $3, $4, $5) RETURNING id`,
-		senderOf(m), m.To[:], m.Kind, m.Body, m.Time.UnixMilli()).Scan(&id)
+		`INSERT INTO messages (sender, recipient, kind, topic, body, time) VALUES ($1, $2, $3, $4, $5, $6) RETURNING id`,
+		senderOf(m), m.To[:], m.Kind, m.Topic, m.Body, m.Time.UnixMilli()).Scan(&id)
 	return id, err
 }
 
@@ -30,7 +30,8 @@ func (s *Store) Send(ctx context.Context, sending store.Sending) (id uint64, err
 			return err
 		}
 		if sending.Replace {
-			if _, err := tx.ExecContext(ctx, `DELETE FROM messages WHERE recipient = $1 AND sender = $2 AND kind = $3`, m.To[:], senderOf(m), m.Kind); err != nil {
+			if _, err := tx.ExecContext(ctx, `DELETE FROM messages WHERE recipient = $1 AND sender = $2 AND kind = $3 AND topic = $4`,
+				m.To[:], senderOf(m), m.Kind, m.Topic); err != nil {
 				return err
 			}
 		}

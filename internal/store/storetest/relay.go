@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"bytes"
+	"strings"
 	"testing"
 	"time"
 
@@ -84,6 +85,18 @@ func testMessageLimits(t *testing.T, s *suite) {
 	s.want(err, store.ErrFull)
 	if bodies, _ := s.inbox(b, 1); len(bodies) != 3 || bodies[2] != "new head" {
 		t.Errorf("got %q", bodies)
+	}
+	for _, message := range []string{"one old", "two", "one new"} {
+		topic, _, _ := strings.Cut(message, " ")
+		_, err := s.Send(s.ctx, store.Sending{
+			Spend:   s.spend(),
+			Message: store.Message{From: &b.id, To: c.id, Kind: 5, Topic: topic, Body: []byte(message), Time: s.now},
+			Replace: true, PerPair: 2, PerBox: 3,
+		})
+		s.ok(err)
+	}
+	if bodies, _ := s.inbox(c, 1); strings.Join(bodies, ", ") != "two, one new" {
+		t.Errorf("of two topics wait %q", bodies)
 	}
 	_, err = s.send(a, &account{id: ledger.AccountID{9}}, 1, "to nobody", false)
 	s.want(err, store.ErrNotFound)

@@ -2096,8 +2096,9 @@ func (x *Message) GetFromName() string {
 	return ""
 }
 
-// SendMessage relays a message. An owner's head and a contact's attestation
-// take the place of an earlier one that still waits.
+// SendMessage relays a message. An owner's head takes the place of an earlier one
+// by the same device that still waits, and a contact's attestation that of an
+// earlier one by the same share.
 type SendMessageRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Message       *Message               `protobuf:"bytes,1,opt,name=message,proto3" json:"message,omitempty"` // to, kind and body
