@@ -276,6 +276,11 @@ func (d *Device) describeProposal(item *PendingItem, r *waitingRequest) error {
 	if err := s.CheckProposal(p, r.Header.Device, d.o.Now()); err != nil {
 		item.Cannot = fmt.Sprintf("this device's ledger does not admit it: %v", err)
 	}
+	if item.Cannot == "" {
+		if err := d.checkSealedHere(s, r.Header.Device, p.Records()); err != nil {
+			item.Cannot = fmt.Sprintf("what it seals to this device is wrong, so it may be to shut this device out: %v", err)
+		}
+	}
 	for _, record := range p.Records() {
 		if subject := subjectOf(record); subject == d.keys.Device {
 			item.Cannot = "it is about this device: a third one must confirm it"

@@ -1,0 +1,142 @@
+package systemtest
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"zeropass.dev/zeropass/canonical"
+	apiv1 "zeropass.dev/zeropass/gen/zeropass/api/v1"
+	recordv1 "zeropass.dev/zeropass/gen/zeropass/record/v1"
+	"zeropass.dev/zeropass/hpke"
+	"zeropass.dev/zeropass/internal/api"
+	"zeropass.dev/zeropass/internal/device"
+	"zeropass.dev/zeropass/ledger"
+	"zeropass.dev/zeropass/seed"
+)
+
+// generations opens the key generations that the stolen device has.
+func (th *thief) generations() []*seed.Generation {
+	t := th.w.t
+	t.Helper()
+	var all []*seed.Generation
+	for number := uint64(1); number <= th.state.Generation(); number++ {
+		metadata, share, author, ok := th.state.GenerationKeys(number, th.keys.Device)
+		if !ok {
+			t.Fatalf("generation %d is not sealed to the stolen device", number)
+		}
+		g := &seed.Generation{Number: number}
+		var err error
+		g.Metadata, err = seed.OpenMetadataKey(th.keys.Seal, th.keys.Account, number, author, th.keys.Device, metadata)
+		must(t, err)
+		g.DeviceShare, err = seed.OpenDeviceShareKey(th.keys.Seal, th.keys.Account, number, author, th.keys.Device, share)
+		must(t, err)
+		all = append(all, g)
+	}
+	return all
+}
+
+func (th *thief) serverSealKey() *hpke.PublicKey {
+	th.w.t.Helper()
+	key, err := hpke.NewPublicKey(th.state.Server().SealKey)
+	must(th.w.t, err)
+	return key
+}
+
+// epoch makes the record of the next epoch.
+func (th *thief) epoch(generations ...*seed.Generation) *recordv1.EpochPrepared {
+	t := th.w.t
+	t.Helper()
+	for {
+		chosen, err := seed.New(random(t, 32), random(t, 32))
+		must(t, err)
+		record, _, _, err := seed.Prepare(rand.Reader, seed.Preparation{
+			Seed: chosen, Account: th.keys.Account, Epoch: th.state.NextEpoch(), Author: th.keys.Device,
+			Quorum: 2, Members: 3, WaitingPeriod: th.state.InUse().WaitingPeriod(), Devices: th.state.ActiveDevices(),
+			ServerSealKey: th.serverSealKey(), Generations: generations,
+		})
+		if errors.Is(err, seed.ErrStartOver) {
+			continue
+		}
+		must(t, err)
+		return record
+	}
+}
+
+// propose asks the other devices to endorse records, by an honest server.
+func (th *thief) propose(records ...proto.Message) {
+	t := th.w.t
+	t.Helper()
+	head := th.state.Head()
+	proposal, err := canonical.Marshal(&recordv1.Proposal{
+		Nonce: random(t, 16), BaseSequence: head.Sequence, BaseHash: head.Hash[:], Expiry: uint64(th.w.now().Add(10 * time.Minute).UnixMilli()),
+	})
+	must(t, err)
+	request := &apiv1.ProposeRequest{Proposal: proposal}
+	for _, record := range records {
+		b, err := ledger.NewRecord(record)
+		must(t, err)
+		request.Records = append(request.Records, b)
+	}
+	prepared, err := th.server.PreparePropose(th.identity(), request)
+	must(t, err)
+	if _, err := prepared.Send(context.Background()); !errors.Is(err, api.ErrConfirmationPending) {
+		t.Fatalf("the server does not keep it: %v", err)
+	}
+}
+
+// A proposal that the fold admits may still shut out whoever endorses it: what is
+// sealed to a device only that device can open, and does before it endorses.
+func TestAProposalThatShutsTheOthersOut(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ctx := context.Background()
+	laptop, phone := w.twoDevices()
+	th := w.thiefOf(laptop)
+	own := th.generations()
+	other, err := seed.NewGeneration(rand.Reader, 1)
+	must(t, err)
+	stranger, err := seed.NewGeneration(rand.Reader, 1)
+	must(t, err)
+	broken := func(change func(*recordv1.EpochPrepared)) *recordv1.EpochPrepared {
+		record := th.epoch(own...)
+		change(record)
+		return record
+	}
+	for name, c := range map[string]struct {
+		record *recordv1.EpochPrepared
+		cannot string
+	}{
+		"as it should be":      {th.epoch(own...), ""},
+		"other keys":           {th.epoch(other), "master public key of epoch 2"},
+		"another share key":    {th.epoch(&seed.Generation{Number: 1, Metadata: own[0].Metadata, DeviceShare: stranger.DeviceShare}), "with other keys"},
+		"no share of the seed": {broken(func(r *recordv1.EpochPrepared) { r.SeedShares[1].Sealed = r.SeedShares[0].Sealed }), "share of the seed"},
+		"no metadata key": {broken(func(r *recordv1.EpochPrepared) {
+			r.Generations[0].MetadataKeys[1].Sealed = r.Generations[0].MetadataKeys[0].Sealed
+		}), "the metadata key of generation 1"},
+		"no device-share key": {broken(func(r *recordv1.EpochPrepared) {
+			r.Generations[0].DeviceShareKeys[1].Sealed = r.Generations[0].DeviceShareKeys[0].Sealed
+		}), "the device-share key of generation 1"},
+		"backed up elsewhere": {broken(func(r *recordv1.EpochPrepared) { r.Generations[0].Backups[0].PublicKey = th.serverSealKey().Bytes() }), "backed up to a key"},
+	} {
+		th.propose(c.record)
+		items, err := phone.Pending(ctx)
+		if err != nil || len(items) != 1 {
+			t.Fatalf("%s: %+v, %v", name, items, err)
+		}
+		if cannot := items[0].Cannot; (cannot == "") != (c.cannot == "") || !strings.Contains(cannot, c.cannot) {
+			t.Errorf("%s: %q", name, cannot)
+		}
+		if c.cannot != "" {
+			_, err = phone.ConfirmPending(ctx, items[0].ID)
+			wantCode(t, err, device.CodeRefused)
+		}
+		_, err = phone.RefusePending(ctx, items[0].ID)
+		must(t, err)
+	}
+}
