@@ -46,6 +46,8 @@ var layers = []string{
 	"internal/agent",
 	"internal/keystore",
 	"internal/keystore/keystoretest",
+	"internal/desktop",
+	"internal/desktop/desktoptest",
 	"internal/sheet",
 	"internal/device",
 	"internal/adversary",
