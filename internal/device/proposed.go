@@ -6,6 +6,8 @@ import (
 	"slices"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	recordv1 "zeropass.dev/zeropass/gen/zeropass/record/v1"
 	"zeropass.dev/zeropass/ledger"
 	"zeropass.dev/zeropass/signing"
@@ -81,31 +83,43 @@ func (w *wording) title(id ledger.SlotID) string {
 }
 
 // slots tells what is split again from what is changed: the first is the same
-// secret, as far as anybody but the author can know.
+// secret, as far as anybody but the author can know. Every version in the entry is
+// named, and every copy of one that is called otherwise.
 func (w *wording) slots(records []*recordv1.Record) {
+	type named struct {
+		version  uint64
+		metadata *recordv1.SlotMetadata
+	}
 	again, epoch := 0, uint64(0)
-	changed := map[ledger.SlotID]bool{}
+	last := map[ledger.SlotID]named{}
 	for _, record := range records {
 		put := record.GetSlotPut()
-		if put == nil || changed[ledger.SlotID(put.Slot)] {
+		if put == nil {
 			continue
 		}
 		id := ledger.SlotID(put.Slot)
 		slot, ok := w.s.Slot(id)
+		now := named{version: put.Version}
+		now.metadata, _ = w.d.metadata(w.s, put) // nil if it does not open
 		if ok && put.Version <= slot.Version {
 			again, epoch = again+1, put.Epoch
+			old, _ := w.d.metadata(w.s, slot.VersionPut(put.Version, w.s.InUse().Number))
+			if old != nil && !proto.Equal(old, now.metadata) {
+				w.look("%s is to be called %s in the next epoch, or to be for other addresses", w.title(id), quoteMetadata(now.metadata))
+			}
 			continue
 		}
-		changed[id] = true
-		name := "an unreadable title"
-		if m, err := w.d.metadata(w.s, put); err == nil {
-			name = fmt.Sprintf("%q", describe(m))
+		before, named := last[id]
+		last[id] = now
+		if named && before.version == now.version && proto.Equal(before.metadata, now.metadata) {
+			continue // its copy in the prepared epoch
 		}
+		name := quoteMetadata(now.metadata)
 		switch old := w.title(id); {
-		case !ok:
+		case !ok && put.Version == 1:
 			w.say("store %s", name)
-		case old == name:
-			w.say("change %s to version %d", old, put.Version)
+		case !ok || old == name:
+			w.say("change %s to version %d", name, put.Version)
 		default:
 			w.say("change %s to version %d, called %s", old, put.Version, name)
 		}
@@ -113,6 +127,13 @@ func (w *wording) slots(records []*recordv1.Record) {
 	if again > 0 {
 		w.say("split %s again, in epoch %d", count(again, "secret"), epoch)
 	}
+}
+
+func quoteMetadata(m *recordv1.SlotMetadata) string {
+	if m == nil {
+		return "an unreadable title"
+	}
+	return fmt.Sprintf("%q", describe(m))
 }
 
 func (w *wording) epoch(r *recordv1.EpochPrepared) {

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"zeropass.dev/zeropass/canonical"
+	"zeropass.dev/zeropass/credential"
 	apiv1 "zeropass.dev/zeropass/gen/zeropass/api/v1"
 	recordv1 "zeropass.dev/zeropass/gen/zeropass/record/v1"
 	"zeropass.dev/zeropass/hpke"
@@ -66,6 +67,25 @@ func (th *thief) epoch(generations ...*seed.Generation) *recordv1.EpochPrepared 
 		must(t, err)
 		return record
 	}
+}
+
+// version makes a version of a slot in an epoch.
+func (th *thief) version(epoch *ledger.Epoch, id ledger.SlotID, version, counter uint64, item device.Item) *recordv1.SlotPut {
+	t := th.w.t
+	t.Helper()
+	g := th.generations()[th.state.Generation()-1]
+	master, err := seed.OpenMaster(g.Metadata, th.keys.Account, epoch.Record, epoch.Author)
+	must(t, err)
+	slotKey, err := master.SlotKey(th.keys.Device, counter)
+	must(t, err)
+	put, _, err := credential.NewPut(rand.Reader, credential.Put{
+		Account: th.keys.Account, Slot: id, Version: version, Epoch: epoch.Number,
+		Device: th.keys.Device, Counter: counter, SlotKey: slotKey, ServerSealKey: th.serverSealKey(),
+		Generation: g.Number, MetadataKey: g.Metadata, DeviceShareKey: g.DeviceShare,
+		Metadata: item.Metadata, Secret: item.Secret,
+	})
+	must(t, err)
+	return put
 }
 
 // propose asks the other devices to endorse records, by an honest server.
@@ -135,6 +155,56 @@ func TestAProposalThatShutsTheOthersOut(t *testing.T) {
 		if c.cannot != "" {
 			_, err = phone.ConfirmPending(ctx, items[0].ID)
 			wantCode(t, err, device.CodeRefused)
+		}
+		_, err = phone.RefusePending(ctx, items[0].ID)
+		must(t, err)
+	}
+}
+
+// No version of a secret goes into the ledger under another title than was shown.
+func TestEveryVersionInAProposalIsShown(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ctx := context.Background()
+	laptop, phone := w.twoDevices()
+	th := w.thiefOf(laptop)
+	id := mustFind(t, laptop.Device, "bank").ID
+	counter := th.state.Counter(th.keys.Device)
+	th.propose(th.version(th.state.InUse(), id, 2, counter+1, login("Bank", "one")), th.version(th.state.InUse(), id, 3, counter+2, login("Savings", "two")))
+	items, err := phone.Pending(ctx)
+	if err != nil || len(items) != 1 || items[0].Cannot != "" {
+		t.Fatalf("%+v, %v", items, err)
+	}
+	if what := strings.Join(items[0].What, "\n"); !strings.Contains(what, `change "Bank (ann)" to version 2`) || !strings.Contains(what, `to version 3, called "Savings (ann)"`) {
+		t.Errorf("%q", what)
+	}
+	_, err = phone.RefusePending(ctx, items[0].ID)
+	must(t, err)
+
+	// In an epoch that is prepared, a secret is split again as what it is.
+	bob, cy := w.person("bob", nil), w.person("cy", nil)
+	w.confirmed(phone, func() error { w.befriend(laptop, bob, cy); return nil })
+	item, done := w.waits(phone, func() error { _, err := laptop.Rotate(ctx, device.RotateOptions{}); return err })
+	phone.confirmPending(item.ID)
+	for items, err = nil, nil; len(items) == 0 || !items[0].Bulk; {
+		if items, err = phone.Pending(ctx); err != nil {
+			t.Fatal(explained(err))
+		}
+	}
+	_, err = phone.RefusePending(ctx, items[0].ID)
+	must(t, err)
+	wantCode(t, <-done, device.CodeRefused)
+	th = w.thiefOf(laptop)
+	counter = th.state.Counter(th.keys.Device)
+	for title, looks := range map[string]int{"Bank": 0, "Savings": 1} {
+		again := login(title, "one")
+		if looks == 0 {
+			again.Metadata = mustFind(t, laptop.Device, "bank").Metadata
+		}
+		th.propose(th.version(th.state.Prepared(), id, 1, counter+1, again))
+		items, err := phone.Pending(ctx)
+		if err != nil || len(items) != 1 || len(items[0].Look) != looks {
+			t.Fatalf("%s: %+v, %v", title, items, err)
 		}
 		_, err = phone.RefusePending(ctx, items[0].ID)
 		must(t, err)
