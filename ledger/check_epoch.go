@@ -55,9 +55,15 @@ func checkMembers(c *checker, p *recordv1.EpochPrepared, root *signing.PublicKey
 	}
 }
 
+// ContactNameSize is the size in bytes of a contact's sealed name, which is padded:
+// whoever cannot open it does not learn how long it is, nor whether there is one.
+const ContactNameSize = 92
+
 func checkContactBound(c *checker, b *recordv1.ContactBound) {
 	c.between("epoch", b.Epoch, 1, maxIndex)
 	c.between("member", b.Member, 1, maxQuorum)
+	c.between("generation", b.Generation, 1, maxIndex)
+	c.size("sealed_name", b.SealedName, ContactNameSize)
 	if b.Contact != nil {
 		c.at("contact", b.Contact, func(c *checker) { checkContact(c, b.Contact) })
 	}

@@ -228,6 +228,9 @@ func (s *State) contactBound(tx *transaction, r *recordv1.ContactBound) error {
 	if m.Bound {
 		return refuse(RuleMember, "member %d of epoch %d is bound", r.Member, r.Epoch)
 	}
+	if r.Generation != s.generation {
+		return refuse(RuleGeneration, "the name is sealed under generation %d, not %d", r.Generation, s.generation)
+	}
 	if r.Contact != nil {
 		if err := s.checkContact(e, r.Contact); err != nil {
 			return err

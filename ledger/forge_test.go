@@ -160,7 +160,7 @@ var proposalForgeries = []forgery{
 		return list(m)
 	}),
 	stale("member bound", "G E", "B1", func(w *world) []proto.Message {
-		return list(&recordv1.ContactBound{Epoch: 1, Member: 1, Contact: w.contact("ann")})
+		return list(&recordv1.ContactBound{Epoch: 1, Member: 1, Contact: w.contact("ann"), Generation: 1, SealedName: w.bytes(ContactNameSize)})
 	}),
 }
 
@@ -371,6 +371,16 @@ var epochForgeries = []forgery{
 		func(w *world, m *recordv1.ContactBound) { m.Contact.Account = w.contact("contact 1").Account }),
 	record("bound to a contact without devices", "G E", RuleField, func(w *world) *recordv1.ContactBound { return w.contactBound(1, "ann") },
 		func(w *world, m *recordv1.ContactBound) { m.Contact.Devices = nil }),
+	record("bound with a name under an old generation", "G E D D X3 B1", RuleGeneration, func(w *world) *recordv1.ContactBound { return w.contactBound(2, "ann") },
+		func(w *world, m *recordv1.ContactBound) { m.Generation = 1 }),
+	record("bound with a name under a generation of the future", "G E", RuleGeneration, func(w *world) *recordv1.ContactBound { return w.contactBound(1, "ann") },
+		func(w *world, m *recordv1.ContactBound) { m.Generation = 2 }),
+	record("paper bound with a name under a generation of the future", "G E", RuleGeneration, func(w *world) *recordv1.ContactBound { return w.contactBound(1, "paper") },
+		func(w *world, m *recordv1.ContactBound) { m.Generation = 2 }),
+	record("bound without a name", "G E", RuleField, func(w *world) *recordv1.ContactBound { return w.contactBound(1, "ann") },
+		func(w *world, m *recordv1.ContactBound) { m.Generation, m.SealedName = 0, nil }),
+	record("bound with a name of another size", "G E", RuleField, func(w *world) *recordv1.ContactBound { return w.contactBound(1, "ann") },
+		func(w *world, m *recordv1.ContactBound) { m.SealedName = append(m.SealedName, 0) }),
 	record("bound to a contact with one key twice", "G E", RuleField, func(w *world) *recordv1.ContactBound { return w.contactBound(1, "ann") },
 		func(w *world, m *recordv1.ContactBound) {
 			m.Contact.Devices = append(m.Contact.Devices, m.Contact.Devices[0])
@@ -446,7 +456,7 @@ func TestForgeries(t *testing.T) {
 		{"place", placeForgeries, 14},
 		{"proposal", proposalForgeries, 32},
 		{"device", deviceForgeries, 53},
-		{"epoch", epochForgeries, 42},
+		{"epoch", epochForgeries, 47},
 		{"slot", slotForgeries, 18},
 		{"recovery", recoveryForgeries, 44},
 	} {

@@ -119,7 +119,7 @@ func (w *world) contact(name string) *recordv1.Contact {
 }
 
 func (w *world) contactBound(member uint64, name string) *recordv1.ContactBound {
-	return &recordv1.ContactBound{Epoch: w.openEpoch(), Member: member, Contact: w.contact(name)}
+	return &recordv1.ContactBound{Epoch: w.openEpoch(), Member: member, Contact: w.contact(name), Generation: w.state.Generation(), SealedName: w.bytes(ContactNameSize)}
 }
 
 func member(n uint64) *recordv1.Holder {

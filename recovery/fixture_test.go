@@ -14,6 +14,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"zeropass.dev/zeropass/aead"
 	"zeropass.dev/zeropass/canonical"
 	"zeropass.dev/zeropass/credential"
 	recordv1 "zeropass.dev/zeropass/gen/zeropass/record/v1"
@@ -240,10 +241,17 @@ func (f *fixture) prepare(epoch uint64, sheet bool) {
 		f.file("words/sheet.txt", wordLines(prepared.Sheet.Share))
 	}
 	f.append(
-		&recordv1.ContactBound{Epoch: epoch, Member: 1, Contact: f.contacts[0]},
-		&recordv1.ContactBound{Epoch: epoch, Member: 2, Contact: f.contacts[1]},
-		&recordv1.ContactBound{Epoch: epoch, Member: 3},
+		f.named("Ben", &recordv1.ContactBound{Epoch: epoch, Member: 1, Contact: f.contacts[0]}),
+		f.named("Cleo", &recordv1.ContactBound{Epoch: epoch, Member: 2, Contact: f.contacts[1]}),
+		f.named("in the bank", &recordv1.ContactBound{Epoch: epoch, Member: 3}),
 	)
+}
+
+// named gives a contact or paper its name.
+func (f *fixture) named(name string, bound *recordv1.ContactBound) *recordv1.ContactBound {
+	bound.Generation = f.generation.Number
+	bound.SealedName = ok[[]byte](f.t)(credential.SealContactName(rand.Reader, f.generation.Metadata, f.home.State().Account(), bound, name))
+	return bound
 }
 
 // commit appends everybody's receipts and commits the epoch.
@@ -497,6 +505,20 @@ func checkBeside(t *testing.T, h *home.Home) {
 	}
 }
 
+// checkNames opens what the owner calls the contacts, with the backup alone.
+func checkNames(t *testing.T, state *ledger.State, backup *recovery.Backup) {
+	for epoch := uint64(1); epoch <= 2; epoch++ {
+		e, _ := state.Epoch(epoch)
+		for i, want := range []string{"Ben", "Cleo", "in the bank"} {
+			bound := e.Members[i].Binding
+			key := ok[*aead.Key](t)(backup.MetadataKey(bound.Generation))
+			if name, err := credential.OpenContactName(key, state.Account(), bound); err != nil || name != want {
+				t.Errorf("member %d of epoch %d is called %q, %v", i+1, epoch, name, err)
+			}
+		}
+	}
+}
+
 // checkRecovery rebuilds the account from two contacts' words and the device.
 func checkRecovery(t *testing.T, h *home.Home, dir string) {
 	device := ok[*recovery.Device](t)(recovery.FromHome(h))
@@ -512,6 +534,7 @@ func checkRecovery(t *testing.T, h *home.Home, dir string) {
 	}
 	backup := recovery.NewBackup(h.State(), 2, keys)
 	defer backup.Erase()
+	checkNames(t, h.State(), backup)
 	opened := ok[[]recovery.Opened](t)(recovery.Open(context.Background(), h.State(), 2, device, backup))
 	got := make(map[string]*recordv1.Secret)
 	for _, o := range opened {

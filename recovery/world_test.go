@@ -229,12 +229,13 @@ func (w *world) commit(epoch uint64, paper ...uint64) {
 	e, _ := w.state.Epoch(epoch)
 	for i := range shares.members {
 		number := uint64(i) + 1
-		bound := &recordv1.ContactBound{Epoch: epoch, Member: number, Contact: w.contact(number)}
+		bound := &recordv1.ContactBound{Epoch: epoch, Member: number, Contact: w.contact(number), Generation: w.state.Generation()}
 		for _, p := range paper {
 			if p == number {
 				bound.Contact = nil
 			}
 		}
+		bound.SealedName = make([]byte, ledger.ContactNameSize)
 		w.apply(bound)
 		key := w.shareKey(epoch, number)
 		w.receipt(epoch, member(number), key.PublicKey().Bytes(), key)

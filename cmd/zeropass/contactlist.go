@@ -29,6 +29,7 @@ func contactListCommand(a *app) *cobra.Command {
 
 type contactView struct {
 	Name       string     `json:"name"`
+	Unreadable string     `json:"name_unreadable,omitempty"`
 	Paper      bool       `json:"paper,omitempty"`
 	Account    string     `json:"account,omitempty"`
 	Epoch      uint64     `json:"epoch"`
@@ -72,7 +73,7 @@ func contactsJSON(list *device.ContactList) contactsView {
 	}
 	for _, c := range list.Contacts {
 		v.Contacts = append(v.Contacts, contactView{
-			c.Name, c.Paper, accountText(c.Account), c.Epoch, c.Member, jsonTime(c.CountsFrom), c.Receipt, jsonTime(c.ProvedAt),
+			c.Name, c.Unreadable, c.Paper, accountText(c.Account), c.Epoch, c.Member, jsonTime(c.CountsFrom), c.Receipt, jsonTime(c.ProvedAt),
 		})
 	}
 	for _, i := range list.Invitations {
@@ -106,6 +107,11 @@ func (a *app) showContacts(list *device.ContactList) {
 		}
 		a.say("")
 		table(a.out, a.width(), rows)
+		for _, c := range list.Contacts {
+			if c.Unreadable != "" {
+				a.say("%s: %s.", oneLine(c.Name), c.Unreadable)
+			}
+		}
 	}
 	var todo []string
 	if len(list.Invitations) > 0 {

@@ -19,22 +19,24 @@ find it when everything else is lost, away from this device.`,
 }
 
 func paperPrintCommand(a *app) *cobra.Command {
-	var file string
+	var file, name string
 	c := &cobra.Command{
 		Use:   "print",
 		Short: "Show a share, to be written down or printed",
 		Long: `Show the words of a share, to be written down, or write it as a page for a printer
 with --pdf. Until you type them back
 with "zeropass contact paper confirm" they can be shown again; after that the paper
-alone has them.`,
-		Example: "zeropass contact paper print --pdf - | lpr\nzeropass contact paper print",
+alone has them.
+
+A name says which paper it is, or where you will keep it. Only your devices see it.`,
+		Example: "zeropass contact paper print --pdf - | lpr\nzeropass contact paper print --name \"in the bank\"",
 		Args:    takesNothing,
 		RunE: a.run(func(cmd *cobra.Command, _ []string) error {
 			if err := a.checkPage(file); err != nil {
 				return err
 			}
 			return a.with(cmd.Context(), func(d *device.Device) error {
-				r, err := d.BindPaper(cmd.Context())
+				r, err := d.BindPaper(cmd.Context(), name)
 				if err != nil {
 					return err
 				}
@@ -69,6 +71,7 @@ alone has them.`,
 			})
 		}),
 	}
+	c.Flags().StringVar(&name, "name", "", "what you call this paper")
 	pdfFlag(c, &file)
 	return c
 }

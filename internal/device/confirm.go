@@ -287,7 +287,8 @@ func (d *Device) describeProposal(item *PendingItem, r *waitingRequest) error {
 		}
 	}
 	w := wording{d: d, s: s, item: item}
-	return w.records(p.Records())
+	w.records(p.Records())
+	return nil
 }
 
 func describeAlarms(item *PendingItem, r *waitingRequest) error {

@@ -27,7 +27,8 @@ type ContactList struct {
 
 // Contact is somebody who was given a share, or a sheet of paper.
 type Contact struct {
-	Name       string // as it was invited, else "contact" and the beginning of its account
+	Name       string // that the owner gave, else "paper", or "contact" and the beginning of its account
+	Unreadable string // why the name in the ledger is not shown; empty if it is, or there is none
 	Paper      bool
 	Account    ledger.AccountID // zero for paper
 	Devices    int              // that the share was sealed to
@@ -112,11 +113,15 @@ func (d *Device) Contacts(ctx context.Context) (*ContactList, error) {
 
 func (d *Device) contactOf(s *ledger.State, book *contactBook, e *ledger.Epoch, m ledger.Member) (Contact, error) {
 	c := Contact{
-		Name: "paper", Paper: m.Paper, Epoch: e.Number, Member: m.Number,
+		Paper: m.Paper, Epoch: e.Number, Member: m.Number,
 		Bound: m.BoundAt.Time, CountsFrom: m.CountsAt, Receipt: m.Receipt, ProvedAt: m.ReceiptAt.Time,
 	}
+	name, readable := d.boundName(s, m.Binding)
+	if c.Name = name; !readable {
+		c.Unreadable = unreadableName
+	}
 	if m.Contact != nil {
-		c.Name, c.Account, c.Devices = book.name(m.Contact), ledger.AccountID(m.Contact.Account), len(m.Contact.Devices)
+		c.Account, c.Devices = ledger.AccountID(m.Contact.Account), len(m.Contact.Devices)
 	}
 	if sent := book.Sent[fmt.Sprintf("%d/%d", e.Number, m.Number)]; sent != nil {
 		c.SentAt = sent.At

@@ -71,7 +71,6 @@ func (d *Device) Confirm(ctx context.Context, c ConfirmOptions) (*ConfirmResult,
 	if err != nil {
 		return nil, explain(err, "bind "+answered.Label)
 	}
-	book.Names[accountOf(contact)] = answered.Label
 	delete(book.Replaced, accountOf(contact))
 	answered.Bound = true
 	if err := d.save(bookFile, book); err != nil {
@@ -148,7 +147,7 @@ func (d *Device) compare8(c ConfirmOptions, i *invitation, contact *recordv1.Con
 
 // bind appends the ContactBound record.
 func (d *Device) bind(ctx context.Context, label string, contact *recordv1.Contact) (*ConfirmResult, error) {
-	result := &ConfirmResult{Name: label, Account: ledger.AccountID(contact.Account)}
+	result := &ConfirmResult{Account: ledger.AccountID(contact.Account)}
 	var epoch, member uint64
 	err := d.append(ctx, func(s *ledger.State) ([]transaction, error) {
 		e := targetEpoch(s)
@@ -164,13 +163,18 @@ func (d *Device) bind(ctx context.Context, label string, contact *recordv1.Conta
 			return nil, err
 		}
 		epoch, member = e.Number, m.Number
-		return []transaction{{records: []proto.Message{&recordv1.ContactBound{Epoch: epoch, Member: member, Contact: contact}}}}, nil
+		bound := &recordv1.ContactBound{Epoch: epoch, Member: member, Contact: contact}
+		if err := d.nameContact(s, bound, label); err != nil {
+			return nil, err
+		}
+		return []transaction{{records: []proto.Message{bound}}}, nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	result.Epoch, result.Member = epoch, member
-	result.CountsFrom = d.home.State().CountsAt(epoch, member)
+	s := d.home.State()
+	result.Name, result.Epoch, result.Member = d.contactNames(s).of(contact), epoch, member
+	result.CountsFrom = s.CountsAt(epoch, member)
 	return result, nil
 }
 
@@ -188,12 +192,9 @@ func memberOf(e *ledger.Epoch, account []byte) *ledger.Member {
 // bound: for a contact that holds no share of this epoch yet, because it has to
 // learn the keys of a device that recovered the account.
 func (d *Device) mayReintroduce(s *ledger.State, label string) bool {
-	book, err := d.book()
-	if err != nil {
-		return false
-	}
+	names := d.contactNames(s)
 	for _, m := range targetEpoch(s).Members {
-		if m.Contact != nil && !m.Receipt && strings.EqualFold(book.name(m.Contact), label) {
+		if m.Contact != nil && !m.Receipt && strings.EqualFold(names.of(m.Contact), label) {
 			return true
 		}
 	}
@@ -338,9 +339,13 @@ func (d *Device) Rebind(ctx context.Context) (*RebindResult, error) {
 			return nil, failure(CodeUsage, nil, "", "no epoch is prepared")
 		}
 		*result = RebindResult{Epoch: next.Number}
-		records := rebindAll(s, next.Number, len(next.Members), boundMembers(next), book.Replaced)
+		names := d.contactNames(s)
+		records, err := d.rebindAll(s, next.Number, len(next.Members), boundMembers(next), book.Replaced)
+		if err != nil {
+			return nil, err
+		}
 		for _, record := range records {
-			result.Bound = append(result.Bound, book.name(record.(*recordv1.ContactBound).Contact))
+			result.Bound = append(result.Bound, names.of(record.(*recordv1.ContactBound).Contact))
 		}
 		if len(records) == 0 {
 			return nil, nil
@@ -350,11 +355,7 @@ func (d *Device) Rebind(ctx context.Context) (*RebindResult, error) {
 	if err != nil {
 		return nil, explain(err, "bind the contacts again")
 	}
-	for _, m := range d.home.State().InUse().Members {
-		if m.Paper {
-			result.Left = append(result.Left, fmt.Sprintf("paper, member %d", m.Number))
-		}
-	}
+	result.Left = d.paperLeft(d.home.State())
 	if _, err := d.sendEnvelopes(ctx, &SyncResult{}); err != nil {
 		return nil, explain(err, "send the new shares")
 	}

@@ -219,13 +219,10 @@ func (d *Device) afterRecovery(ctx context.Context, f FinishOptions, result *Fin
 	if e := targetEpoch(s); e != nil {
 		result.Epoch = e.Number
 		result.Sheet = e.SheetKey != nil && !e.SheetReceipt
-		book, err := d.book()
-		if err != nil {
-			return err
-		}
+		names := d.contactNames(s)
 		for _, m := range e.Members {
 			if m.Contact != nil {
-				result.Bound = append(result.Bound, book.name(m.Contact))
+				result.Bound = append(result.Bound, names.of(m.Contact))
 			}
 		}
 	}

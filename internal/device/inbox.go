@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"zeropass.dev/zeropass/canonical"
@@ -89,9 +88,6 @@ func senderOf(m *apiv1.Message) string {
 }
 
 func (d *Device) deal(ctx context.Context, m *apiv1.Message, result *SyncResult) error {
-	if err := d.learnName(m.From, m.FromName); err != nil {
-		return err
-	}
 	switch m.Kind {
 	case apiv1.Message_KIND_INVITATION_ANSWER:
 		return d.takeAnswer(m, result)
@@ -133,24 +129,6 @@ func (d *Device) takeAnswer(m *apiv1.Message, result *SyncResult) error {
 	return nil
 }
 
-// learnName takes a contact's name from the server where this device has none of
-// its own: after a recovery, or because another device invited the contact.
-func (d *Device) learnName(account []byte, name string) error {
-	if name == "" || len(account) == 0 {
-		return nil
-	}
-	s := d.home.State()
-	if !slices.ContainsFunc(openEpochs(s), func(e *ledger.Epoch) bool { return memberOf(e, account) != nil }) {
-		return nil
-	}
-	book, err := d.book()
-	if err != nil || book.Names[hex.EncodeToString(account)] != "" {
-		return err
-	}
-	book.Names[hex.EncodeToString(account)] = name
-	return d.save(bookFile, book)
-}
-
 // takeReceipt keeps a contact's receipt for the ledger.
 func (d *Device) takeReceipt(m *apiv1.Message, result *SyncResult) error {
 	r := &recordv1.ShareReceipt{}
@@ -166,13 +144,10 @@ func (d *Device) takeReceipt(m *apiv1.Message, result *SyncResult) error {
 	if !d.keepReceipt(s, r) {
 		return fmt.Errorf("%w: %w", errWorthless, s.CheckReceipt(r))
 	}
-	book, err := d.book()
-	if err != nil {
-		return err
-	}
 	e, _ := s.Epoch(r.Epoch)
 	member, _ := e.Member(r.Holder.Number)
-	result.Receipts = append(result.Receipts, book.name(member.Contact))
+	name, _ := d.boundName(s, member.Binding)
+	result.Receipts = append(result.Receipts, name)
 	return nil
 }
 

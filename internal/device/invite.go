@@ -50,6 +50,9 @@ func (d *Device) Invite(ctx context.Context, label string) (*InviteResult, error
 	if label == "" {
 		return nil, failure(CodeUsage, nil, "say for whom it is", "an invitation needs a name")
 	}
+	if err := checkContactName(label); err != nil {
+		return nil, err
+	}
 	s := d.home.State()
 	if _, err := freeMember(s); err != nil && !d.mayReintroduce(s, label) {
 		return nil, err
@@ -256,10 +259,10 @@ func openAnswer(i *invitation, owner ledger.AccountID, sealed []byte) (*recordv1
 	return answer, nil
 }
 
-// contactBook is what an owner's device remembers of its contacts.
+// contactBook is what an owner's device remembers of its contacts beside the
+// ledger, which has their names.
 type contactBook struct {
 	Invitations []*invitation
-	Names       map[string]string     // by account, in hexadecimal
 	Sent        map[string]*sentShare // envelopes, by epoch and member
 	Replaced    map[string]bool       // accounts that get no share of new epochs, in hexadecimal
 }
@@ -294,9 +297,6 @@ func (d *Device) book() (*contactBook, error) {
 	if book == nil {
 		book = &contactBook{}
 	}
-	if book.Names == nil {
-		book.Names = map[string]string{}
-	}
 	if book.Sent == nil {
 		book.Sent = map[string]*sentShare{}
 	}
@@ -313,15 +313,6 @@ func (i *invitation) contact() *recordv1.Contact {
 		return nil
 	}
 	return c
-}
-
-// name is what a contact is called: by the label of its invitation, or by the
-// name of its account.
-func (b *contactBook) name(c *recordv1.Contact) string {
-	if name := b.Names[hex.EncodeToString(c.GetAccount())]; name != "" {
-		return name
-	}
-	return "contact " + hex.EncodeToString(c.GetAccount())[:8]
 }
 
 // takeAnswer opens an answer with the invitation that it is for, and says

@@ -3,6 +3,7 @@ package device
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -36,9 +37,14 @@ type PaperResult struct {
 // BindPaper makes a sheet of paper a contact: it binds the lowest free share to
 // paper, with the second factor, and puts its two halves together to be printed.
 // [Device.ConfirmPaper] ends it. Until then the same share is shown again; nobody
-// keeps it afterwards but the paper.
-func (d *Device) BindPaper(ctx context.Context) (*PaperResult, error) {
+// keeps it afterwards but the paper. The name, which may be empty, says which paper
+// it is, or where it is kept.
+func (d *Device) BindPaper(ctx context.Context, name string) (*PaperResult, error) {
 	if err := d.writable(); err != nil {
+		return nil, err
+	}
+	name = strings.TrimSpace(name)
+	if err := checkContactName(name); err != nil {
 		return nil, err
 	}
 	result := &PaperResult{Again: openPaper(targetEpoch(d.home.State())) != nil}
@@ -54,7 +60,11 @@ func (d *Device) BindPaper(ctx context.Context) (*PaperResult, error) {
 			return nil, err
 		}
 		result.Member = m.Number
-		return []transaction{{records: []proto.Message{&recordv1.ContactBound{Epoch: e.Number, Member: m.Number}}}}, nil
+		bound := &recordv1.ContactBound{Epoch: e.Number, Member: m.Number}
+		if err := d.nameContact(s, bound, name); err != nil {
+			return nil, err
+		}
+		return []transaction{{records: []proto.Message{bound}}}, nil
 	})
 	if err != nil {
 		return nil, explain(err, "bind a share to paper")

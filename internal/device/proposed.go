@@ -17,10 +17,10 @@ import (
 // confirm them. Nothing that the author says about itself stands here unless it is
 // in a record.
 type wording struct {
-	d    *Device
-	s    *ledger.State
-	item *PendingItem
-	book *contactBook
+	d     *Device
+	s     *ledger.State
+	item  *PendingItem
+	names contactNames
 }
 
 func (w *wording) say(format string, args ...any) {
@@ -33,10 +33,8 @@ func (w *wording) look(format string, args ...any) {
 	}
 }
 
-func (w *wording) records(records []*recordv1.Record) (err error) {
-	if w.book, err = w.d.book(); err != nil {
-		return err
-	}
+func (w *wording) records(records []*recordv1.Record) {
+	w.names = w.d.contactNames(w.s)
 	w.slots(records)
 	for _, record := range records {
 		switch r := record.Kind.(type) {
@@ -67,7 +65,6 @@ func (w *wording) records(records []*recordv1.Record) (err error) {
 			w.say("write into the ledger: %s", record.ProtoReflect().WhichOneof(record.ProtoReflect().Descriptor().Oneofs().ByName("kind")).Name())
 		}
 	}
-	return nil
 }
 
 // title is what a slot is called now.
@@ -151,15 +148,23 @@ func (w *wording) epoch(r *recordv1.EpochPrepared) {
 	}
 }
 
-// contact says who gets a share. A contact that keeps its part is nothing to look
-// at; one with other keys is.
+// contact says who gets a share, by the name that the proposal gives. A contact
+// that keeps its part is nothing to look at; one with other keys or another name is.
 func (w *wording) contact(r *recordv1.ContactBound) {
+	name, readable := w.d.boundName(w.s, r)
+	if !readable {
+		w.look("%s: %s", name, unreadableName)
+	}
 	if r.Contact == nil {
-		w.say("print share %d of epoch %d on paper", r.Member, r.Epoch)
+		called := ""
+		if name != "paper" {
+			called = fmt.Sprintf(", called %q", name)
+		}
+		w.say("print share %d of epoch %d on paper%s", r.Member, r.Epoch, called)
 		w.look("whoever gets the paper has a share")
 		return
 	}
-	name := w.book.name(r.Contact)
+	w.contactName(r.Contact, name)
 	for _, known := range contactsToKeep(w.s) {
 		if !bytes.Equal(known.Account, r.Contact.Account) {
 			continue
@@ -172,6 +177,16 @@ func (w *wording) contact(r *recordv1.ContactBound) {
 	}
 	w.say("make %s a contact: share %d of epoch %d; its eight words: %s", name, r.Member, r.Epoch, contactPhrase(r.Contact))
 	w.look("the eight words must be those that %s read out when you compared them", name)
+}
+
+// contactName compares a contact's name with those that contacts have now.
+func (w *wording) contactName(c *recordv1.Contact, name string) {
+	if before := w.names[accountOf(c)]; before != "" && before != name {
+		w.look("%s is called %s until now", name, before)
+	}
+	if other := w.names.another(c, name); other != "" {
+		w.look("another contact, account %s, is called %s as well", other[:8], name)
+	}
 }
 
 func sameDevices(a, b *recordv1.Contact) bool {

@@ -33,7 +33,8 @@ func (d *Device) Replace(ctx context.Context, query string) (*ReplaceResult, err
 		return nil, explain(err, "read the contacts")
 	}
 	s := d.home.State()
-	contact, err := book.bound(s, query)
+	names := d.contactNames(s)
+	contact, err := names.bound(s, query)
 	if err != nil {
 		return nil, err
 	}
@@ -49,19 +50,19 @@ func (d *Device) Replace(ctx context.Context, query string) (*ReplaceResult, err
 	if err != nil {
 		return nil, err
 	}
-	result := &ReplaceResult{RotateResult: *r, Name: book.name(contact), Account: ledger.AccountID(contact.Account)}
+	result := &ReplaceResult{RotateResult: *r, Name: names.of(contact), Account: ledger.AccountID(contact.Account)}
 	result.Until, result.After = formerContact(s.InUse(), result.Name, contact)
 	return result, nil
 }
 
 // bound returns the contact of an open epoch that a name or account names.
-func (b *contactBook) bound(s *ledger.State, query string) (*recordv1.Contact, error) {
+func (n contactNames) bound(s *ledger.State, query string) (*recordv1.Contact, error) {
 	var names []string
 	var found []*recordv1.Contact
 	query = strings.TrimSpace(query)
 	for _, c := range contactsToKeep(s) {
-		names = append(names, b.name(c))
-		if strings.EqualFold(query, b.name(c)) || len(query) >= 6 && strings.HasPrefix(hex.EncodeToString(c.Account), strings.ToLower(query)) {
+		names = append(names, n.of(c))
+		if strings.EqualFold(query, n.of(c)) || len(query) >= 6 && strings.HasPrefix(hex.EncodeToString(c.Account), strings.ToLower(query)) {
 			found = append(found, c)
 		}
 	}

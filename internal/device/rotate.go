@@ -83,7 +83,7 @@ func (d *Device) refresh(ctx context.Context) error {
 
 func (d *Device) rotate(ctx context.Context, p plan, book *contactBook) (*RotateResult, error) {
 	s := d.home.State()
-	had := contactsToKeep(s)
+	had, names := contactsToKeep(s), d.contactNames(s)
 	var err error
 	if p.giveUp, err = d.lostSheet(s); err != nil {
 		return nil, explain(err, "read the sheet")
@@ -103,21 +103,17 @@ func (d *Device) rotate(ctx context.Context, p plan, book *contactBook) (*Rotate
 	for _, m := range e.Members {
 		switch {
 		case m.Contact != nil:
-			result.Bound = append(result.Bound, book.name(m.Contact))
+			result.Bound = append(result.Bound, names.of(m.Contact))
 		case !m.Bound:
 			result.Free++
 		}
 	}
 	for _, c := range had {
 		if memberOf(e, c.Account) == nil {
-			result.Left = append(result.Left, book.name(c))
+			result.Left = append(result.Left, names.of(c))
 		}
 	}
-	for _, m := range old.Members {
-		if m.Paper {
-			result.Left = append(result.Left, fmt.Sprintf("paper, member %d", m.Number))
-		}
-	}
+	result.Left = append(result.Left, d.paperLeft(s)...)
 	if from, err := s.CommitFrom(e.Number); err == nil && from.After(d.o.Now()) {
 		result.CommitFrom = from
 	}
@@ -184,7 +180,11 @@ func (d *Device) prepare(ctx context.Context, p plan) error {
 			return nil, err
 		}
 		t := transaction{records: []proto.Message{made.record}, shares: made.shares}
-		t.records = append(t.records, rebindAll(s, made.record.Epoch, p.members, nil, p.without)...)
+		bound, err := d.rebindAll(s, made.record.Epoch, p.members, nil, p.without)
+		if err != nil {
+			return nil, err
+		}
+		t.records = append(t.records, bound...)
 		return []transaction{t}, nil
 	})
 }
@@ -304,13 +304,15 @@ func (d *Device) handOut(ctx context.Context) error {
 
 // rebindAll gives the contacts of the epoch in use, and those that were bound to
 // the prepared one since, the members of a new epoch that are not taken. Who is in
-// both keeps the keys of the prepared one.
-func rebindAll(s *ledger.State, epoch uint64, members int, taken map[uint64]*recordv1.Contact, without map[string]bool) []proto.Message {
+// both keeps the keys of the prepared one. Their names are sealed anew; a name that
+// does not open is not taken over.
+func (d *Device) rebindAll(s *ledger.State, epoch uint64, members int, taken map[uint64]*recordv1.Contact, without map[string]bool) ([]proto.Message, error) {
 	has := map[string]bool{}
 	for _, c := range taken {
 		has[accountOf(c)] = true
 	}
 	var records []proto.Message
+	names := d.contactNames(s)
 	next := uint64(1)
 	for _, c := range contactsToKeep(s) {
 		account := accountOf(c)
@@ -323,10 +325,31 @@ func rebindAll(s *ledger.State, epoch uint64, members int, taken map[uint64]*rec
 		if next > uint64(members) {
 			break
 		}
-		records = append(records, &recordv1.ContactBound{Epoch: epoch, Member: next, Contact: c})
+		bound := &recordv1.ContactBound{Epoch: epoch, Member: next, Contact: c}
+		if err := d.nameContact(s, bound, names[account]); err != nil {
+			return nil, err
+		}
+		records = append(records, bound)
 		next++
 	}
-	return records
+	return records, nil
+}
+
+// paperLeft lists the papers of the epoch in use, which a new epoch never takes
+// over.
+func (d *Device) paperLeft(s *ledger.State) []string {
+	var left []string
+	for _, m := range s.InUse().Members {
+		if !m.Paper {
+			continue
+		}
+		text := fmt.Sprintf("paper, member %d", m.Number)
+		if name, err := d.givenName(s, m.Binding); err == nil && name != "" {
+			text += fmt.Sprintf(" (%s)", name)
+		}
+		left = append(left, text)
+	}
+	return left
 }
 
 // contactsToKeep returns the contacts of the open epochs, each once, with its

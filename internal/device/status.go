@@ -339,7 +339,8 @@ func (d *Device) lackingContacts(e *ledger.Epoch, book *contactBook, lack int) [
 			missing = append(missing, fmt.Sprintf("the words of paper %d, typed back", m.Number))
 			bound++
 		case m.Bound && !m.Receipt:
-			missing = append(missing, book.name(m.Contact)+" has not proved their share: they run zeropass sync, then you do")
+			name, _ := d.boundName(d.home.State(), m.Binding)
+			missing = append(missing, name+" has not proved their share: they run zeropass sync, then you do")
 			bound++
 		}
 	}
@@ -395,6 +396,14 @@ func (d *Device) warn(s *ledger.State, st *Status) error {
 	for _, e := range openEpochs(s) {
 		if e.SheetKey != nil && !e.SheetReceipt {
 			warn("the sheet of epoch %d was not typed back, and device %d keeps it until then: zeropass sheet print, then zeropass sheet confirm", e.Number, e.Author)
+		}
+		for _, m := range e.Members {
+			if !m.Bound {
+				continue
+			}
+			if name, readable := d.boundName(s, m.Binding); !readable {
+				warn("%s, member %d of epoch %d: %s", name, m.Number, e.Number, unreadableName)
+			}
 		}
 	}
 	if st.Unsent > 0 {

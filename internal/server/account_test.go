@@ -171,7 +171,7 @@ func (a *account) contact() *recordv1.Contact {
 func (a *account) bind(member uint64, contact *account) {
 	a.w.t.Helper()
 	e := a.newest()
-	a.add(&recordv1.ContactBound{Epoch: e.Number, Member: member, Contact: contact.contact()})
+	a.add(&recordv1.ContactBound{Epoch: e.Number, Member: member, Contact: contact.contact(), Generation: a.state.Generation(), SealedName: make([]byte, ledger.ContactNameSize)})
 	half := contact.openHalf(a, e.Number, member)
 	a.combine(e, member, half)
 }

@@ -343,7 +343,7 @@ func TestSheetAndPaper(t *testing.T) {
 	w := newWorld(t)
 	owner, contacts := w.family()
 	second := owner.addDevice()
-	owner.add(&recordv1.ContactBound{Epoch: 1, Member: 3})
+	owner.add(&recordv1.ContactBound{Epoch: 1, Member: 3, Generation: 1, SealedName: make([]byte, ledger.ContactNameSize)})
 	ask := func(d *device, epoch, member uint64) (*apiv1.PaperHalfAnswer, error) {
 		return w.client().PaperHalf(t.Context(), d.identity(), &apiv1.PaperHalfRequest{Epoch: epoch, Member: member})
 	}

@@ -298,7 +298,7 @@ func TestPaperIsAContact(t *testing.T) {
 	ctx := context.Background()
 	owner, contacts := w.family("ann")
 	w.befriend(owner, contacts...)
-	paper, err := owner.BindPaper(ctx)
+	paper, err := owner.BindPaper(ctx, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -306,7 +306,7 @@ func TestPaperIsAContact(t *testing.T) {
 		t.Errorf("%+v", paper)
 	}
 	owner.reopen()
-	again, err := owner.BindPaper(ctx)
+	again, err := owner.BindPaper(ctx, "")
 	if err != nil || again.Words != paper.Words || !again.Again {
 		t.Fatalf("the same share is shown again until it is proved: %v", err)
 	}
@@ -327,7 +327,7 @@ func TestPaperIsAContact(t *testing.T) {
 	if r := owner.sync(); len(r.Committed) != 1 {
 		t.Errorf("committed %v, %q", r.Committed, r.Notes)
 	}
-	next, err := owner.BindPaper(ctx)
+	next, err := owner.BindPaper(ctx, "")
 	if err != nil || next.Member != 3 || next.Words == paper.Words {
 		t.Errorf("another sheet has another share: %v", err)
 	}
