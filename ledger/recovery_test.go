@@ -8,6 +8,7 @@ import (
 	"time"
 
 	recordv1 "zeropass.dev/zeropass/gen/zeropass/record/v1"
+	"zeropass.dev/zeropass/signing"
 )
 
 // statement spoils a RecoveredStatement before the root key signs it.
@@ -49,7 +50,7 @@ var recoveryForgeries = []forgery{
 	statement("request that the new device did not sign", RuleRequest, func(w *world, r *recovering, st *recordv1.RecoveredStatement) {
 		m := &recordv1.SignedRecoveryRequest{}
 		must(w.t, read(st.Request, m))
-		m.Signature = w.devices[1].sign.Sign(requestContext(m.Request))
+		m.Signature = w.devices[1].sign.Sign(signing.NewContext(recoveryRequestKind).Bytes(m.Request))
 		st.Request, _ = marshal(m)
 	}),
 	statement("request with a key of the account", RuleKeyReused, func(w *world, r *recovering, st *recordv1.RecoveredStatement) {

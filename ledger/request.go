@@ -8,28 +8,22 @@ import (
 
 	"zeropass.dev/zeropass/canonical"
 	recordv1 "zeropass.dev/zeropass/gen/zeropass/record/v1"
-	"zeropass.dev/zeropass/hpke"
 	"zeropass.dev/zeropass/signing"
 )
 
 // RecoveryRequest is what a new device asks with for an account. It proves that
 // the device has the sign key that it names, and nothing more.
 type RecoveryRequest struct {
-	signed  []byte
-	id      Hash
+	newcomer
 	message *recordv1.RecoveryRequest
-	signKey *signing.PublicKey
-	sealKey *hpke.PublicKey
 }
+
+const recoveryRequestKind = "recovery-request"
 
 // NewRecoveryRequest returns the exact bytes of a SignedRecoveryRequest, signed
 // with the new device's sign key, which the request names.
 func NewRecoveryRequest(r *recordv1.RecoveryRequest, key signing.Signer) ([]byte, error) {
-	body, err := canonical.Marshal(r)
-	if err != nil {
-		return nil, err
-	}
-	signature, err := key.SignContext(requestContext(body))
+	body, signature, err := signNewcomer(recoveryRequestKind, r, key)
 	if err != nil {
 		return nil, err
 	}
@@ -46,61 +40,22 @@ func NewRecoveryRequest(r *recordv1.RecoveryRequest, key signing.Signer) ([]byte
 // ParseRecoveryRequest reads the exact bytes of a SignedRecoveryRequest,
 // strictly, and checks its signature. It returns a [*RuleError] or [ErrNewer].
 func ParseRecoveryRequest(signed []byte) (*RecoveryRequest, error) {
-	outer := &recordv1.SignedRecoveryRequest{}
+	outer, m := &recordv1.SignedRecoveryRequest{}, &recordv1.RecoveryRequest{}
 	if err := read(signed, outer); err != nil {
 		return nil, err
 	}
-	m := &recordv1.RecoveryRequest{}
 	if err := read(outer.Request, m); err != nil {
 		return nil, err
 	}
-	r := &RecoveryRequest{
-		signed:  slices.Clone(signed),
-		id:      hashOf(signing.NewContext("recovery-request-id").Bytes(signed)),
-		message: m,
+	n, err := parseNewcomer(recoveryRequestKind, RuleRequest, signed, outer, m)
+	if err != nil {
+		return nil, err
 	}
-	c := checker{where: "recovery_request"}
-	c.size("signature", outer.Signature, signing.SignatureSize)
-	c.size("account", m.Account, hashSize)
-	c.size("nonce", m.Nonce, idSize)
-	r.signKey = c.signKey("sign_key", m.SignKey)
-	r.sealKey = c.sealKey("seal_key", m.SealKey)
-	c.signKey("confirm_key", m.ConfirmKey)
-	c.time("time", m.Time)
-	c.signKey("server", m.Server)
-	if c.err != nil {
-		return nil, c.err
-	}
-	if !r.signKey.Verify(requestContext(outer.Request), outer.Signature) {
-		return nil, refuse(RuleRequest, "not signed by the new device")
-	}
-	return r, nil
+	return &RecoveryRequest{n, m}, nil
 }
-
-func requestContext(body []byte) *signing.Context {
-	return signing.NewContext("recovery-request").Bytes(body)
-}
-
-// Bytes returns the exact bytes of the SignedRecoveryRequest. Do not change them.
-func (r *RecoveryRequest) Bytes() []byte { return r.signed }
-
-// ID returns the request's id, the hash of its exact bytes.
-func (r *RecoveryRequest) ID() Hash { return r.id }
-
-// Account returns the account that is to be recovered.
-func (r *RecoveryRequest) Account() AccountID { return AccountID(r.message.Account) }
 
 // Message returns the request's fields.
 func (r *RecoveryRequest) Message() *recordv1.RecoveryRequest { return r.message }
-
-// SignKey returns the new device's sign key.
-func (r *RecoveryRequest) SignKey() *signing.PublicKey { return r.signKey }
-
-// SealKey returns the new device's seal key.
-func (r *RecoveryRequest) SealKey() *hpke.PublicKey { return r.sealKey }
-
-// Time returns when the new device asked, by its own clock.
-func (r *RecoveryRequest) Time() time.Time { return timeOf(r.message.Time) }
 
 // Approval is what one contact, or the sheet, states about a request.
 type Approval struct {
