@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -76,8 +77,25 @@ A name says which paper it is, or where you will keep it. Only your devices see 
 	return c
 }
 
-func paperConfirmCommand(a *app) *cobra.Command {
+// wordsFlag gives a command the flag for words that are typed, and returns what
+// reads them. The caller erases them.
+func (a *app) wordsFlag(c *cobra.Command) func(context.Context) ([]byte, error) {
 	var file string
+	c.Flags().StringVar(&file, "words-file", "", "read the words from this file")
+	return func(ctx context.Context) ([]byte, error) { return a.secretInput(ctx, file, "Words", false) }
+}
+
+// withWords reads words, uses them and erases them.
+func withWords[R any](ctx context.Context, read func(context.Context) ([]byte, error), use func(context.Context, string) (*R, error)) (*R, error) {
+	words, err := read(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(words)
+	return use(ctx, string(words))
+}
+
+func paperConfirmCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "confirm",
 		Short: "Type the words back from the paper",
@@ -85,16 +103,11 @@ func paperConfirmCommand(a *app) *cobra.Command {
 has the share.`,
 		Args: takesNothing,
 	}
-	c.Flags().StringVar(&file, "words-file", "", "read the words from this file")
+	words := a.wordsFlag(c)
 	c.RunE = a.run(func(cmd *cobra.Command, _ []string) error {
 		ctx := cmd.Context()
 		return a.with(ctx, func(d *device.Device) error {
-			words, err := a.secretInput(ctx, file, "Words", false)
-			if err != nil {
-				return err
-			}
-			defer clear(words)
-			r, err := d.ConfirmPaper(ctx, string(words))
+			r, err := withWords(ctx, words, d.ConfirmPaper)
 			if err != nil {
 				return err
 			}

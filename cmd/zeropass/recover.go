@@ -198,23 +198,17 @@ func (a *app) withRecovery(ctx context.Context, step func(*device.Device) (*devi
 }
 
 func recoverPaperCommand(a *app) *cobra.Command {
-	var file string
 	c := &cobra.Command{
 		Use:   "paper",
 		Short: "Type the words of a share on paper",
 		Long:  "Approve with a share on paper: its words are typed here, on the new device.",
 		Args:  takesNothing,
 	}
-	c.Flags().StringVar(&file, "words-file", "", "read the words from this file")
+	words := a.wordsFlag(c)
 	c.RunE = a.run(func(cmd *cobra.Command, _ []string) error {
 		ctx := cmd.Context()
 		return a.withRecovery(ctx, func(d *device.Device) (*device.RecoveryResult, error) {
-			words, err := a.secretInput(ctx, file, "Words", false)
-			if err != nil {
-				return nil, err
-			}
-			defer clear(words)
-			return d.AddPaperShare(ctx, string(words))
+			return withWords(ctx, words, d.AddPaperShare)
 		})
 	})
 	return c

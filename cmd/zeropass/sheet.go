@@ -132,7 +132,6 @@ func (a *app) writePage(page *sheet.Sheet, file string) error {
 }
 
 func sheetConfirmCommand(a *app) *cobra.Command {
-	var file string
 	c := &cobra.Command{
 		Use:   "confirm",
 		Short: "Type the words back from the sheet",
@@ -140,16 +139,11 @@ func sheetConfirmCommand(a *app) *cobra.Command {
 device erases what it keeps of it: from then on the paper alone has it.`,
 		Args: takesNothing,
 	}
-	c.Flags().StringVar(&file, "words-file", "", "read the words from this file")
+	words := a.wordsFlag(c)
 	c.RunE = a.run(func(cmd *cobra.Command, _ []string) error {
 		ctx := cmd.Context()
 		return a.with(ctx, func(d *device.Device) error {
-			words, err := a.secretInput(ctx, file, "Words", false)
-			if err != nil {
-				return err
-			}
-			defer clear(words)
-			r, err := d.ConfirmSheet(ctx, string(words))
+			r, err := withWords(ctx, words, d.ConfirmSheet)
 			if err != nil {
 				return err
 			}
@@ -169,7 +163,6 @@ device erases what it keeps of it: from then on the paper alone has it.`,
 }
 
 func recoverSheetCommand(a *app) *cobra.Command {
-	var file string
 	c := &cobra.Command{
 		Use:   "sheet",
 		Short: "Type the words of the printed sheet",
@@ -178,16 +171,11 @@ one line. It is worth a quorum of contacts. The waiting period passes all the sa
 and your other devices can veto.`,
 		Args: takesNothing,
 	}
-	c.Flags().StringVar(&file, "words-file", "", "read the words from this file")
+	words := a.wordsFlag(c)
 	c.RunE = a.run(func(cmd *cobra.Command, _ []string) error {
 		ctx := cmd.Context()
 		return a.withRecovery(ctx, func(d *device.Device) (*device.RecoveryResult, error) {
-			words, err := a.secretInput(ctx, file, "Words", false)
-			if err != nil {
-				return nil, err
-			}
-			defer clear(words)
-			return d.AddSheet(ctx, string(words))
+			return withWords(ctx, words, d.AddSheet)
 		})
 	})
 	return c
