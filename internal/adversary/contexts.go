@@ -163,6 +163,7 @@ func (f *filler) aead() {
 				f.add(name)
 			}
 		}
+		f.contactNames(recipient)
 		for device := range f.account.devices {
 			sender := credential.DeviceName(device)
 			f.epochs(func(epoch uint64) {
@@ -175,6 +176,17 @@ func (f *filler) aead() {
 	}
 	answer := signing.Sealing{Kind: "invitation-answer", Account: []byte(f.id), Role: "contact"}
 	f.list = append(f.list, place(answer, signing.NewContext("invitation").Bytes([]byte(f.id)).Encode()))
+}
+
+// contactNames fills the row of contacts' and papers' names.
+func (f *filler) contactNames(recipient string) {
+	f.epochs(func(epoch uint64) {
+		for contact := range f.account.contacts {
+			for member := range f.account.members {
+				f.add(signing.Sealing{Kind: "contact-name", Epoch: epoch, Object: []byte(contact), Version: member, Role: "name", Recipient: recipient})
+			}
+		}
+	})
 }
 
 // slotAEAD fills the rows of slots. What has a slot around it is bound to that.

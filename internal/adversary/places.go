@@ -120,6 +120,9 @@ func (k *knowledge) walkEntry(entry *ledger.Entry) {
 	k.values.number(account.devices, entry.Author())
 	for _, record := range entry.Records() {
 		k.walk(record.ProtoReflect(), scope{account: string(id[:])})
+		if bound := record.GetContactBound(); bound != nil {
+			add(&k.values, account.contacts, contactObject(bound.Contact))
+		}
 		if r := record.GetRecovered(); r != nil {
 			statement := &recordv1.RecoveredStatement{}
 			if canonical.Unmarshal(r.Statement, statement) == nil {
@@ -127,6 +130,15 @@ func (k *knowledge) walkEntry(entry *ledger.Entry) {
 			}
 		}
 	}
+}
+
+// contactObject is what a contact's name is bound to.
+func contactObject(c *recordv1.Contact) string {
+	object := append([]byte{}, c.GetAccount()...)
+	for _, d := range c.GetDevices() {
+		object = append(append(object, d.SignKey...), d.SealKey...)
+	}
+	return string(object)
 }
 
 // walk takes the values of a message by the names of its fields, and every string

@@ -19,6 +19,7 @@ type account struct {
 	epochs, devices, generations, members map[uint64]bool
 	signKeys                              map[string]bool
 	asked, nonces                         map[string]bool // hashes and nonces of requests to the server
+	contacts                              map[string]bool // their accounts and keys, as their names are bound to them
 }
 
 // slotKey is a path below m/1'.
@@ -53,6 +54,7 @@ func newAccount() *account {
 	return &account{
 		epochs: map[uint64]bool{}, devices: map[uint64]bool{}, generations: map[uint64]bool{}, members: map[uint64]bool{},
 		signKeys: map[string]bool{}, asked: map[string]bool{}, nonces: map[string]bool{},
+		contacts: map[string]bool{"": true}, // paper
 	}
 }
 
@@ -84,6 +86,7 @@ func (v *values) join(o values) {
 		maps.Copy(ours.signKeys, theirs.signKeys)
 		maps.Copy(ours.asked, theirs.asked)
 		maps.Copy(ours.nonces, theirs.nonces)
+		maps.Copy(ours.contacts, theirs.contacts)
 	}
 	maps.Copy(v.slotKeys, o.slotKeys)
 	maps.Copy(v.requests, o.requests)
@@ -94,7 +97,7 @@ func (v *values) join(o values) {
 func (v *values) count() int {
 	n := len(v.accounts) + len(v.slotKeys) + len(v.requests)
 	for _, a := range v.accounts {
-		n += len(a.epochs) + len(a.devices) + len(a.generations) + len(a.members) + len(a.signKeys) + len(a.asked) + len(a.nonces)
+		n += len(a.epochs) + len(a.devices) + len(a.generations) + len(a.members) + len(a.signKeys) + len(a.asked) + len(a.nonces) + len(a.contacts)
 	}
 	return n
 }

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -20,6 +21,8 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
+	"zeropass.dev/zeropass/aead"
+	"zeropass.dev/zeropass/credential"
 	recordv1 "zeropass.dev/zeropass/gen/zeropass/record/v1"
 	"zeropass.dev/zeropass/home"
 	"zeropass.dev/zeropass/internal/device"
@@ -52,6 +55,9 @@ func RecoverIndependently(t *testing.T, dir, passphrase string, words ...string)
 	}
 	compareItems(t, "slot", theirs.Slots, ours.Slots)
 	compareItems(t, "pending", theirs.Pending, ours.Pending)
+	if !slices.Equal(theirs.Contacts, ours.Contacts) {
+		t.Errorf("contacts %+v, want %+v", theirs.Contacts, ours.Contacts)
+	}
 	return len(theirs.Slots), len(theirs.Pending)
 }
 
@@ -61,6 +67,15 @@ type recoveredAccount struct {
 	Epoch   uint64          `json:"epoch"`
 	Slots   []recoveredItem `json:"slots"`
 	Pending []recoveredItem `json:"pending"`
+
+	Contacts []recoveredContact `json:"contacts"`
+}
+
+// recoveredContact is a contact, or paper, with the name that the owner gave it.
+type recoveredContact struct {
+	Member  uint64 `json:"member"`
+	Account string `json:"account"`
+	Name    string `json:"name"`
 }
 
 // recoveredItem has its messages in protobuf's JSON form.
@@ -134,6 +149,17 @@ func recoverHere(t *testing.T, dir, passphrase string, words ...string) recovere
 			t.Fatalf("slot %v: %v", o.Slot, o.Err)
 		}
 		account.Slots = append(account.Slots, itemOf(t, o.Slot[:], o.Metadata, o.Secret, o.Version, 0))
+	}
+	e, _ := state.Epoch(epoch)
+	for _, m := range e.Members {
+		if !m.Bound {
+			continue
+		}
+		key := need[*aead.Key](t)(backup.MetadataKey(m.Binding.Generation))
+		account.Contacts = append(account.Contacts, recoveredContact{
+			Member: m.Number, Account: hex.EncodeToString(m.Contact.GetAccount()),
+			Name: need[string](t)(credential.OpenContactName(key, state.Account(), m.Binding)),
+		})
 	}
 	for _, name := range need[[]string](t)(h.PendingNames()) {
 		for _, w := range need[[]home.Write](t)(home.ParseWrites(need[[]byte](t)(h.Pending(name)))) {

@@ -1,4 +1,4 @@
-// Chapters 2 and 3 of the specification: records, contexts, framed files.
+// Chapters 2, 3 and 5 of the specification: records, contexts, framed files, padding.
 import { fileURLToPath } from "node:url";
 import path from "node:path";
 import protobuf from "protobufjs";
@@ -104,6 +104,26 @@ export const contextHash = (kind, ...parts) => hash(context(kind, ...parts));
 /** The context of a ciphertext; what is left out is 0 or empty. */
 export function place(kind, { account = "", epoch = 0, object = "", version = 0, role, sender = "", recipient = "" }) {
   return context(kind, 1, account, epoch, object, version, role, sender, recipient);
+}
+
+// 5. Padding
+
+/** The record in padded bytes. */
+export function unpad(padded, what) {
+  let end = padded.length;
+  while (end > 0 && padded[end - 1] === 0) end--;
+  demand(end > 0 && padded[end - 1] === 0x80 && padded.length === paddedSize(end - 1), `${what} is padded wrongly`);
+  return padded.subarray(0, end - 1);
+}
+
+/** Padmé of the length and one more, at least 64. */
+function paddedSize(length) {
+  const l = length + 1;
+  if (l <= 64) return 64;
+  const e = Math.floor(Math.log2(l));
+  const s = Math.floor(Math.log2(e)) + 1;
+  const step = 2 ** (e - s);
+  return Math.ceil(l / step) * step;
 }
 
 // 2. Framed files

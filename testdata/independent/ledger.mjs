@@ -15,7 +15,7 @@ export class Ledger {
     this.hashes = [];
     this.time = 0;
     this.devices = new Map(); // by number: keys, status
-    this.epochs = new Map(); // by number: record, author
+    this.epochs = new Map(); // by number: record, author, bindings of members by number
     this.inUse = 0;
     this.prepared = 0;
     this.slots = new Map(); // by id in hex
@@ -160,7 +160,7 @@ export class Ledger {
     const list = active.flatMap(({ number, keys }) => [number, keys.signKey, keys.sealKey, keys.confirmKey]);
     demand(verifies(record.rootKey, context("device-list", this.account, record.epoch, active.length, ...list), record.deviceListSignature),
       "device-list: not signed by the root key");
-    this.epochs.set(record.epoch, { record, author, number: record.epoch, committed: false });
+    this.epochs.set(record.epoch, { record, author, number: record.epoch, committed: false, bindings: new Map() });
     for (const generation of record.generations) this.addGeneration(generation, author);
     for (const { device, sealed } of record.seedShares) this.seedShares.push({ epoch: record.epoch, device, sealed, author });
     if (this.inUse === 0) this.inUse = record.epoch;
@@ -172,8 +172,11 @@ export class Ledger {
     return this.epochs.get(number);
   }
 
-  contactBound({ epoch }) {
-    this.openEpoch(epoch);
+  contactBound(binding) {
+    const { record, bindings } = this.openEpoch(binding.epoch);
+    demand(record.members[binding.member - 1] && !bindings.has(binding.member), `member: ${binding.member} is bound, or there is none`);
+    demand(binding.sealedName.length === 92, "field: a name of another size");
+    bindings.set(binding.member, binding);
   }
 
   shareReceipt({ epoch, holder, signature }) {

@@ -7,7 +7,7 @@
 //   node recover.mjs --home DIR --passphrase-file F --words FILE... [--output FILE]
 //
 // It writes JSON: the live slots in the order of their ids, with their metadata
-// and secrets, and the secrets that the server never accepted. Anything that is not
+// and secrets, the secrets that the server never accepted, and who holds shares. Anything that is not
 // as the specification says ends it with status 1 and nothing written.
 import { readFileSync, writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
@@ -15,6 +15,7 @@ import { Home } from "./home.mjs";
 import { Ledger } from "./ledger.mjs";
 import { Mismatch, demand, hash, hex, openSealed, same } from "./primitives.mjs";
 import { Keys, Share } from "./seed.mjs";
+import { openNames } from "./contacts.mjs";
 import { openSlot } from "./slots.mjs";
 import { place } from "./encodings.mjs";
 
@@ -51,6 +52,7 @@ async function recover({ home: directory, passphrase, words }) {
     epoch: epoch.number,
     slots: ledger.liveSlots().map((slot) => openSlot(ledger, slot, epoch.number, keys, metadataKeys, deviceShareKeys)),
     pending: home.pending(),
+    contacts: openNames(ledger.account, epoch, metadataKeys),
   };
 }
 

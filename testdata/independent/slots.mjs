@@ -1,24 +1,6 @@
 // Chapter 5 of the specification: secrets in slots.
 import { combine, concat, demand, hash, mac, openSealed, openSymmetric, same } from "./primitives.mjs";
-import { json, place, read } from "./encodings.mjs";
-
-/** The record in padded bytes. */
-function unpad(padded, what) {
-  let end = padded.length;
-  while (end > 0 && padded[end - 1] === 0) end--;
-  demand(end > 0 && padded[end - 1] === 0x80 && padded.length === paddedSize(end - 1), `${what} is padded wrongly`);
-  return padded.subarray(0, end - 1);
-}
-
-/** Padmé of the length and one more, at least 64. */
-function paddedSize(length) {
-  const l = length + 1;
-  if (l <= 64) return 64;
-  const e = Math.floor(Math.log2(l));
-  const s = Math.floor(Math.log2(e)) + 1;
-  const step = 2 ** (e - s);
-  return Math.ceil(l / step) * step;
-}
+import { json, place, read, unpad } from "./encodings.mjs";
 
 /**
  * Opens the newest version of a slot, from the device share and the backup share.
