@@ -217,13 +217,23 @@ device asks for. If it was not you who asked, somebody has that device: lock it.
 // waiting says once what a command waits for, wherever the errors go: a script that
 // hangs should say why.
 func (a *app) waiting(w device.Waiting) {
+	until := w.Expires.Local().Format("15:04:05")
 	var names []string
+	or := " or "
 	for _, d := range w.Devices {
+		if d.Number == 0 {
+			or = " and " // every device confirms a new one
+			continue
+		}
 		names = append(names, oneLine(d.String()))
+	}
+	if len(names) == 0 {
+		a.note("Waiting until %s for the new device, which goes on by itself once the words were compared there", until)
+		return
 	}
 	id := ""
 	if w.Requests == 1 {
 		id = " " + w.ID[:8]
 	}
-	a.note("Waiting until %s for %s to confirm; there: zeropass confirm%s", w.Expires.Local().Format("15:04:05"), strings.Join(names, " or "), id)
+	a.note("Waiting until %s for %s to confirm; there: zeropass confirm%s", until, strings.Join(names, or), id)
 }

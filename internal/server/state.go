@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"sync"
-	"time"
 
 	recordv1 "zeropass.dev/zeropass/gen/zeropass/record/v1"
 	"zeropass.dev/zeropass/internal/api"
@@ -192,8 +191,8 @@ func activeDevice(a *asked, state *ledger.State) (*ledger.Device, error) {
 	case ledger.Active:
 		return d, nil
 	case ledger.Locked:
-		return nil, api.Refuse(api.ErrDeviceLocked, "device %d was locked by device %d on %s: unlock it from another device",
-			d.Number, d.ChangedBy, d.Changed.Time.Format(time.RFC1123))
+		return nil, api.Refuse(api.ErrDeviceLocked, "device %d was locked by device %d on %s",
+			d.Number, d.ChangedBy, d.Changed.Time.UTC().Format("2006-01-02 15:04:05 UTC"))
 	default:
 		return nil, api.Refuse(api.ErrDeviceRevoked, "device %d", d.Number)
 	}
