@@ -63,6 +63,7 @@ type Data struct {
 	Sequence uint64 `json:"entry,omitempty"`   // of the ledger
 	Address  string `json:"address,omitempty"` // that the request came from, if it is known
 	Country  string `json:"country,omitempty"` // ISO 3166-1
+	Times    int    `json:"times,omitempty"`   // how many alarms it stands for, of which it is the first
 }
 
 type payload struct {
@@ -80,6 +81,9 @@ func (a *Alarm) JSON() []byte {
 		"{count}", fmt.Sprint(a.Data.Count),
 		"{country}", a.Data.Country,
 	).Replace(said.text)
+	if a.Data.Times > 1 {
+		a.Data.Text += fmt.Sprintf(" This happened %d times in a short time; what is said here is about the first.", a.Data.Times)
+	}
 	a.Data.Do = said.do
 	b, err := json.Marshal(payload{Type: a.Kind, Timestamp: a.Time.UTC(), Data: a.Data})
 	if err != nil {
@@ -140,6 +144,9 @@ var words = map[Kind]struct{ text, do string }{
 func (a *Alarm) Text() (subject, body string) {
 	text := capital(a.Data.Text)
 	subject = "ZeroPass: " + strings.TrimSuffix(first(text), ".")
+	if a.Data.Times > 1 {
+		subject += fmt.Sprintf(", %d times", a.Data.Times)
+	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s\n\n", text)
 	fmt.Fprintf(&b, "Account:  %s (%.16s)\n", a.Data.Name, a.Data.Account)

@@ -63,6 +63,20 @@ func TestAlarms(t *testing.T) {
 	}
 }
 
+// An alarm that stands for many says so, to people and to programs.
+func TestManyAlarmsInOne(t *testing.T) {
+	a := anAlarm(RecoveryRequested)
+	a.Data.Times = 23
+	b := a.JSON()
+	subject, body := a.Text()
+	if !strings.HasSuffix(subject, "asked to recover the account, 23 times") || !strings.Contains(body, "This happened 23 times in a short time") {
+		t.Errorf("%q, %q", subject, body)
+	}
+	if read, err := ParseAlarm(a.ID, b); err != nil || *read != *a || !strings.Contains(string(b), `"times":23`) {
+		t.Errorf("%s, %v", b, err)
+	}
+}
+
 func TestMail(t *testing.T) {
 	for _, way := range []string{StartTLS, ImplicitTLS} {
 		t.Run(way, func(t *testing.T) {
@@ -211,6 +225,9 @@ func TestAllowed(t *testing.T) {
 		"0.0.0.0": false, "0.1.2.3": false, "100.64.0.1": false, "192.0.0.8": false, "198.18.0.1": false, "224.0.0.1": false, "240.0.0.1": false, "255.255.255.255": false,
 		"::": false, "::1": false, "fe80::1": false, "fd00::1": false, "fec0::1": false, "ff02::1": false, "::ffff:10.0.0.1": false, "::ffff:169.254.169.254": false,
 		"64:ff9b::a00:1": false, "2002:a00:1::1": false, "2001:0:a00:1::1": false, "::a00:1": false,
+		"::ffff:0:10.0.0.1": false, "5f00::1": false, "3fff::1": false, "2001:db8::1": false, "192.0.2.1": false, "198.51.100.1": false, "203.0.113.1": false,
+		// A zone names an interface of this machine, and hides an address from lists.
+		"2606:2800:220:1::1%lo": false, "64:ff9b::a00:1%lo": false, "2002:a00:1::1%1": false, "fd00::1%lo": false,
 	} {
 		if got := (&Webhook{}).allowed(netip.MustParseAddr(address)); got != want {
 			t.Errorf("%s: %v", address, got)
@@ -226,18 +243,21 @@ func TestAllowed(t *testing.T) {
 func TestCheckURL(t *testing.T) {
 	public, private := &Webhook{}, &Webhook{Private: true}
 	for address, want := range map[string][2]bool{ // for public, private
-		"https://example.org/hook?token=1": {true, true},
-		"https://10.0.0.1/":                {false, true},
-		"http://127.0.0.1:8080/":           {false, true},
-		"http://localhost/":                {false, true},
-		"http://example.org/":              {false, false},
-		"http://10.0.0.1/":                 {false, false},
-		"https://user:pw@example.org/":     {false, false},
-		"https://example.org/#a":           {false, false},
-		"https:///":                        {false, false},
-		"ftp://example.org/":               {false, false},
-		"file:///etc/passwd":               {false, false},
-		"":                                 {false, false},
+		"https://example.org/hook?token=1":             {true, true},
+		"https://10.0.0.1/":                            {false, true},
+		"http://127.0.0.1:8080/":                       {false, true},
+		"http://localhost/":                            {false, true},
+		"http://example.org/":                          {false, false},
+		"http://10.0.0.1/":                             {false, false},
+		"https://user:pw@example.org/":                 {false, false},
+		"https://example.org/#a":                       {false, false},
+		"https:///":                                    {false, false},
+		"https://[64:ff9b::a00:1%25lo]/":               {false, true},
+		"https://[2606:2800:220:1::1]:8443":            {true, true},
+		"https://example.org/a\r\nb":                   {false, false},
+		"ftp://example.org/":                           {false, false},
+		"file:///etc/passwd":                           {false, false},
+		"":                                             {false, false},
 		"https://e.org/" + strings.Repeat("a", maxURL): {false, false},
 	} {
 		if got := public.CheckURL(address); (got == nil) != want[0] {

@@ -151,6 +151,9 @@ func (w *Webhook) allowed(ip netip.Addr) bool {
 	if !ip.IsGlobalUnicast() || ip.IsPrivate() {
 		return false // loopback and link-local are not global
 	}
+	if ip.Is6() && !globalUnicast.Contains(ip) {
+		return false // nor does a prefix contain what has a zone
+	}
 	for _, special := range specialNetworks {
 		if special.Contains(ip) {
 			return false
@@ -159,20 +162,24 @@ func (w *Webhook) allowed(ip netip.Addr) bool {
 	return true
 }
 
+// globalUnicast is all of version 6 that is given out for the Internet, by the
+// IANA registry of its address space.
+var globalUnicast = netip.MustParsePrefix("2000::/3")
+
 // specialNetworks are not of the Internet, or stand for addresses of version 4
 // that may not be, by the IANA registries of special-purpose addresses (RFC 6890).
 var specialNetworks = []netip.Prefix{
 	netip.MustParsePrefix("0.0.0.0/8"),
 	netip.MustParsePrefix("100.64.0.0/10"), // shared by carriers, RFC 6598
 	netip.MustParsePrefix("192.0.0.0/24"),
+	netip.MustParsePrefix("192.0.2.0/24"), // this and two more for examples, RFC 5737
 	netip.MustParsePrefix("192.88.99.0/24"),
 	netip.MustParsePrefix("198.18.0.0/15"),
+	netip.MustParsePrefix("198.51.100.0/24"),
+	netip.MustParsePrefix("203.0.113.0/24"),
 	netip.MustParsePrefix("240.0.0.0/4"),
-	netip.MustParsePrefix("64:ff9b::/96"), // NAT64, RFC 6052
-	netip.MustParsePrefix("64:ff9b:1::/48"),
-	netip.MustParsePrefix("100::/64"),
-	netip.MustParsePrefix("2001::/23"), // Teredo among them
-	netip.MustParsePrefix("2002::/16"), // 6to4
-	netip.MustParsePrefix("fec0::/10"),
-	netip.MustParsePrefix("::/96"), // old IPv4-compatible form
+	netip.MustParsePrefix("2001::/23"),     // Teredo among them
+	netip.MustParsePrefix("2001:db8::/32"), // for examples, RFC 3849
+	netip.MustParsePrefix("2002::/16"),     // 6to4
+	netip.MustParsePrefix("3fff::/20"),     // for examples, RFC 9637
 }

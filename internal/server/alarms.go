@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"time"
 
 	apiv1 "zeropass.dev/zeropass/gen/zeropass/api/v1"
 	recordv1 "zeropass.dev/zeropass/gen/zeropass/record/v1"
@@ -15,6 +16,10 @@ import (
 	"zeropass.dev/zeropass/ledger"
 	"zeropass.dev/zeropass/signing"
 )
+
+// alarmPause is how long after one alarm of a kind that anybody can raise the next
+// leaves: whoever knows an account's name must not fill its owner's mailbox.
+const alarmPause = 15 * time.Minute
 
 // testsPerHour is how many tests of the alarms an account may send.
 const testsPerHour = 3
@@ -42,14 +47,27 @@ func (s *Server) alarm(a *asked, acct *account, kind notify.Kind, about notify.D
 	return store.Alarm{ID: alarm.ID, Account: acct.id, Kind: string(kind), Body: alarm.JSON()}
 }
 
+// alarmByAnybody makes an alarm about what takes nothing but an account's name.
+// It is counted apart from those of the same kind that devices of the account
+// raise, so that it delays and hides none of them.
+func (s *Server) alarmByAnybody(a *asked, acct *account, kind notify.Kind) store.Alarm {
+	alarm := s.alarm(a, acct, kind, notify.Data{})
+	alarm.Kind, alarm.Pause = alarm.Kind+" by anybody", alarmPause
+	return alarm
+}
+
 // origin says which country the request came from. A second factor, or the start
-// of an account, makes it one of the account's own.
+// of an account, makes it one of the account's own; without one it is anybody's.
 func (s *Server) origin(a *asked, acct *account, learn bool) *store.Origin {
 	country := s.places.Country(a.remote)
 	if country == "" {
 		return nil
 	}
-	return &store.Origin{Account: acct.id, Country: country, Learn: learn, Alarm: s.alarm(a, acct, notify.OriginNew, notify.Data{})}
+	alarm := s.alarm(a, acct, notify.OriginNew, notify.Data{})
+	if !learn {
+		alarm = s.alarmByAnybody(a, acct, notify.OriginNew)
+	}
+	return &store.Origin{Account: acct.id, Country: country, Learn: learn, Alarm: alarm}
 }
 
 // recordAlarms are the alarms about records, by their kinds. Slots and receipts

@@ -168,6 +168,7 @@ func TestAlarms(t *testing.T) {
 	}
 	owner.add(&recordv1.RecoveryVetoed{Request: n.id()})
 	w.hears(owner, secret, notify.RecoveryVetoed)
+	w.wait(15 * time.Minute) // requests that come faster leave together
 	n = w.recover(owner)
 	_, err = n.start()
 	w.ok(err)
@@ -519,6 +520,7 @@ func TestOrigins(t *testing.T) {
 	w.hears(owner, secret)
 	// Whoever asks for a recovery makes no country known.
 	for range 2 {
+		w.wait(15 * time.Minute)
 		w.ok(w.recover(owner).startFrom(w.server.Handler(), "[2001:db8::7]:1"))
 		for _, got := range w.hears(owner, secret, notify.OriginNew, notify.RecoveryRequested) {
 			if got.Country != "IS" || got.Address != "2001:db8::/64" {

@@ -66,7 +66,7 @@ func (s *Server) join(ctx context.Context, a *asked, q *apiv1.JoinRequest) (*api
 	if op.Spend, err = a.logged(acct, answer); err != nil {
 		return nil, err
 	}
-	op.Spend.Alarms = []store.Alarm{s.alarm(a, acct, notify.DeviceAsks, notify.Data{})}
+	op.Spend.Alarms = []store.Alarm{s.alarmByAnybody(a, acct, notify.DeviceAsks)}
 	if err := s.store.Join(ctx, op); err != nil {
 		return nil, err
 	}

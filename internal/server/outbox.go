@@ -72,9 +72,10 @@ func (s *Server) DeliverDue(ctx context.Context) (int, error) {
 // deliver makes one attempt and writes down how it went.
 func (s *Server) deliver(ctx context.Context, d store.Delivery) error {
 	err := s.attempt(ctx, d)
-	if ctx.Err() != nil {
+	if err != nil && ctx.Err() != nil {
 		return nil // the lease ends, and then it is due again
 	}
+	ctx = context.WithoutCancel(ctx) // what was delivered is not delivered again after a restart
 	now := s.now()
 	var failed *notify.Error
 	gone := errors.As(err, &failed) && failed.Gone
@@ -103,14 +104,18 @@ func retryAt(d store.Delivery, now time.Time) time.Time {
 }
 
 func (s *Server) attempt(ctx context.Context, d store.Delivery) error {
+	alarm, err := notify.ParseAlarm(d.Alarm.ID, d.Alarm.Body)
+	if err != nil {
+		return err
+	}
+	if d.Times > 1 {
+		alarm.Data.Times = d.Times
+	}
+	body := alarm.JSON()
 	switch d.Channel {
 	case store.ChannelMail:
 		if s.mail == nil {
 			return &notify.Error{Step: "no mail server is set"}
-		}
-		alarm, err := notify.ParseAlarm(d.Alarm.ID, d.Alarm.Body)
-		if err != nil {
-			return err
 		}
 		return s.mail.Send(ctx, d.Target, alarm)
 	case store.ChannelWebhook:
@@ -123,7 +128,7 @@ func (s *Server) attempt(ctx context.Context, d store.Delivery) error {
 			return &notify.Error{Step: "the webhook's secret does not open"}
 		}
 		defer clear(secret)
-		return s.webhook.Post(ctx, d.Target, secret, d.Alarm.ID, s.now(), d.Alarm.Body)
+		return s.webhook.Post(ctx, d.Target, secret, d.Alarm.ID, s.now(), body)
 	}
 	return &notify.Error{Step: "a channel that this program does not know"}
 }

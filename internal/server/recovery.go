@@ -80,7 +80,7 @@ func (s *Server) startRecovery(ctx context.Context, a *asked, q *apiv1.StartReco
 		return nil, err
 	}
 	if !known {
-		op.Spend.Alarms = []store.Alarm{s.alarm(a, acct, notify.RecoveryRequested, notify.Data{})}
+		op.Spend.Alarms = []store.Alarm{s.alarmByAnybody(a, acct, notify.RecoveryRequested)}
 		op.Spend.Origin = s.origin(a, acct, false)
 	}
 	err = s.store.Start(ctx, op)
