@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -324,6 +325,9 @@ func (d *Device) ConfirmPending(ctx context.Context, id string) (*PendingItem, e
 		return nil, failure(CodeRefused, nil, "zeropass pending shows what waits", "this device cannot confirm it: %s", item.Cannot)
 	}
 	return item, d.answerPending(ctx, item, "confirm it", func(r *waitingRequest) (*apiv1.ConfirmRequest, error) {
+		if slices.Contains(r.shown.Answered, d.keys.Device) {
+			return nil, nil // before it was stopped, in the middle of a bulk reveal
+		}
 		if r.proposal == nil {
 			c, err := api.NewConfirmation(r.Hash, apiv1.Confirmation_KEY_SIGN, d.keys.Device, d.keys.Sign)
 			return &apiv1.ConfirmRequest{Id: r.Hash[:], Confirmation: c}, err
@@ -347,11 +351,15 @@ func (d *Device) RefusePending(ctx context.Context, id string) (*PendingItem, er
 	})
 }
 
+// answerPending sends an answer to each request of an item; nil is none.
 func (d *Device) answerPending(ctx context.Context, item *PendingItem, doing string, answer func(*waitingRequest) (*apiv1.ConfirmRequest, error)) error {
 	for _, r := range item.requests {
 		a, err := answer(r)
 		if err != nil {
 			return explain(err, doing)
+		}
+		if a == nil {
+			continue
 		}
 		err = d.client.Confirm(ctx, d.identity(), a)
 		if signed(err) && errors.Is(err, api.ErrUnknownPending) {
