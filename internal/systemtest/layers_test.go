@@ -38,6 +38,7 @@ var layers = []string{
 	"internal/passphrase",
 	"internal/client",
 	"internal/store",
+	"internal/store/sqlstore",
 	"internal/store/storetest",
 	"internal/store/sqlite",
 	"internal/notify",

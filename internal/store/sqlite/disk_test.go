@@ -65,8 +65,8 @@ func TestDisk(t *testing.T) {
 		inject string
 		after  string // how the writes after the first trouble go
 	}{
-		{"pwrite64:error=ENOSPC:when=200..210", "done"},
-		{"pwrite64:error=EIO:when=200", "failed"},
+		{"pwrite64:error=ENOSPC:when=300..310", "done"},
+		{"pwrite64:error=EIO:when=300", "failed"},
 		{"fsync,fdatasync:error=EIO:when=30", "failed"},
 	} {
 		t.Run(strings.ReplaceAll(test.inject, ":", " "), func(t *testing.T) {
@@ -82,7 +82,7 @@ func TestDisk(t *testing.T) {
 			defer func() { _ = s.Close() }()
 			for _, i := range acknowledged {
 				var n int
-				if err := s.read.QueryRow(`SELECT COUNT(*) FROM attestations WHERE device = $1`, i).Scan(&n); err != nil || n != 1 {
+				if err := s.db.read.QueryRow(`SELECT COUNT(*) FROM attestations WHERE device = $1`, i).Scan(&n); err != nil || n != 1 {
 					t.Errorf("write %d was acknowledged and is there %d times (%v)", i, n, err)
 				}
 			}

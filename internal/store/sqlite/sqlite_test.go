@@ -2,14 +2,20 @@ package sqlite
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 
+	"github.com/pressly/goose/v3"
 	"go.uber.org/goleak"
 
 	"zeropass.dev/zeropass/internal/store"
+	"zeropass.dev/zeropass/internal/store/sqlstore"
 	"zeropass.dev/zeropass/internal/store/storetest"
+	"zeropass.dev/zeropass/ledger"
 )
 
 func TestMain(m *testing.M) {
@@ -37,7 +43,7 @@ func TestConformance(t *testing.T) {
 func TestNewerSchema(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "server.db")
 	s := open(t, path)
-	if _, err := s.write.Exec(`INSERT INTO goose_db_version (version_id, is_applied) VALUES (999, 1)`); err != nil {
+	if _, err := s.db.write.Exec(`INSERT INTO goose_db_version (version_id, is_applied) VALUES (999, 1)`); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Close(); err != nil {
@@ -54,7 +60,7 @@ func TestPragmas(t *testing.T) {
 	defer func() { _ = s.Close() }()
 	for pragma, want := range map[string]string{"journal_mode": "wal", "synchronous": "2", "secure_delete": "1", "foreign_keys": "1"} {
 		var got string
-		if err := s.write.QueryRow(`PRAGMA ` + pragma).Scan(&got); err != nil || got != want {
+		if err := s.db.write.QueryRow(`PRAGMA ` + pragma).Scan(&got); err != nil || got != want {
 			t.Errorf("%s is %q (%v), want %q", pragma, got, err, want)
 		}
 	}
@@ -77,13 +83,14 @@ func TestFailStop(t *testing.T) {
 	if err := os.WriteFile(path, b, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s = &Store{}
-	if s.write, err = connect(path, "immediate"); err != nil {
+	d := &database{}
+	if d.write, err = connect(path, "immediate"); err != nil {
 		t.Fatal(err)
 	}
-	if s.read, err = connect(path, "deferred"); err != nil {
+	if d.read, err = connect(path, "deferred"); err != nil {
 		t.Fatal(err)
 	}
+	s = &Store{Store: sqlstore.New(d), db: d}
 	defer func() { _ = s.Close() }()
 	if _, err := s.Named(t.Context(), "ada"); !errors.Is(err, store.ErrFailed) {
 		t.Fatalf("a damaged page gave %v, want ErrFailed", err)
@@ -100,4 +107,60 @@ func open(t *testing.T, path string) *Store {
 		t.Fatal(err)
 	}
 	return s
+}
+
+// Messages, who acknowledged them and deliveries keep their numbers when inboxes
+// begin to count for themselves, and no number comes again.
+func TestNumbersStay(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "server.db")
+	db, err := connect(path, "immediate")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		t.Fatal(err)
+	}
+	provider, err := goose.NewProvider(goose.DialectSQLite3, db, files)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := provider.UpTo(t.Context(), 7); err != nil {
+		t.Fatal(err)
+	}
+	id := ledger.AccountID{1}
+	for _, statement := range []string{
+		`INSERT INTO accounts (account, name, name_key, sequence, head) VALUES ($1, 'ada', 'ada', 1, x'')`,
+		`INSERT INTO messages (id, sender, recipient, kind, body, time) VALUES (7, x'', $1, 1, x'07', 0), (9, x'', $1, 1, x'09', 0)`,
+		`INSERT INTO acknowledgements (message, device) VALUES (7, 1)`,
+		`DELETE FROM messages WHERE id = 9`,
+		`INSERT INTO outbox (id, alarm, account, kind, channel, target, key, secret, body, created, due) VALUES (4, 'alarm', $1, 'kind', 'mail', 'ada@here', '', x'', x'', 0, 0)`,
+	} {
+		args := []any{id[:]}
+		if !strings.Contains(statement, "$1") {
+			args = nil
+		}
+		if _, err := db.Exec(statement, args...); err != nil {
+			t.Fatalf("%s: %v", statement, err)
+		}
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s := open(t, path)
+	defer func() { _ = s.Close() }()
+	if messages, _, err := s.Inbox(t.Context(), id, 1, 0, 1000); err != nil || len(messages) != 0 {
+		t.Errorf("the device that acknowledged sees %v, %v", messages, err)
+	}
+	if messages, _, err := s.Inbox(t.Context(), id, 2, 0, 1000); err != nil || len(messages) != 1 || messages[0].ID != 7 {
+		t.Errorf("another device sees %v, %v", messages, err)
+	}
+	spend := store.Spend{Key: []byte("key"), Nonce: []byte("nonce"), Now: time.Unix(1, 0), Expires: time.Unix(2, 0)}
+	number, err := s.Send(t.Context(), store.Sending{Spend: spend, Message: store.Message{To: id, Body: []byte{1}}, PerPair: 9, PerBox: 9})
+	if err != nil || number != 10 {
+		t.Errorf("the next message is %d, %v", number, err)
+	}
+	if due, err := s.Begin(t.Context(), time.Unix(1, 0), time.Minute, 9); err != nil || len(due) != 1 || due[0].ID != 4 || due[0].Alarm.ID != "alarm" {
+		t.Errorf("due are %v, %v", due, err)
+	}
 }

@@ -1,18 +1,47 @@
-package sqlite
+package sqlstore
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
+	"slices"
 
 	"zeropass.dev/zeropass/internal/store"
 	"zeropass.dev/zeropass/ledger"
 )
 
-func insertMessage(ctx context.Context, tx *sql.Tx, m store.Message) (id uint64, err error) {
+// insertMessages gives messages to their recipients, whose inboxes are locked in
+// the order of their ids.
+func insertMessages(ctx context.Context, tx *sql.Tx, messages []store.Message) error {
+	sorted := slices.Clone(messages)
+	slices.SortStableFunc(sorted, func(a, b store.Message) int { return bytes.Compare(a.To[:], b.To[:]) })
+	for _, m := range sorted {
+		id, err := nextMessage(ctx, tx, m.To)
+		if err != nil {
+			return err
+		}
+		if err := insertMessage(ctx, tx, id, m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// nextMessage numbers the next message of an inbox, and locks the inbox: a message
+// with a lower number is there by now, or never comes, so that no device reads past
+// one.
+func nextMessage(ctx context.Context, tx *sql.Tx, recipient ledger.AccountID) (id uint64, err error) {
 	err = tx.QueryRowContext(ctx,
-		`INSERT INTO messages (sender, recipient, kind, topic, body, time) VALUES ($1, $2, $3, $4, $5, $6) RETURNING id`,
-		senderOf(m), m.To[:], m.Kind, m.Topic, m.Body, m.Time.UnixMilli()).Scan(&id)
+		`INSERT INTO inboxes (recipient, last) VALUES ($1, 1)
+		 ON CONFLICT (recipient) DO UPDATE SET last = inboxes.last + 1 RETURNING last`, recipient[:]).Scan(&id)
 	return id, err
+}
+
+func insertMessage(ctx context.Context, tx *sql.Tx, id uint64, m store.Message) error {
+	_, err := tx.ExecContext(ctx,
+		`INSERT INTO messages (id, sender, recipient, kind, topic, body, time) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
+		id, senderOf(m), m.To[:], m.Kind, m.Topic, m.Body, m.Time.UnixMilli())
+	return err
 }
 
 func senderOf(m store.Message) []byte {
@@ -25,8 +54,11 @@ func senderOf(m store.Message) []byte {
 // Send implements [store.Store].
 func (s *Store) Send(ctx context.Context, sending store.Sending) (id uint64, err error) {
 	m := sending.Message
-	err = s.change(ctx, sending.Spend, func(ctx context.Context, tx *sql.Tx) error {
+	err = s.change(ctx, sending.Spend, nil, func(ctx context.Context, tx *sql.Tx) (err error) {
 		if _, err := headOf(ctx, tx, m.To); err != nil {
+			return err
+		}
+		if id, err = nextMessage(ctx, tx, m.To); err != nil {
 			return err
 		}
 		if sending.Replace {
@@ -46,8 +78,7 @@ func (s *Store) Send(ctx context.Context, sending store.Sending) (id uint64, err
 		if pair >= sending.PerPair || box >= sending.PerBox {
 			return store.ErrFull
 		}
-		id, err = insertMessage(ctx, tx, m)
-		return err
+		return insertMessage(ctx, tx, id, m)
 	})
 	return id, err
 }
@@ -56,12 +87,12 @@ func (s *Store) Send(ctx context.Context, sending store.Sending) (id uint64, err
 func (s *Store) Inbox(ctx context.Context, account ledger.AccountID, device, after uint64, size int) ([]store.Message, bool, error) {
 	var messages []store.Message
 	more := false
-	err := s.reading(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	err := s.db.Read(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		rows, err := tx.QueryContext(ctx,
 			`SELECT m.id, m.sender, COALESCE(a.name, ''), m.kind, m.body, m.time
 			 FROM messages m LEFT JOIN accounts a ON a.account = m.sender
 			 WHERE m.recipient = $1 AND m.id > $2
-			 AND NOT EXISTS (SELECT 1 FROM acknowledgements k WHERE k.message = m.id AND k.device = $3)
+			 AND NOT EXISTS (SELECT 1 FROM acknowledgements k WHERE k.recipient = m.recipient AND k.message = m.id AND k.device = $3)
 			 ORDER BY m.id`,
 			account[:], after, device)
 		return collect(rows, err, func(rows *sql.Rows) (bool, error) {
@@ -91,7 +122,11 @@ func (s *Store) Inbox(ctx context.Context, account ledger.AccountID, device, aft
 
 // Acknowledge implements [store.Store].
 func (s *Store) Acknowledge(ctx context.Context, a store.Acknowledgement) error {
-	return s.change(ctx, a.Spend, func(ctx context.Context, tx *sql.Tx) error {
+	return s.change(ctx, a.Spend, nil, func(ctx context.Context, tx *sql.Tx) error {
+		// Nobody else looks who has acknowledged, or replaces a message, meanwhile.
+		if _, err := tx.ExecContext(ctx, `UPDATE inboxes SET last = last WHERE recipient = $1`, a.Account[:]); err != nil {
+			return err
+		}
 		for _, id := range a.IDs {
 			if err := acknowledge(ctx, tx, a, id); err != nil {
 				return err
@@ -103,14 +138,15 @@ func (s *Store) Acknowledge(ctx context.Context, a store.Acknowledgement) error 
 
 func acknowledge(ctx context.Context, tx *sql.Tx, a store.Acknowledgement, id uint64) error {
 	if _, err := tx.ExecContext(ctx,
-		`INSERT INTO acknowledgements (message, device)
-		 SELECT id, $1 FROM messages WHERE id = $2 AND recipient = $3 ON CONFLICT DO NOTHING`,
+		`INSERT INTO acknowledgements (recipient, message, device)
+		 SELECT recipient, id, $1 FROM messages WHERE id = $2 AND recipient = $3 ON CONFLICT DO NOTHING`,
 		a.Device, id, a.Account[:]); err != nil {
 		return err
 	}
 	for _, device := range a.Active {
 		var seen int
-		if err := tx.QueryRowContext(ctx, `SELECT COUNT(*) FROM acknowledgements WHERE message = $1 AND device = $2`, id, device).Scan(&seen); err != nil {
+		if err := tx.QueryRowContext(ctx, `SELECT COUNT(*) FROM acknowledgements WHERE recipient = $1 AND message = $2 AND device = $3`,
+			a.Account[:], id, device).Scan(&seen); err != nil {
 			return err
 		}
 		if seen == 0 {

@@ -1,4 +1,4 @@
-package sqlite
+package sqlstore
 
 import (
 	"context"
@@ -11,9 +11,13 @@ import (
 )
 
 // Keep implements [store.Store]. It spends no nonce, which [Store.change] would:
-// until the request is answered its id stands for it.
+// until the request is answered its id stands for it, also if the database was
+// lost while it committed and it is kept once more.
 func (s *Store) Keep(ctx context.Context, k store.Keeping) (kept store.Kept, err error) {
-	err = s.transaction(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	err = s.db.Change(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		if err := s.lock(ctx, tx, k.Spend, k.Kept.Account); err != nil {
+			return err
+		}
 		kept, err = keptRequest(ctx, tx, k.Kept.ID)
 		if !errors.Is(err, store.ErrNotFound) {
 			return err
@@ -24,7 +28,7 @@ func (s *Store) Keep(ctx context.Context, k store.Keeping) (kept store.Kept, err
 		if err := checkHead(ctx, tx, k.Kept.Account, k.Head); err != nil {
 			return err
 		}
-		if err := eraseKept(ctx, tx, k.Spend.Now); err != nil {
+		if err := s.eraseKept(ctx, tx, k.Spend.Now); err != nil {
 			return err
 		}
 		if err := roomFor(ctx, tx, k); err != nil {
@@ -54,7 +58,8 @@ func (s *Store) Keep(ctx context.Context, k store.Keeping) (kept store.Kept, err
 
 func unspent(ctx context.Context, tx *sql.Tx, spend store.Spend) error {
 	var spent int
-	err := tx.QueryRowContext(ctx, `SELECT COUNT(*) FROM nonces WHERE key = $1 AND nonce = $2`, spend.Key, spend.Nonce).Scan(&spent)
+	err := tx.QueryRowContext(ctx, `SELECT COUNT(*) FROM nonces WHERE key = $1 AND nonce = $2 AND expires >= $3`,
+		spend.Key, spend.Nonce, spend.Now.UnixMilli()).Scan(&spent)
 	if err == nil && spent > 0 {
 		return store.ErrReplayed
 	}
@@ -64,23 +69,26 @@ func unspent(ctx context.Context, tx *sql.Tx, spend store.Spend) error {
 // EraseKept implements [store.Store].
 func (s *Store) EraseKept(ctx context.Context, now time.Time) error {
 	var over bool
-	if err := s.reading(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	if err := s.db.Read(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		return tx.QueryRowContext(ctx,
-			`SELECT EXISTS (SELECT 1 FROM kept WHERE expires <= $1 AND request <> x'') OR EXISTS (SELECT 1 FROM kept WHERE expires < $2)`,
+			`SELECT EXISTS (SELECT 1 FROM kept WHERE expires <= $1 AND LENGTH(request) > 0) OR EXISTS (SELECT 1 FROM kept WHERE expires < $2)`,
 			now.UnixMilli(), store.Forgotten(now).UnixMilli()).Scan(&over)
 	}); err != nil || !over {
 		return err
 	}
-	return s.transaction(ctx, func(ctx context.Context, tx *sql.Tx) error { return eraseKept(ctx, tx, now) })
+	return s.db.Change(ctx, func(ctx context.Context, tx *sql.Tx) error { return s.eraseKept(ctx, tx, now) })
 }
 
 // eraseKept forgets what is over for long, of all accounts, and of what is over
 // everything but what became of it.
-func eraseKept(ctx context.Context, tx *sql.Tx, now time.Time) error {
-	if _, err := tx.ExecContext(ctx, `DELETE FROM kept WHERE expires < $1`, store.Forgotten(now).UnixMilli()); err != nil {
+func (s *Store) eraseKept(ctx context.Context, tx *sql.Tx, now time.Time) error {
+	if _, err := tx.ExecContext(ctx, `DELETE FROM kept WHERE id IN (SELECT id FROM kept WHERE expires < $1`+s.skipLocked()+`)`,
+		store.Forgotten(now).UnixMilli()); err != nil {
 		return err
 	}
-	_, err := tx.ExecContext(ctx, `UPDATE kept SET request = x'' WHERE expires <= $1 AND request <> x''`, now.UnixMilli())
+	_, err := tx.ExecContext(ctx,
+		`UPDATE kept SET request = $1 WHERE id IN (SELECT id FROM kept WHERE expires <= $2 AND LENGTH(request) > 0`+s.skipLocked()+`)`,
+		[]byte{}, now.UnixMilli())
 	return err
 }
 
@@ -88,7 +96,7 @@ func eraseKept(ctx context.Context, tx *sql.Tx, now time.Time) error {
 func roomFor(ctx context.Context, tx *sql.Tx, k store.Keeping) error {
 	var all, own, size int
 	if err := tx.QueryRowContext(ctx,
-		`SELECT COUNT(*), COALESCE(SUM(device = $1), 0), COALESCE(SUM(LENGTH(request)), 0)
+		`SELECT COUNT(*), COUNT(CASE WHEN device = $1 THEN 1 END), COALESCE(SUM(LENGTH(request)), 0)
 		 FROM kept WHERE account = $2 AND expires > $3 AND state = $4`,
 		k.Kept.Device, k.Kept.Account[:], k.Spend.Now.UnixMilli(), store.KeptWaiting).Scan(&all, &own, &size); err != nil {
 		return err
@@ -138,7 +146,7 @@ func replies(ctx context.Context, tx *sql.Tx, id ledger.Hash) ([]store.Reply, er
 
 // Kept implements [store.Store].
 func (s *Store) Kept(ctx context.Context, id ledger.Hash) (k store.Kept, err error) {
-	err = s.reading(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	err = s.db.Read(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		k, err = keptRequest(ctx, tx, id)
 		return err
 	})
@@ -148,7 +156,7 @@ func (s *Store) Kept(ctx context.Context, id ledger.Hash) (k store.Kept, err err
 // Waiting implements [store.Store].
 func (s *Store) Waiting(ctx context.Context, id ledger.AccountID, now time.Time) ([]store.Kept, error) {
 	var waiting []store.Kept
-	err := s.reading(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	err := s.db.Read(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		rows, err := tx.QueryContext(ctx,
 			`SELECT `+keptColumns+` FROM kept WHERE account = $1 AND expires > $2 AND state = $3 ORDER BY received, id`,
 			id[:], now.UnixMilli(), store.KeptWaiting)
@@ -174,7 +182,7 @@ func (s *Store) Waiting(ctx context.Context, id ledger.AccountID, now time.Time)
 
 // Reply implements [store.Store].
 func (s *Store) Reply(ctx context.Context, r store.Replying) error {
-	return s.change(ctx, r.Spend, func(ctx context.Context, tx *sql.Tx) error {
+	return s.change(ctx, r.Spend, []ledger.AccountID{r.Account}, func(ctx context.Context, tx *sql.Tx) error {
 		if err := checkHead(ctx, tx, r.Account, r.Head); err != nil {
 			return err
 		}
@@ -191,8 +199,8 @@ func (s *Store) Reply(ctx context.Context, r store.Replying) error {
 			return store.ErrKeptExpired
 		}
 		if r.Refuse {
-			_, err := tx.ExecContext(ctx, `UPDATE kept SET state = $1, refused_by = $2, request = x'' WHERE id = $3`,
-				store.KeptRefused, r.Reply.Device, r.ID[:])
+			_, err := tx.ExecContext(ctx, `UPDATE kept SET state = $1, refused_by = $2, request = $3 WHERE id = $4`,
+				store.KeptRefused, r.Reply.Device, []byte{}, r.ID[:])
 			return err
 		}
 		return one(store.ErrKeptReplied)(tx.ExecContext(ctx,
@@ -203,6 +211,6 @@ func (s *Store) Reply(ctx context.Context, r store.Replying) error {
 
 // useKept marks a kept request as answered.
 func useKept(ctx context.Context, tx *sql.Tx, id ledger.Hash) error {
-	return one(store.ErrReplayed)(tx.ExecContext(ctx, `UPDATE kept SET state = $1, request = x'' WHERE id = $2 AND state = $3`,
-		store.KeptUsed, id[:], store.KeptWaiting))
+	return one(store.ErrReplayed)(tx.ExecContext(ctx, `UPDATE kept SET state = $1, request = $2 WHERE id = $3 AND state = $4`,
+		store.KeptUsed, []byte{}, id[:], store.KeptWaiting))
 }

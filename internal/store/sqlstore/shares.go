@@ -1,4 +1,4 @@
-package sqlite
+package sqlstore
 
 import (
 	"context"
@@ -88,7 +88,7 @@ func destroyShares(ctx context.Context, tx *sql.Tx, a store.Append) error {
 // Shares implements [store.Store].
 func (s *Store) Shares(ctx context.Context, account ledger.AccountID, names []ledger.ShareID) ([]store.Share, error) {
 	var shares []store.Share
-	err := s.reading(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	err := s.db.Read(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		for _, id := range names {
 			rows, err := tx.QueryContext(ctx, `SELECT `+shareColumns+` FROM shares WHERE `+shareNamed, nameOf(account, id)...)
 			if err := collect(rows, err, func(rows *sql.Rows) (bool, error) {
@@ -110,7 +110,7 @@ func (s *Store) Shares(ctx context.Context, account ledger.AccountID, names []le
 // ShareIDs implements [store.Store].
 func (s *Store) ShareIDs(ctx context.Context, account ledger.AccountID) ([]ledger.ShareID, error) {
 	var ids []ledger.ShareID
-	err := s.reading(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	err := s.db.Read(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		rows, err := tx.QueryContext(ctx, `SELECT kind, epoch, slot, version, member FROM shares WHERE account = $1`, account[:])
 		return collect(rows, err, func(rows *sql.Rows) (bool, error) {
 			var id ledger.ShareID
@@ -131,7 +131,7 @@ func (s *Store) ShareIDs(ctx context.Context, account ledger.AccountID) ([]ledge
 func (s *Store) SlotShares(ctx context.Context, account ledger.AccountID, epoch, after uint64, size int) ([]store.Share, bool, error) {
 	var shares []store.Share
 	more := false
-	err := s.reading(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	err := s.db.Read(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		rows, err := tx.QueryContext(ctx,
 			`SELECT `+shareColumns+` FROM shares WHERE account = $1 AND position > $2 AND kind = $3 AND epoch = $4 ORDER BY position`,
 			account[:], after, int32(recordv1.SealedServerShare_KIND_SLOT), epoch)

@@ -1,4 +1,4 @@
-package sqlite
+package sqlstore
 
 import (
 	"cmp"
@@ -17,22 +17,23 @@ func scanRecovery(row interface{ Scan(...any) error }) (store.Recovery, error) {
 	var r store.Recovery
 	var id, account []byte
 	var started int64
-	var released int
-	if err := row.Scan(&id, &account, &r.Request, &r.Key, &started, &r.Sequence, &released, &r.Source); err != nil {
+	if err := row.Scan(&id, &account, &r.Request, &r.Key, &started, &r.Sequence, &r.Released, &r.Source); err != nil {
 		return store.Recovery{}, found(err)
 	}
 	copy(r.ID[:], id)
 	copy(r.Account[:], account)
 	r.Started = timeOf(started)
-	r.Released = released != 0
 	return r, nil
 }
 
 // Start implements [store.Store].
 func (s *Store) Start(ctx context.Context, start store.Start) error {
 	r := start.Recovery
-	return s.change(ctx, start.Spend, func(ctx context.Context, tx *sql.Tx) error {
+	return s.change(ctx, start.Spend, []ledger.AccountID{r.Account}, func(ctx context.Context, tx *sql.Tx) error {
 		if err := checkHead(ctx, tx, r.Account, start.Head); err != nil {
+			return err
+		}
+		if err := s.lockKey(ctx, tx, r.Key, start.Spend); err != nil {
 			return err
 		}
 		if _, err := tx.ExecContext(ctx,
@@ -60,7 +61,7 @@ func (s *Store) Start(ctx context.Context, start store.Start) error {
 		}
 		_, err = tx.ExecContext(ctx,
 			`INSERT INTO recoveries (id, account, request, key, started, sequence, released, source)
-			 VALUES ($1, $2, $3, $4, $5, $6, 0, $7) ON CONFLICT DO NOTHING`,
+			 VALUES ($1, $2, $3, $4, $5, $6, FALSE, $7) ON CONFLICT DO NOTHING`,
 			r.ID[:], r.Account[:], r.Request, r.Key, r.Started.UnixMilli(), r.Sequence, append([]byte{}, r.Source...)) // empty, not NULL
 		return err
 	})
@@ -114,7 +115,7 @@ func forgetOne(ctx context.Context, tx *sql.Tx, open []store.Recovery, fresh sto
 
 // Recovery implements [store.Store].
 func (s *Store) Recovery(ctx context.Context, id ledger.Hash) (r store.Recovery, err error) {
-	err = s.reading(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	err = s.db.Read(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		r, err = scanRecovery(tx.QueryRowContext(ctx, `SELECT `+recoveryColumns+` FROM recoveries WHERE id = $1`, id[:]))
 		return err
 	})
@@ -124,7 +125,7 @@ func (s *Store) Recovery(ctx context.Context, id ledger.Hash) (r store.Recovery,
 // Recoveries implements [store.Store].
 func (s *Store) Recoveries(ctx context.Context, id ledger.AccountID) ([]store.Recovery, error) {
 	var recoveries []store.Recovery
-	err := s.reading(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	err := s.db.Read(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		rows, err := tx.QueryContext(ctx, `SELECT `+recoveryColumns+` FROM recoveries WHERE account = $1 ORDER BY started, id`, id[:])
 		return collect(rows, err, func(rows *sql.Rows) (bool, error) {
 			r, err := scanRecovery(rows)
@@ -141,7 +142,7 @@ func (s *Store) Recoveries(ctx context.Context, id ledger.AccountID) ([]store.Re
 // Owners implements [store.Store].
 func (s *Store) Owners(ctx context.Context, contact ledger.AccountID) ([]ledger.AccountID, error) {
 	var owners []ledger.AccountID
-	err := s.reading(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	err := s.db.Read(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		rows, err := tx.QueryContext(ctx, `SELECT owner FROM contacts WHERE contact = $1 ORDER BY owner`, contact[:])
 		return collect(rows, err, func(rows *sql.Rows) (bool, error) {
 			var b []byte
@@ -149,7 +150,7 @@ func (s *Store) Owners(ctx context.Context, contact ledger.AccountID) ([]ledger.
 				return false, err
 			}
 			if len(b) != len(ledger.AccountID{}) {
-				return false, errors.New("sqlite: an account's id in contacts is damaged")
+				return false, errors.New("store: an account's id in contacts is damaged")
 			}
 			owners = append(owners, ledger.AccountID(b))
 			return false, nil
@@ -163,7 +164,7 @@ func (s *Store) Owners(ctx context.Context, contact ledger.AccountID) ([]ledger.
 
 // Approve implements [store.Store].
 func (s *Store) Approve(ctx context.Context, a store.Approval) error {
-	return s.change(ctx, a.Spend, func(ctx context.Context, tx *sql.Tx) error {
+	return s.change(ctx, a.Spend, []ledger.AccountID{a.Account}, func(ctx context.Context, tx *sql.Tx) error {
 		if err := checkHead(ctx, tx, a.Account, a.Head); err != nil {
 			return err
 		}
@@ -178,7 +179,7 @@ func (s *Store) Approve(ctx context.Context, a store.Approval) error {
 // Approvals implements [store.Store].
 func (s *Store) Approvals(ctx context.Context, id ledger.Hash) ([]store.Approval, error) {
 	var approvals []store.Approval
-	err := s.reading(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	err := s.db.Read(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		rows, err := tx.QueryContext(ctx, `SELECT holder, approval, sealed_share FROM approvals WHERE recovery = $1 ORDER BY holder`, id[:])
 		return collect(rows, err, func(rows *sql.Rows) (bool, error) {
 			a := store.Approval{Recovery: id}

@@ -1,11 +1,9 @@
-package sqlite
+package sqlstore
 
 import (
-	"cmp"
 	"context"
 	"database/sql"
 	"errors"
-	"slices"
 	"time"
 
 	"zeropass.dev/zeropass/internal/store"
@@ -55,8 +53,9 @@ func raise(ctx context.Context, tx *sql.Tx, now time.Time, alarms []store.Alarm)
 				continue
 			}
 			if _, err := tx.ExecContext(ctx,
-				`INSERT INTO outbox (alarm, account, kind, channel, target, key, secret, body, created, due)
-				 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9) ON CONFLICT DO NOTHING`,
+				`INSERT INTO outbox (alarm, account, kind, channel, target, key, secret, body, created, due, id)
+				 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9, (SELECT COALESCE(MAX(id), 0) + 1 FROM outbox WHERE account = $2))
+				 ON CONFLICT DO NOTHING`,
 				a.ID, a.Account[:], a.Kind, to.channel, to.target, to.key, secret, a.Body, due.UnixMilli()); err != nil {
 				return err
 			}
@@ -64,6 +63,8 @@ func raise(ctx context.Context, tx *sql.Tx, now time.Time, alarms []store.Alarm)
 	}
 	return nil
 }
+
+var errTried = errors.New("store: the delivery is under way")
 
 // together counts an alarm with another one of its kind to the same place that has
 // not been tried yet, and says so. Else it says when the alarm may leave.
@@ -73,15 +74,18 @@ func together(ctx context.Context, tx *sql.Tx, now time.Time, a store.Alarm, cha
 	}
 	var id, last int64
 	err = tx.QueryRowContext(ctx,
-		`SELECT COALESCE(MAX(CASE WHEN done = 0 AND attempt = 0 AND target = $1 AND alarm <> $2 THEN id END), 0), COALESCE(MAX(created), 0)
+		`SELECT COALESCE(MAX(CASE WHEN done = FALSE AND attempt = 0 AND target = $1 AND alarm <> $2 THEN id END), 0), COALESCE(MAX(created), 0)
 		 FROM outbox WHERE account = $3 AND channel = $4 AND kind = $5`,
 		target, a.ID, a.Account[:], channel, a.Kind).Scan(&id, &last)
 	if err != nil {
 		return time.Time{}, false, err
 	}
 	if id != 0 {
-		_, err = tx.ExecContext(ctx, `UPDATE outbox SET times = times + 1 WHERE id = $1`, id)
-		return time.Time{}, err == nil, err
+		// Not if it is being tried by now.
+		err = one(errTried)(tx.ExecContext(ctx, `UPDATE outbox SET times = times + 1 WHERE account = $1 AND id = $2 AND attempt = 0`, a.Account[:], id))
+		if !errors.Is(err, errTried) {
+			return time.Time{}, err == nil, err
+		}
 	}
 	if next := timeOf(last).Add(a.Pause); last != 0 && next.After(now) {
 		return next, false, nil
@@ -99,7 +103,7 @@ func isFull(ctx context.Context, tx *sql.Tx, now time.Time, a store.Alarm, chann
 	}
 	var waiting, recent int
 	err := tx.QueryRowContext(ctx,
-		`SELECT COUNT(CASE WHEN done = 0 THEN 1 END), COUNT(CASE WHEN created > $1 THEN 1 END)
+		`SELECT COUNT(CASE WHEN done = FALSE THEN 1 END), COUNT(CASE WHEN created > $1 THEN 1 END)
 		 FROM outbox WHERE account = $2 AND channel = $3 AND kind = $4 AND alarm <> $5`,
 		now.Add(-time.Hour).UnixMilli(), a.Account[:], channel, a.Kind, a.ID).Scan(&waiting, &recent)
 	return waiting >= store.WaitingPerKind || recent >= perHour, err
@@ -132,11 +136,11 @@ func meet(ctx context.Context, tx *sql.Tx, now time.Time, o *store.Origin) error
 func (s *Store) AlarmSettings(ctx context.Context, id ledger.AccountID) (store.AlarmSettings, int, error) {
 	var settings store.AlarmSettings
 	var waiting int
-	err := s.reading(ctx, func(ctx context.Context, tx *sql.Tx) (err error) {
+	err := s.db.Read(ctx, func(ctx context.Context, tx *sql.Tx) (err error) {
 		if settings, err = alarmSettings(ctx, tx, id); err != nil {
 			return err
 		}
-		return tx.QueryRowContext(ctx, `SELECT COUNT(*) FROM outbox WHERE account = $1 AND done = 0`, id[:]).Scan(&waiting)
+		return tx.QueryRowContext(ctx, `SELECT COUNT(*) FROM outbox WHERE account = $1 AND done = FALSE`, id[:]).Scan(&waiting)
 	})
 	if err != nil {
 		return store.AlarmSettings{}, 0, err
@@ -159,7 +163,12 @@ func setAlarms(ctx context.Context, tx *sql.Tx, a store.Answer) error {
 
 // Raise implements [store.Outbox].
 func (s *Store) Raise(ctx context.Context, now time.Time, alarms ...store.Alarm) error {
-	return s.transaction(ctx, func(ctx context.Context, tx *sql.Tx) error { return raise(ctx, tx, now, alarms) })
+	return s.db.Change(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		if err := s.lock(ctx, tx, store.Spend{Alarms: alarms}); err != nil {
+			return err
+		}
+		return raise(ctx, tx, now, alarms)
+	})
 }
 
 // Begin implements [store.Outbox].
@@ -167,51 +176,71 @@ func (s *Store) Begin(ctx context.Context, now time.Time, lease time.Duration, m
 	var begun []store.Delivery
 	// Most of the time nothing is due, and that is found out without writing.
 	var due int
-	if err := s.reading(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		return tx.QueryRowContext(ctx, `SELECT COUNT(*) FROM outbox WHERE done = 0 AND due <= $1`, now.UnixMilli()).Scan(&due)
+	if err := s.db.Read(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		return tx.QueryRowContext(ctx, `SELECT COUNT(*) FROM outbox WHERE done = FALSE AND due <= $1`, now.UnixMilli()).Scan(&due)
 	}); err != nil || due == 0 {
 		return nil, err
 	}
-	err := s.transaction(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		if _, err := tx.ExecContext(ctx, `DELETE FROM outbox WHERE done = 1 AND created <= $1`, now.Add(-time.Hour).UnixMilli()); err != nil {
+	err := s.db.Change(ctx, func(ctx context.Context, tx *sql.Tx) (err error) {
+		if _, err := tx.ExecContext(ctx, `DELETE FROM outbox WHERE done = TRUE AND created <= $1`, now.Add(-time.Hour).UnixMilli()); err != nil {
 			return err
 		}
-		rows, err := tx.QueryContext(ctx,
-			`UPDATE outbox SET attempt = attempt + 1, due = $1 WHERE id IN
-			   (SELECT id FROM outbox WHERE done = 0 AND due <= $2 ORDER BY due, id LIMIT $3)
-			 RETURNING id, attempt, alarm, account, kind, body, channel, target, key, secret, created, times`,
-			now.Add(lease).UnixMilli(), now.UnixMilli(), most)
-		return collect(rows, err, func(rows *sql.Rows) (bool, error) {
-			var d store.Delivery
-			var account []byte
-			var created int64
-			err := rows.Scan(&d.ID, &d.Attempt, &d.Alarm.ID, &account, &d.Alarm.Kind, &d.Alarm.Body, &d.Channel, &d.Target, &d.Key, &d.Secret, &created, &d.Times)
-			copy(d.Alarm.Account[:], account)
-			d.Created = timeOf(created)
-			begun = append(begun, d)
-			return false, err
-		})
+		if begun, err = s.deliveries(ctx, tx, now, most); err != nil {
+			return err
+		}
+		for i := range begun {
+			begun[i].Attempt++
+			if _, err := tx.ExecContext(ctx, `UPDATE outbox SET attempt = $1, due = $2 WHERE account = $3 AND id = $4`,
+				begun[i].Attempt, now.Add(lease).UnixMilli(), begun[i].Alarm.Account[:], begun[i].ID); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	slices.SortFunc(begun, func(a, b store.Delivery) int { return cmp.Compare(a.ID, b.ID) })
 	return begun, nil
 }
 
+// deliveries returns what is due and nobody else is taking.
+func (s *Store) deliveries(ctx context.Context, tx *sql.Tx, now time.Time, most int) ([]store.Delivery, error) {
+	var due []store.Delivery
+	rows, err := tx.QueryContext(ctx,
+		`SELECT id, attempt, alarm, account, kind, body, channel, target, key, secret, created, times FROM outbox
+		 WHERE done = FALSE AND due <= $1 ORDER BY due, account, id LIMIT $2`+s.skipLocked(),
+		now.UnixMilli(), most)
+	err = collect(rows, err, func(rows *sql.Rows) (bool, error) {
+		var d store.Delivery
+		var account []byte
+		var created int64
+		err := rows.Scan(&d.ID, &d.Attempt, &d.Alarm.ID, &account, &d.Alarm.Kind, &d.Alarm.Body, &d.Channel, &d.Target, &d.Key, &d.Secret, &created, &d.Times)
+		copy(d.Alarm.Account[:], account)
+		d.Created = timeOf(created)
+		due = append(due, d)
+		return false, err
+	})
+	return due, err
+}
+
+// delivery tells one attempt of one delivery from all others, also from those
+// that have its number after it is gone.
+const delivery = `account = $1 AND id = $2 AND alarm = $3 AND attempt = $4 AND done = FALSE`
+
 // End implements [store.Outbox].
 func (s *Store) End(ctx context.Context, d store.Delivery) error {
-	return s.transaction(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	return s.db.Change(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		// Its id stands for the target, so that two of an alarm stay two.
 		return one(store.ErrUnknownDelivery)(tx.ExecContext(ctx,
-			`UPDATE outbox SET done = 1, target = CAST(id AS TEXT), key = '', secret = x'', body = x'' WHERE id = $1 AND attempt = $2 AND done = 0`, d.ID, d.Attempt))
+			`UPDATE outbox SET done = TRUE, target = CAST(id AS TEXT), key = '', secret = $5, body = $5 WHERE `+delivery,
+			d.Alarm.Account[:], d.ID, d.Alarm.ID, d.Attempt, []byte{}))
 	})
 }
 
 // PutOff implements [store.Outbox].
 func (s *Store) PutOff(ctx context.Context, d store.Delivery, until time.Time) error {
-	return s.transaction(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		return one(store.ErrUnknownDelivery)(tx.ExecContext(ctx,
-			`UPDATE outbox SET due = $1 WHERE id = $2 AND attempt = $3 AND done = 0`, until.UnixMilli(), d.ID, d.Attempt))
+	return s.db.Change(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		return one(store.ErrUnknownDelivery)(tx.ExecContext(ctx, `UPDATE outbox SET due = $5 WHERE `+delivery,
+			d.Alarm.Account[:], d.ID, d.Alarm.ID, d.Attempt, until.UnixMilli()))
 	})
 }

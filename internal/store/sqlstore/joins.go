@@ -1,4 +1,4 @@
-package sqlite
+package sqlstore
 
 import (
 	"cmp"
@@ -14,11 +14,18 @@ import (
 // Join implements [store.Store].
 func (s *Store) Join(ctx context.Context, j store.Joining) error {
 	join := j.Join
-	return s.change(ctx, j.Spend, func(ctx context.Context, tx *sql.Tx) error {
+	return s.change(ctx, j.Spend, []ledger.AccountID{join.Account}, func(ctx context.Context, tx *sql.Tx) error {
 		if err := checkHead(ctx, tx, join.Account, j.Head); err != nil {
 			return err
 		}
-		if _, err := tx.ExecContext(ctx, `DELETE FROM joins WHERE expires <= $1 OR key = $2`, j.Spend.Now.UnixMilli(), join.Key); err != nil {
+		if err := s.lockKey(ctx, tx, join.Key, j.Spend); err != nil {
+			return err
+		}
+		if _, err := tx.ExecContext(ctx, `DELETE FROM joins WHERE key = $1`, join.Key); err != nil {
+			return err
+		}
+		if _, err := tx.ExecContext(ctx, `DELETE FROM joins WHERE key IN (SELECT key FROM joins WHERE expires <= $1`+s.skipLocked()+`)`,
+			j.Spend.Now.UnixMilli()); err != nil {
 			return err
 		}
 		others, err := joins(ctx, tx, join.Account, j.Spend.Now)
@@ -54,7 +61,7 @@ func forgetJoin(ctx context.Context, tx *sql.Tx, others []store.Join, fresh stor
 
 // Joins implements [store.Store].
 func (s *Store) Joins(ctx context.Context, id ledger.AccountID, now time.Time) (all []store.Join, err error) {
-	err = s.reading(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	err = s.db.Read(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		all, err = joins(ctx, tx, id, now)
 		return err
 	})

@@ -1,4 +1,4 @@
-package sqlite
+package sqlstore
 
 import (
 	"context"
@@ -11,7 +11,7 @@ import (
 
 // Claim implements [store.Store].
 func (s *Store) Claim(ctx context.Context, keys []byte) error {
-	return s.transaction(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	return s.db.Change(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		if _, err := tx.ExecContext(ctx, `INSERT INTO server (id, keys) VALUES (1, $1) ON CONFLICT DO NOTHING`, keys); err != nil {
 			return err
 		}
@@ -29,17 +29,14 @@ func (s *Store) Claim(ctx context.Context, keys []byte) error {
 // Create implements [store.Store].
 func (s *Store) Create(ctx context.Context, c store.Creation) error {
 	id, _ := c.Genesis.Account()
-	return s.change(ctx, c.Spend, func(ctx context.Context, tx *sql.Tx) error {
-		switch _, err := headOf(ctx, tx, id); {
-		case err == nil:
-			return store.ErrAccountExists
-		case !errors.Is(err, store.ErrNotFound):
-			return err
-		}
+	return s.change(ctx, c.Spend, []ledger.AccountID{id}, func(ctx context.Context, tx *sql.Tx) error {
 		hash := c.Genesis.Hash()
 		if err := one(store.ErrNameTaken)(tx.ExecContext(ctx,
 			`INSERT INTO accounts (account, name, name_key, sequence, head) VALUES ($1, $2, $3, 1, $4) ON CONFLICT DO NOTHING`,
 			id[:], c.Name, c.NameKey, hash[:])); err != nil {
+			if _, missing := headOf(ctx, tx, id); errors.Is(err, store.ErrNameTaken) && !errors.Is(missing, store.ErrNotFound) {
+				return errors.Join(store.ErrAccountExists, missing)
+			}
 			return err
 		}
 		return insertEntry(ctx, tx, id, c.Genesis)
@@ -54,7 +51,7 @@ func insertEntry(ctx context.Context, tx *sql.Tx, id ledger.AccountID, e *ledger
 // Account implements [store.Store].
 func (s *Store) Account(ctx context.Context, id ledger.AccountID) (store.Account, error) {
 	a := store.Account{ID: id}
-	err := s.reading(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	err := s.db.Read(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		var hash []byte
 		err := tx.QueryRowContext(ctx, `SELECT name, sequence, head FROM accounts WHERE account = $1`, id[:]).
 			Scan(&a.Name, &a.Head.Sequence, &hash)
@@ -69,7 +66,7 @@ func (s *Store) Account(ctx context.Context, id ledger.AccountID) (store.Account
 
 // Named implements [store.Store].
 func (s *Store) Named(ctx context.Context, nameKey string) (id ledger.AccountID, err error) {
-	err = s.reading(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	err = s.db.Read(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		var b []byte
 		err := tx.QueryRowContext(ctx, `SELECT account FROM accounts WHERE name_key = $1`, nameKey).Scan(&b)
 		copy(id[:], b)
@@ -81,7 +78,7 @@ func (s *Store) Named(ctx context.Context, nameKey string) (id ledger.AccountID,
 // Entries implements [store.Store].
 func (s *Store) Entries(ctx context.Context, id ledger.AccountID, after, last uint64, size int) ([][]byte, error) {
 	var entries [][]byte
-	err := s.reading(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	err := s.db.Read(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		rows, err := tx.QueryContext(ctx,
 			`SELECT entry FROM entries WHERE account = $1 AND sequence > $2 AND sequence <= $3 ORDER BY sequence`,
 			id[:], after, last)
@@ -101,7 +98,7 @@ func (s *Store) Entries(ctx context.Context, id ledger.AccountID, after, last ui
 
 // Append implements [store.Store].
 func (s *Store) Append(ctx context.Context, a store.Append) error {
-	err := s.change(ctx, a.Spend, func(ctx context.Context, tx *sql.Tx) error {
+	err := s.change(ctx, a.Spend, []ledger.AccountID{a.Account}, func(ctx context.Context, tx *sql.Tx) error {
 		if err := moveHead(ctx, tx, a); err != nil {
 			return err
 		}
@@ -116,10 +113,8 @@ func (s *Store) Append(ctx context.Context, a store.Append) error {
 		if err := destroyShares(ctx, tx, a); err != nil {
 			return err
 		}
-		for _, m := range a.Messages {
-			if _, err := insertMessage(ctx, tx, m); err != nil {
-				return err
-			}
+		if err := insertMessages(ctx, tx, a.Messages); err != nil {
+			return err
 		}
 		for _, contact := range a.Contacts {
 			if _, err := tx.ExecContext(ctx, `INSERT INTO contacts (contact, owner) VALUES ($1, $2) ON CONFLICT DO NOTHING`, contact[:], a.Account[:]); err != nil {
@@ -129,7 +124,7 @@ func (s *Store) Append(ctx context.Context, a store.Append) error {
 		return nil
 	})
 	if err == nil && len(a.Destroy)+len(a.Epochs) > 0 {
-		s.checkpoint(ctx)
+		s.db.Destroyed(ctx)
 	}
 	return err
 }
@@ -143,12 +138,4 @@ func moveHead(ctx context.Context, tx *sql.Tx, a store.Append) error {
 	return one(store.ErrHeadMoved)(tx.ExecContext(ctx,
 		`UPDATE accounts SET sequence = $1, head = $2 WHERE account = $3 AND sequence = $4 AND head = $5`,
 		head.Sequence, head.Hash[:], a.Account[:], a.Head.Sequence, a.Head.Hash[:]))
-}
-
-// checkpoint copies the write-ahead log into the file and empties it, so that
-// destroyed shares are not left in it. The shares are gone from the database in
-// any case; if a reader is in the way, the next checkpoint does it.
-func (s *Store) checkpoint(ctx context.Context) {
-	_, err := s.write.ExecContext(context.WithoutCancel(ctx), `PRAGMA wal_checkpoint(TRUNCATE)`)
-	_ = s.judge(err) // closes the store if the disk failed
 }

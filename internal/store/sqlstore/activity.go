@@ -1,4 +1,4 @@
-package sqlite
+package sqlstore
 
 import (
 	"context"
@@ -49,7 +49,7 @@ func lastActivity(ctx context.Context, tx *sql.Tx, id ledger.AccountID) (*ledger
 
 // Log implements [store.Store].
 func (s *Store) Log(ctx context.Context, a store.Answer) error {
-	return s.change(ctx, a.Spend, func(ctx context.Context, tx *sql.Tx) error {
+	return s.change(ctx, a.Spend, []ledger.AccountID{a.Account}, func(ctx context.Context, tx *sql.Tx) error {
 		if err := checkHead(ctx, tx, a.Account, a.Head); err != nil {
 			return err
 		}
@@ -69,7 +69,7 @@ func (s *Store) Log(ctx context.Context, a store.Answer) error {
 			}
 		}
 		if a.Released != nil {
-			return one(store.ErrNotFound)(tx.ExecContext(ctx, `UPDATE recoveries SET released = 1 WHERE id = $1`, a.Released[:]))
+			return one(store.ErrNotFound)(tx.ExecContext(ctx, `UPDATE recoveries SET released = TRUE WHERE id = $1`, a.Released[:]))
 		}
 		return nil
 	})
@@ -109,7 +109,7 @@ func (l revealLimit) check(ctx context.Context, tx *sql.Tx, a store.Answer) erro
 	var oldest sql.NullInt64
 	err := tx.QueryRowContext(ctx,
 		`SELECT COUNT(*), MIN(time) FROM reveals WHERE account = $1 AND time > $2
-		 AND CASE WHEN $3 THEN device = $4 ELSE failed = 0 END`,
+		 AND CASE WHEN $3 THEN device = $4 ELSE failed = FALSE END`,
 		a.Account[:], a.Spend.Now.Add(-l.period).UnixMilli(), l.ofADevice, a.Reveal.Device).Scan(&count, &oldest)
 	if err == nil && count >= l.most {
 		err = &store.LimitError{RetryAfter: timeOf(oldest.Int64).Add(l.period).Sub(a.Spend.Now)}
@@ -121,7 +121,7 @@ func (l revealLimit) check(ctx context.Context, tx *sql.Tx, a store.Answer) erro
 func (s *Store) ActivityLog(ctx context.Context, id ledger.AccountID, after uint64, size int) ([][]byte, store.Activity, error) {
 	var entries [][]byte
 	var end store.Activity
-	err := s.reading(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	err := s.db.Read(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		last, err := lastActivity(ctx, tx, id)
 		if err != nil || last == nil {
 			return err
@@ -144,7 +144,7 @@ func (s *Store) ActivityLog(ctx context.Context, id ledger.AccountID, after uint
 
 // Attest implements [store.Store].
 func (s *Store) Attest(ctx context.Context, a store.Attestation) error {
-	return s.change(ctx, a.Spend, func(ctx context.Context, tx *sql.Tx) error {
+	return s.change(ctx, a.Spend, []ledger.AccountID{a.Account}, func(ctx context.Context, tx *sql.Tx) error {
 		_, err := tx.ExecContext(ctx,
 			`INSERT INTO attestations (account, device, sequence, attestation) VALUES ($1, $2, $3, $4)
 			 ON CONFLICT (account, device) DO UPDATE SET sequence = excluded.sequence, attestation = excluded.attestation
@@ -157,7 +157,7 @@ func (s *Store) Attest(ctx context.Context, a store.Attestation) error {
 // Attestations implements [store.Store].
 func (s *Store) Attestations(ctx context.Context, id ledger.AccountID) ([][]byte, error) {
 	var attestations [][]byte
-	err := s.reading(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	err := s.db.Read(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		rows, err := tx.QueryContext(ctx, `SELECT attestation FROM attestations WHERE account = $1 ORDER BY device`, id[:])
 		return collect(rows, err, func(rows *sql.Rows) (bool, error) {
 			var b []byte

@@ -1,0 +1,220 @@
+// Package sqlstore is a [store.Store] in the SQL that SQLite and PostgreSQL share.
+//
+// What they differ in stands behind [Database]: how a transaction is run, and
+// whether others run beside it. Where they do, each statement must see what was
+// committed before it (READ COMMITTED), and a transaction begins with locking the
+// rows of the accounts that it is about; whatever it reads afterwards about them
+// stays as it is until it ends. Nothing is locked that accounts share, and locks
+// are taken in one order: the nonce, accounts by id, a key that asks for something
+// in any account, inboxes by recipient.
+package sqlstore
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"errors"
+	"slices"
+	"time"
+
+	"zeropass.dev/zeropass/internal/store"
+	"zeropass.dev/zeropass/ledger"
+)
+
+// Database runs transactions.
+type Database interface {
+	// Change runs f in a transaction, and returns nil when what it did is durable.
+	// It goes on when ctx is cancelled: whoever asked may be gone, but a
+	// transaction is worth finishing. It may run f again after an attempt that
+	// failed, and even after one of which it could not learn how it ended; so f
+	// sets what it returns, and adds to nothing.
+	Change(ctx context.Context, f func(context.Context, *sql.Tx) error) error
+	// Read runs f, which only reads, on one state of the database.
+	Read(ctx context.Context, f func(context.Context, *sql.Tx) error) error
+	// LocksRows says whether changes run beside each other, so that they must lock
+	// what they decide on.
+	LocksRows() bool
+	// Destroyed is called after shares were destroyed.
+	Destroyed(ctx context.Context)
+	// Close waits for what runs and closes the database.
+	Close() error
+}
+
+// Store is a [store.Store] in a [Database].
+type Store struct{ db Database }
+
+var _ store.Store = (*Store)(nil)
+
+// New returns a store in a database that has the tables for it.
+func New(db Database) *Store { return &Store{db: db} }
+
+// Close implements [store.Store].
+func (s *Store) Close() error { return s.db.Close() }
+
+// change runs f in a transaction that also spends the nonce and logs the request.
+//
+// The nonce is spent with a token of this call. If the database lost the
+// connection while it committed, and the transaction is run again, then finding
+// the token says that it did commit; and since a nonce that others are spending is
+// waited for, not finding it says that it never will.
+func (s *Store) change(ctx context.Context, spend store.Spend, about []ledger.AccountID, f func(context.Context, *sql.Tx) error) error {
+	token := make([]byte, 16)
+	_, _ = rand.Read(token) // it never fails
+	return s.db.Change(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		if done, err := s.spendNonce(ctx, tx, spend, token); done || err != nil {
+			return err
+		}
+		if err := s.lock(ctx, tx, spend, about...); err != nil {
+			return err
+		}
+		if err := f(ctx, tx); err != nil {
+			return err
+		}
+		return record(ctx, tx, spend)
+	})
+}
+
+// record keeps what a change leaves behind besides what it changes.
+func record(ctx context.Context, tx *sql.Tx, spend store.Spend) error {
+	if err := logActivity(ctx, tx, spend); err != nil {
+		return err
+	}
+	if err := raise(ctx, tx, spend.Now, spend.Alarms); err != nil {
+		return err
+	}
+	return meet(ctx, tx, spend.Now, spend.Origin)
+}
+
+// sweep is how many expired nonces a change removes: more than it adds, and few
+// enough to make nobody wait.
+const sweep = 8
+
+// spendNonce says whether an earlier attempt with this token was committed.
+func (s *Store) spendNonce(ctx context.Context, tx *sql.Tx, spend store.Spend, token []byte) (done bool, err error) {
+	if _, err := tx.ExecContext(ctx,
+		`DELETE FROM nonces WHERE (key, nonce) IN
+		   (SELECT key, nonce FROM nonces WHERE expires < $1 ORDER BY expires LIMIT $2`+s.skipLocked()+`)`,
+		spend.Now.UnixMilli(), sweep); err != nil {
+		return false, err
+	}
+	err = one(store.ErrReplayed)(tx.ExecContext(ctx,
+		`INSERT INTO nonces (key, nonce, expires, token) VALUES ($1, $2, $3, $4)
+		 ON CONFLICT (key, nonce) DO UPDATE SET expires = excluded.expires, token = excluded.token WHERE nonces.expires < $5`,
+		spend.Key, spend.Nonce, spend.Expires.UnixMilli(), token, spend.Now.UnixMilli()))
+	if !errors.Is(err, store.ErrReplayed) {
+		return false, err
+	}
+	var have []byte
+	if err := tx.QueryRowContext(ctx, `SELECT token FROM nonces WHERE key = $1 AND nonce = $2`, spend.Key, spend.Nonce).Scan(&have); err != nil {
+		return false, err
+	}
+	if !bytes.Equal(have, token) {
+		return false, store.ErrReplayed
+	}
+	return true, nil
+}
+
+// lock locks the accounts that a transaction is about. Those that do not exist
+// have nothing to decide on.
+func (s *Store) lock(ctx context.Context, tx *sql.Tx, spend store.Spend, about ...ledger.AccountID) error {
+	if !s.db.LocksRows() {
+		return nil
+	}
+	about = slices.Clone(about)
+	if spend.Log != nil {
+		about = append(about, spend.Log.Account)
+	}
+	for _, alarm := range spend.Alarms {
+		about = append(about, alarm.Account)
+	}
+	if spend.Origin != nil {
+		about = append(about, spend.Origin.Account)
+	}
+	slices.SortFunc(about, func(a, b ledger.AccountID) int { return bytes.Compare(a[:], b[:]) })
+	for _, id := range slices.Compact(about) {
+		if _, err := tx.ExecContext(ctx, `SELECT 1 FROM accounts WHERE account = $1 FOR NO KEY UPDATE`, id[:]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// lockKey locks a device's key, which may ask for something in any account. Its
+// row stands among the nonces, where it expires with them; no nonce is empty.
+func (s *Store) lockKey(ctx context.Context, tx *sql.Tx, key []byte, spend store.Spend) error {
+	if !s.db.LocksRows() {
+		return nil
+	}
+	_, err := tx.ExecContext(ctx,
+		`INSERT INTO nonces (key, nonce, expires, token) VALUES ($1, $2, $3, $2)
+		 ON CONFLICT (key, nonce) DO UPDATE SET expires = excluded.expires`,
+		key, []byte{}, spend.Expires.UnixMilli())
+	return err
+}
+
+// skipLocked ends a selection of rows that any transaction may take, so that each
+// takes others.
+func (s *Store) skipLocked() string {
+	if s.db.LocksRows() {
+		return ` FOR UPDATE SKIP LOCKED`
+	}
+	return ``
+}
+
+// one wants a statement to change exactly one row, or else returns the error.
+func one(otherwise error) func(sql.Result, error) error {
+	return func(result sql.Result, err error) error {
+		if err != nil {
+			return err
+		}
+		if n, err := result.RowsAffected(); err != nil || n != 1 {
+			return errors.Join(otherwise, err)
+		}
+		return nil
+	}
+}
+
+// checkHead wants the account's ledger to end as the caller saw it.
+func checkHead(ctx context.Context, tx *sql.Tx, id ledger.AccountID, head ledger.Head) error {
+	have, err := headOf(ctx, tx, id)
+	if err == nil && have != head {
+		return store.ErrHeadMoved
+	}
+	return err
+}
+
+func headOf(ctx context.Context, tx *sql.Tx, id ledger.AccountID) (ledger.Head, error) {
+	var head ledger.Head
+	var hash []byte
+	err := tx.QueryRowContext(ctx, `SELECT sequence, head FROM accounts WHERE account = $1`, id[:]).Scan(&head.Sequence, &hash)
+	if err != nil {
+		return ledger.Head{}, found(err)
+	}
+	copy(head.Hash[:], hash)
+	return head, nil
+}
+
+// found turns the database's word for nothing into the store's.
+func found(err error) error {
+	if errors.Is(err, sql.ErrNoRows) {
+		return store.ErrNotFound
+	}
+	return err
+}
+
+// collect reads rows until scan says that it has enough.
+func collect(rows *sql.Rows, err error, scan func(*sql.Rows) (enough bool, err error)) error {
+	if err != nil {
+		return err
+	}
+	defer func() { _ = rows.Close() }()
+	for rows.Next() {
+		if enough, err := scan(rows); err != nil || enough {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
+func timeOf(milliseconds int64) time.Time { return time.UnixMilli(milliseconds).UTC() }
