@@ -85,6 +85,9 @@ func (a *Alarm) JSON() []byte {
 		a.Data.Text += fmt.Sprintf(" This happened %d times in a short time; what is said here is about the first.", a.Data.Times)
 	}
 	a.Data.Do = said.do
+	if a.Kind == OriginNew && a.Data.Device == 0 {
+		a.Data.Do = doVeto // all that a device outside of the account asks for
+	}
 	b, err := json.Marshal(payload{Type: a.Kind, Timestamp: a.Time.UTC(), Data: a.Data})
 	if err != nil {
 		panic("notify: " + err.Error()) // strings, numbers and a time of this millennium

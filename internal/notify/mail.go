@@ -113,7 +113,7 @@ func (m *Mail) Send(ctx context.Context, to string, a *Alarm) error {
 }
 
 func (m *Mail) message(to string, a *Alarm) (*mail.Msg, error) {
-	message := mail.NewMsg(mail.WithEncoding(mail.EncodingQP))
+	message := mail.NewMsg(mail.WithEncoding(mail.EncodingQP), mail.WithNoDefaultUserAgent())
 	if err := errors.Join(message.FromFormat("ZeroPass", m.From), message.To(to)); err != nil {
 		return nil, err
 	}

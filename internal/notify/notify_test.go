@@ -77,6 +77,15 @@ func TestManyAlarmsInOne(t *testing.T) {
 	}
 }
 
+func TestWhatToDoAboutADeviceOutside(t *testing.T) {
+	a := anAlarm(OriginNew)
+	a.Data.Device = 0
+	a.JSON()
+	if _, body := a.Text(); !strings.Contains(body, "zeropass veto") || strings.Contains(body, "lock that device") {
+		t.Errorf("%s", body)
+	}
+}
+
 func TestMail(t *testing.T) {
 	for _, way := range []string{StartTLS, ImplicitTLS} {
 		t.Run(way, func(t *testing.T) {
@@ -99,6 +108,11 @@ func TestMail(t *testing.T) {
 			}
 			wantSubject, wantBody := a.Text()
 			subject, err := new(mime.WordDecoder).DecodeHeader(l.Message.Header.Get("Subject"))
+			for _, name := range []string{"User-Agent", "X-Mailer"} { // not everybody's to know
+				if got := l.Message.Header.Get(name); got != "" {
+					t.Errorf("%s: %s", name, got)
+				}
+			}
 			if err != nil || subject != wantSubject {
 				t.Errorf("subject %q, want %q", subject, wantSubject)
 			}
