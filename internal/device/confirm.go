@@ -277,6 +277,10 @@ func (d *Device) describeProposal(item *PendingItem, r *waitingRequest) error {
 	if err := s.CheckProposal(p, r.Header.Device, d.o.Now()); err != nil {
 		item.Cannot = fmt.Sprintf("this device's ledger does not admit it: %v", err)
 	}
+	// An author that keeps the endorsements back could use them until then.
+	if expiry := millis(p.Message().Expiry); expiry.After(d.o.Now().Add(api.ProposalLife + 2*api.MaxClockSkew)) {
+		item.Cannot = fmt.Sprintf("it could be used until %s, long after it was asked", expiry.Format(time.DateTime))
+	}
 	if item.Cannot == "" {
 		if err := d.checkSealedHere(s, r.Header.Device, p.Records()); err != nil {
 			item.Cannot = fmt.Sprintf("what it seals to this device is wrong, so it may be to shut this device out: %v", err)

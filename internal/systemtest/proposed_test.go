@@ -13,6 +13,7 @@ import (
 	"zeropass.dev/zeropass/canonical"
 	"zeropass.dev/zeropass/credential"
 	apiv1 "zeropass.dev/zeropass/gen/zeropass/api/v1"
+	"zeropass.dev/zeropass/gen/zeropass/api/v1/apiv1connect"
 	recordv1 "zeropass.dev/zeropass/gen/zeropass/record/v1"
 	"zeropass.dev/zeropass/hpke"
 	"zeropass.dev/zeropass/internal/api"
@@ -208,5 +209,35 @@ func TestEveryVersionInAProposalIsShown(t *testing.T) {
 		}
 		_, err = phone.RefusePending(ctx, items[0].ID)
 		must(t, err)
+	}
+}
+
+// What could be used long after everybody has forgotten it is not endorsed.
+func TestAProposalThatLivesLong(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ctx := context.Background()
+	laptop, phone := w.twoDevices()
+	th := w.thiefOf(laptop)
+	var expiry time.Duration
+	var want string
+	record, err := ledger.NewRecord(&recordv1.PolicyChanged{Policy: &recordv1.Policy{RevealsPerHour: 10, RevealsPerDay: 10}})
+	must(t, err)
+	w.liar(phone, func([]*apiv1.Waiting) []*apiv1.Waiting {
+		head := th.state.Head()
+		proposal, err := canonical.Marshal(&recordv1.Proposal{
+			Nonce: random(t, 16), BaseSequence: head.Sequence, BaseHash: head.Hash[:], Expiry: uint64(w.now().Add(expiry).UnixMilli()),
+		})
+		must(t, err)
+		request, _, err := api.NewRequest(apiv1connect.ServerServiceProposeProcedure, w.keys.SignKey(), th.identity(),
+			&apiv1.ProposeRequest{Proposal: proposal, Records: [][]byte{record}}, w.now(), rand.Reader)
+		must(t, err)
+		return []*apiv1.Waiting{{Request: request, Expires: uint64(w.now().Add(5 * time.Minute).UnixMilli())}}
+	})
+	for expiry, want = range map[time.Duration]string{10 * time.Minute: "", time.Hour: "long after"} {
+		items, err := phone.Pending(ctx)
+		if err != nil || len(items) != 1 || (items[0].Cannot == "") != (want == "") || !strings.Contains(items[0].Cannot, want) {
+			t.Errorf("%s: %+v, %v", expiry, items, err)
+		}
 	}
 }
