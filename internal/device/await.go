@@ -173,11 +173,12 @@ func (d *Device) unconfirmed(err error) error {
 	_ = errors.As(err, &refusal)
 	switch {
 	case errors.Is(err, api.ErrConfirmationRefused) && signed(err):
-		who := "another device"
+		who, lock := "another device", "zeropass device list shows them"
 		if len(refusal.Devices) > 0 {
 			who = (WaitingDevice{refusal.Devices[0], d.deviceName(refusal.Devices[0])}).String()
+			lock = fmt.Sprintf("zeropass device lock %d", refusal.Devices[0])
 		}
-		return failure(CodeRefused, errors.Join(ErrUnconfirmed, err), "if it was not you who refused there, lock that device: zeropass device lock", "%s refused to confirm it", who)
+		return failure(CodeRefused, errors.Join(ErrUnconfirmed, err), "if it was not you who refused there, lock that device: "+lock, "%s refused to confirm it", who)
 	case errors.Is(err, api.ErrConfirmationExpired):
 		return failure(CodeNotYet, errors.Join(ErrUnconfirmed, err), "have another device at hand, run the command again, and there: zeropass confirm", "no other device confirmed it in time; nothing was changed")
 	}

@@ -211,6 +211,10 @@ func (d *Device) secondFactorFor(s *ledger.State, subject *ledger.Device, doing 
 	if len(others) > 0 {
 		return nil
 	}
+	if subject.Status == ledger.Active && doing == "rename" {
+		return failure(CodeUsage, nil, "rename it there, where it needs nobody else: zeropass device rename NAME",
+			"no other device than device %d itself could confirm this", subject.Number)
+	}
 	if subject.Status == ledger.Active && subject.Number != d.keys.Device {
 		return failure(CodeUsage, nil,
 			fmt.Sprintf("if it is lost or stolen: zeropass device lock %d now, and when %s have passed zeropass device %s %d", subject.Number, inWords(s.InUse().WaitingPeriod()), doing, subject.Number),

@@ -55,7 +55,7 @@ func (w *wording) records(records []*recordv1.Record) {
 		case *recordv1.Record_DeviceRevoked:
 			w.say("revoke %s for good", w.device(r.DeviceRevoked.Device))
 		case *recordv1.Record_DeviceRenamed:
-			w.say("give %s another name", w.device(r.DeviceRenamed.Device))
+			w.say("call %s %s", w.device(r.DeviceRenamed.Device), w.newName(r.DeviceRenamed))
 		case *recordv1.Record_PolicyChanged:
 			w.policy(r.PolicyChanged.Policy)
 		case *recordv1.Record_ServerKeyChanged:
@@ -209,6 +209,19 @@ func (w *wording) added(r *recordv1.DeviceAdded) {
 	w.look("a new device can ask for everything; both phrases must be the same on its screen")
 	phrases := addedPhrases(account, r)
 	w.item.Phrases = &phrases
+}
+
+// newName is what a device is to be called.
+func (w *wording) newName(r *recordv1.DeviceRenamed) string {
+	own, ok := w.s.Device(r.Device)
+	g, err := w.d.generation(w.s, r.Generation)
+	if ok && err == nil {
+		name, err := g.Metadata.Open(renamedContext(w.s.Account(), own.SignKey, r.Generation, own.Name.Version+1), r.SealedName)
+		if err == nil {
+			return fmt.Sprintf("%q", name)
+		}
+	}
+	return "by an unreadable name"
 }
 
 func (w *wording) device(number uint64) string {

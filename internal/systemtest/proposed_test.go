@@ -241,3 +241,24 @@ func TestAProposalThatLivesLong(t *testing.T) {
 		}
 	}
 }
+
+// The others see what a device is to be called.
+func TestTheNewNameIsShown(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ctx := context.Background()
+	laptop, phone := w.twoDevices()
+	_, err := laptop.RenameDevice(ctx, 2, "tablet") // which only the phone could confirm
+	wantCode(t, err, device.CodeUsage)
+	var failed *device.Error
+	if !errors.As(err, &failed) || !strings.Contains(failed.Hint, "rename it there") {
+		t.Error(explained(err))
+	}
+	tablet := w.further("tablet", laptop, phone)
+	item, done := w.waits(tablet, func() error { _, err := laptop.RenameDevice(ctx, 2, "old phone"); return err })
+	if len(item.What) != 1 || item.What[0] != `call device 2 (phone) "old phone"` {
+		t.Errorf("%q", item.What)
+	}
+	tablet.confirmPending("")
+	must(t, <-done)
+}
