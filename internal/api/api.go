@@ -87,7 +87,9 @@ func MessageLimit(kind apiv1.Message_Kind) int {
 		return 16 << 10
 	case apiv1.Message_KIND_SHARE_ENVELOPE:
 		return 128 << 10
-	case apiv1.Message_KIND_SHARE_RECEIPT, apiv1.Message_KIND_OWNER_HEAD, apiv1.Message_KIND_CONTACT_ATTESTATION:
+	case apiv1.Message_KIND_OWNER_HEAD:
+		return 64 << 10 // most is what leads to the device
+	case apiv1.Message_KIND_SHARE_RECEIPT, apiv1.Message_KIND_CONTACT_ATTESTATION:
 		return 4 << 10
 	default:
 		return 0
@@ -119,3 +121,7 @@ func AppendNonce(request [32]byte) []byte { return request[:NonceSize] }
 // day, not those of Approve and SendMessage, which are for others, and not that
 // of SetAlarms, which has a secret. The header's hash still fixes it.
 func LoggedRequest(r *Request) ([]byte, error) { return r.logged() }
+
+// DevicePart is how much of an account's limit one of several active devices may
+// use: three quarters.
+func DevicePart(most uint64) uint64 { return max(1, most-most/4) }

@@ -3,6 +3,7 @@ package device
 import (
 	"context"
 	"fmt"
+	"maps"
 	"strings"
 	"time"
 
@@ -20,7 +21,8 @@ const (
 	EventPending  EventKind = "pending"  // waits for this device
 	EventRecovery EventKind = "recovery" // a request, or what became of it
 	EventLedger   EventKind = "ledger"
-	EventNote     EventKind = "note" // something that a person ought to know
+	EventLimit    EventKind = "limit" // a device has asked as often as it may
+	EventNote     EventKind = "note"  // something that a person ought to know
 )
 
 // Event is one thing that has happened in the account, in words.
@@ -40,7 +42,12 @@ type Seen struct {
 	entries  uint64
 	activity uint64
 	told     map[string]bool
+	waiting  []PendingItem
 }
+
+// Waiting returns what waited for this device when it was last asked for news, the
+// oldest first: neither what this device asks for itself nor what it has answered.
+func (s *Seen) Waiting() []PendingItem { return s.waiting }
 
 // PrepareWatch signs a request for the server's hints, with which a program waits
 // while the device is closed.
@@ -54,12 +61,13 @@ func (d *Device) PrepareWatch() (*client.Watching, error) {
 
 // News asks the server what there is, and returns what the program has not shown.
 // It changes nothing: secrets that were not sent yet, and what contacts wait for,
-// are for [Device.Sync].
-func (d *Device) News(ctx context.Context, seen *Seen) ([]Event, error) {
+// are for [Device.Sync]. After an error nothing counts as shown.
+func (d *Device) News(ctx context.Context, shown *Seen) ([]Event, error) {
 	if err := d.refresh(ctx); err != nil {
 		return nil, d.noticeRevoked(err, "bring the ledgers together")
 	}
-	if seen.told == nil {
+	seen := *shown
+	if seen.told = maps.Clone(seen.told); seen.told == nil {
 		seen.told = map[string]bool{}
 	}
 	found := &SyncResult{}
@@ -68,7 +76,7 @@ func (d *Device) News(ctx context.Context, seen *Seen) ([]Event, error) {
 	}
 	var events []Event
 	for _, news := range []func(context.Context, *Seen, *SyncResult) ([]Event, error){d.newEntries, d.newActivity, d.newPending, d.newRequests} {
-		some, err := news(ctx, seen, found)
+		some, err := news(ctx, &seen, found)
 		if err != nil {
 			return nil, err
 		}
@@ -80,6 +88,7 @@ func (d *Device) News(ctx context.Context, seen *Seen) ([]Event, error) {
 			events = append(events, Event{Kind: EventNote, Time: d.o.Now(), Text: note, Alarm: true, Do: "zeropass activity"})
 		}
 	}
+	*shown = seen
 	return events, nil
 }
 
@@ -109,16 +118,29 @@ func (d *Device) newEntries(_ context.Context, seen *Seen, _ *SyncResult) ([]Eve
 			return nil, explain(err, "read the ledger")
 		}
 		var what []string
+		alarm := false
 		for _, record := range e.Records() {
 			what = append(what, recordWords(record))
+			alarm = alarm || e.Author() != d.keys.Device && weighty(record)
 		}
 		events = append(events, Event{
 			Kind: EventLedger, Time: e.Time(), ID: fmt.Sprint(e.Sequence()),
-			Text: fmt.Sprintf("device %d %s (entry %d)", e.Author(), strings.Join(what, ", "), e.Sequence()),
+			Text: fmt.Sprintf("device %d %s (entry %d)", e.Author(), strings.Join(what, ", "), e.Sequence()), Alarm: alarm,
 		})
 	}
 	seen.entries = last
 	return events, nil
+}
+
+// weighty says whether a record changes who takes part, so that its owner ought to
+// know of it at once.
+func weighty(record *recordv1.Record) bool {
+	switch record.Kind.(type) {
+	case *recordv1.Record_DeviceAdded, *recordv1.Record_DeviceLocked, *recordv1.Record_DeviceUnlocked, *recordv1.Record_DeviceRevoked,
+		*recordv1.Record_ServerKeyChanged, *recordv1.Record_PolicyChanged, *recordv1.Record_Recovered:
+		return true
+	}
+	return false
 }
 
 // recordWords says what a record does, as something that a device did.
@@ -184,7 +206,8 @@ func (d *Device) newActivity(ctx context.Context, seen *Seen, _ *SyncResult) ([]
 		events = append(events, Event{Kind: EventActivity, Time: e.Time, ID: fmt.Sprint(e.Sequence), Text: e.Text, Alarm: e.Alarm})
 	}
 	seen.activity = last
-	return events, nil
+	limits, err := d.newLimits(ctx, seen, all)
+	return append(events, limits...), err
 }
 
 func (d *Device) newPending(ctx context.Context, seen *Seen, _ *SyncResult) ([]Event, error) {
@@ -193,14 +216,22 @@ func (d *Device) newPending(ctx context.Context, seen *Seen, _ *SyncResult) ([]E
 		return nil, explain(err, "read what waits to be confirmed")
 	}
 	var events []Event
+	seen.waiting = nil
 	for _, i := range items {
-		if i.Own || i.Done || !seen.first("pending "+i.ID) {
+		if i.Own || i.Done {
+			continue
+		}
+		seen.waiting = append(seen.waiting, i)
+		if !seen.first("pending " + i.ID) {
 			continue
 		}
 		e := Event{
 			Kind: EventPending, Time: i.Asked, ID: i.ID, Alarm: len(i.Look) > 0,
 			Text: fmt.Sprintf("device %d asks to %s", i.Device, strings.Join(i.What, ", ")),
 			Do:   "zeropass confirm " + i.ID[:8] + ", or zeropass refuse " + i.ID[:8],
+		}
+		if len(i.Look) > 0 {
+			e.Do = "look twice: " + strings.Join(i.Look, "; ") + ". " + e.Do
 		}
 		if i.Cannot != "" {
 			e.Do = "not for this device: " + i.Cannot

@@ -75,13 +75,10 @@ func revealLimit(a *asked, state *ledger.State) *store.RevealLimit {
 	limit.DevicePerHour, limit.DevicePerDay = limit.PerHour, limit.PerDay
 	if len(state.ActiveDevices()) > 1 {
 		// A device that asks in a loop leaves something for the others.
-		limit.DevicePerHour, limit.DevicePerDay = part(limit.PerHour), part(limit.PerDay)
+		limit.DevicePerHour, limit.DevicePerDay = api.DevicePart(limit.PerHour), api.DevicePart(limit.PerDay)
 	}
 	return limit
 }
-
-// part is what one of several devices may use, three quarters.
-func part(most uint64) uint64 { return max(1, most-most/4) }
 
 // unconfirmed logs a wrong second factor, so that the owner learns of it, and
 // counts it as a reveal of that device, so that nobody tries for long. The answer in the log is
