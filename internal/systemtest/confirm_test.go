@@ -4,12 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
-	"encoding/base64"
 	"errors"
-	"io"
-	"net/http"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -17,13 +12,11 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
-	"zeropass.dev/zeropass/canonical"
 	apiv1 "zeropass.dev/zeropass/gen/zeropass/api/v1"
 	"zeropass.dev/zeropass/gen/zeropass/api/v1/apiv1connect"
 	"zeropass.dev/zeropass/internal/api"
 	"zeropass.dev/zeropass/internal/client"
 	"zeropass.dev/zeropass/internal/device"
-	"zeropass.dev/zeropass/internal/server"
 	"zeropass.dev/zeropass/ledger"
 	"zeropass.dev/zeropass/signing"
 )
@@ -441,72 +434,10 @@ func TestAnotherEntryComesBetween(t *testing.T) {
 	phone.nothingWaits()
 }
 
-// liar is a server that answers Pending with what change makes of the truth, and
-// signs that with its own key.
-type liar struct {
-	w      *world
-	key    *signing.PrivateKey
-	change func([]*apiv1.Waiting) []*apiv1.Waiting
-}
-
 // liar opens a device at a server that lies about what waits.
 func (w *world) liar(p *person, change func([]*apiv1.Waiting) []*apiv1.Waiting) {
 	w.t.Helper()
-	p.close()
-	file := filepath.Join(w.t.TempDir(), "keys")
-	must(w.t, server.WriteKeys(file, w.keys))
-	text, err := os.ReadFile(file)
-	must(w.t, err)
-	_, line, _ := strings.Cut(string(text), "\nsign ")
-	encoded, _, _ := strings.Cut(line, "\n")
-	b, err := base64.StdEncoding.DecodeString(encoded)
-	must(w.t, err)
-	key, err := signing.NewPrivateKey(b)
-	must(w.t, err)
-	o := w.options()
-	o.HTTP = &http.Client{Transport: &liar{w, key, change}}
-	if p.Device, err = device.Open(context.Background(), p.dir, []byte(passphrase), o); err != nil {
-		w.t.Fatal(explained(err))
-	}
-}
-
-func (l *liar) RoundTrip(r *http.Request) (*http.Response, error) {
-	if r.URL.Path != apiv1connect.ServerServicePendingProcedure {
-		return http.DefaultTransport.RoundTrip(r)
-	}
-	sent, err := io.ReadAll(r.Body)
-	if err != nil {
-		return nil, err
-	}
-	r.Body = io.NopCloser(bytes.NewReader(sent))
-	r.Header.Set("Accept-Encoding", "identity")
-	response, err := http.DefaultTransport.RoundTrip(r)
-	if err != nil || response.StatusCode != http.StatusOK {
-		return response, err
-	}
-	received, err := io.ReadAll(response.Body)
-	_ = response.Body.Close()
-	request, answer, truth := &apiv1.SignedRequest{}, &apiv1.SignedAnswer{}, &apiv1.PendingAnswer{}
-	err = errors.Join(err, proto.Unmarshal(sent, request), proto.Unmarshal(received, answer), proto.Unmarshal(answer.GetBody(), truth))
-	if err != nil {
-		return nil, err
-	}
-	parsed, err := api.ParseRequest(r.URL.Path, request)
-	if err != nil {
-		return nil, err
-	}
-	body, err := canonical.Marshal(&apiv1.PendingAnswer{Waiting: l.change(truth.Waiting)})
-	if err != nil {
-		return nil, err
-	}
-	lie, err := api.Answer(l.key, parsed, body, l.w.now())
-	if err != nil {
-		return nil, err
-	}
-	received, err = proto.Marshal(lie)
-	response.Body, response.ContentLength = io.NopCloser(bytes.NewReader(received)), int64(len(received))
-	response.Header.Del("Content-Length")
-	return response, err
+	lie(p, apiv1connect.ServerServicePendingProcedure, func(a *apiv1.PendingAnswer) { a.Waiting = change(a.Waiting) })
 }
 
 // What the server shows to whoever confirms is what the other device signed, or it
