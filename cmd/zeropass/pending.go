@@ -107,6 +107,8 @@ func pendingLines(i device.PendingItem) []string {
 	return lines
 }
 
+const wholeID = 64 // hexadecimal digits
+
 func confirmPendingCommand(a *app) *cobra.Command {
 	var yes bool
 	var phrase string
@@ -126,6 +128,11 @@ there is no terminal, --phrase gives the eight words of the new device.`,
 	c.Flags().StringVar(&phrase, "phrase", "", "the eight words of the new device, as its screen shows them")
 	c.RunE = a.run(func(cmd *cobra.Command, args []string) error {
 		ctx := cmd.Context()
+		// Two requests whose ids begin the same take a device no time to make.
+		if yes && len(args) > 0 && len(args[0]) < wholeID {
+			return usage("Give all of the ID, as zeropass pending --json shows it, or leave --yes out and look at what it asks for.",
+				"the beginning of an ID is not enough with --yes: another request can begin the same")
+		}
 		return a.with(ctx, func(d *device.Device) error {
 			item, err := a.pickPending(ctx, d, args)
 			if err != nil {
