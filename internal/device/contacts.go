@@ -303,11 +303,15 @@ func (d *Device) envelope(s *ledger.State, e *ledger.Epoch, m ledger.Member) ([]
 	if err != nil {
 		return nil, err
 	}
+	introductions, err := d.introductions(s)
+	if err != nil {
+		return nil, err
+	}
 	signature, err := d.keys.Sign.SignContext(envelopeContext(b))
 	if err != nil {
 		return nil, err
 	}
-	return canonical.Marshal(&recordv1.SignedShareEnvelope{Envelope: b, Signature: signature, Recovered: list})
+	return canonical.Marshal(&recordv1.SignedShareEnvelope{Envelope: b, Signature: signature, Recovered: list, Introductions: introductions})
 }
 
 func envelopeContext(envelope []byte) *signing.Context {

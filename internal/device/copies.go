@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"zeropass.dev/zeropass/canonical"
@@ -69,9 +68,14 @@ func (d *Device) ownAttestation(nonce []byte) ([]byte, error) {
 }
 
 // proveToContacts sends the head that this device and the server both attest to
-// everybody who keeps a share, each with the nonce for its own proof.
+// everybody who keeps a share, each with the nonce for its own proof, and with what
+// leads to this device, where the contact got its envelope before it was added.
 func (d *Device) proveToContacts(ctx context.Context, s *ledger.State, server []byte, result *SyncResult) error {
 	g, err := d.generation(s, s.Generation())
+	if err != nil {
+		return err
+	}
+	introductions, err := d.introductions(s)
 	if err != nil {
 		return err
 	}
@@ -79,7 +83,7 @@ func (d *Device) proveToContacts(ctx context.Context, s *ledger.State, server []
 	for _, e := range openEpochs(s) {
 		for _, m := range e.Members {
 			account := string(m.Contact.GetAccount())
-			if !m.Receipt || m.Contact == nil || sent[account] || !d.speaksTo(s, m) {
+			if !m.Receipt || m.Contact == nil || sent[account] {
 				continue
 			}
 			sent[account] = true
@@ -88,7 +92,9 @@ func (d *Device) proveToContacts(ctx context.Context, s *ledger.State, server []
 			if err != nil {
 				return err
 			}
-			body, err := canonical.Marshal(&recordv1.ProvedHead{Device: own, Server: server})
+			body, err := canonical.Marshal(&recordv1.OwnerHead{
+				Head: &recordv1.ProvedHead{Device: own, Server: server}, Introductions: introductions,
+			})
 			if err != nil {
 				return err
 			}
@@ -98,17 +104,6 @@ func (d *Device) proveToContacts(ctx context.Context, s *ledger.State, server []
 		}
 	}
 	return nil
-}
-
-// speaksTo says whether this device sends heads to a contact. One that was added
-// after the contact got its envelope is not in it, and the contact believes those
-// that are: as long as one of them is active, its heads must not be displaced.
-func (d *Device) speaksTo(s *ledger.State, m ledger.Member) bool {
-	known := func(own *ledger.Device) bool { return own.Added.Sequence < m.ReceiptAt.Sequence }
-	if own, ok := s.Device(d.keys.Device); ok && known(own) {
-		return true
-	}
-	return !slices.ContainsFunc(s.ActiveDevices(), known)
 }
 
 // takeCopies takes the attestations of the account's devices that the server

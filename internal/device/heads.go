@@ -3,7 +3,6 @@ package device
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	"zeropass.dev/zeropass/canonical"
 	apiv1 "zeropass.dev/zeropass/gen/zeropass/api/v1"
@@ -11,22 +10,22 @@ import (
 	"zeropass.dev/zeropass/home"
 	"zeropass.dev/zeropass/ledger"
 	"zeropass.dev/zeropass/recovery"
-	"zeropass.dev/zeropass/signing"
 )
 
 // takeOwnerHead keeps the newest head that a device of the owner and the server
 // both attest. It is what an approval will name, and what tells that an old
 // share has its successor.
 func (d *Device) takeOwnerHead(ctx context.Context, m *apiv1.Message, result *SyncResult) error {
-	proved := &recordv1.ProvedHead{}
-	if err := canonical.Unmarshal(m.Body, proved); err != nil {
+	sent := &recordv1.OwnerHead{}
+	if err := canonical.Unmarshal(m.Body, sent); err != nil {
 		return fmt.Errorf("%w: %w", errWorthless, err)
 	}
-	byDevice, err := ledger.ParseAttestation(proved.Device)
+	proved := sent.GetHead()
+	byDevice, err := ledger.ParseAttestation(proved.GetDevice())
 	if err != nil {
 		return fmt.Errorf("%w: %w", errWorthless, err)
 	}
-	byServer, err := ledger.ParseAttestation(proved.Server)
+	byServer, err := ledger.ParseAttestation(proved.GetServer())
 	if err != nil {
 		return fmt.Errorf("%w: %w", errWorthless, err)
 	}
@@ -41,22 +40,17 @@ func (d *Device) takeOwnerHead(ctx context.Context, m *apiv1.Message, result *Sy
 		byServer.Verify(d.server) != nil {
 		return fmt.Errorf("%w: a head that is not proved", errWorthless)
 	}
-	if !signedByOwner(o, byDevice) {
+	if attestedBy(o.Devices, byDevice) {
+		sent.Introductions = nil
+	} else if !attestedBy(follow(account, o.Devices, sent.Introductions), byDevice) {
 		return fmt.Errorf("%w: a head that is attested by an unknown device of %s", errWorthless, o.Name)
 	}
-	return d.keepHead(account, o, byDevice, proved, result)
-}
-
-func signedByOwner(o *knownOwner, a *ledger.Attestation) bool {
-	return slices.ContainsFunc(o.Devices, func(p pinnedDevice) bool {
-		key, err := signing.NewPublicKey(p.Key)
-		return err == nil && o.trusts(a.Holder().GetNumber(), p.Key) && a.Verify(key) == nil
-	})
+	return d.keepHead(account, o, byDevice, sent, result)
 }
 
 // keepHead stores a proved head with every share of the account. Two heads at
 // one place are two histories: the second is evidence.
-func (d *Device) keepHead(account ledger.AccountID, o *knownOwner, a *ledger.Attestation, proved *recordv1.ProvedHead, result *SyncResult) error {
+func (d *Device) keepHead(account ledger.AccountID, o *knownOwner, a *ledger.Attestation, sent *recordv1.OwnerHead, result *SyncResult) error {
 	all, err := d.home.Held()
 	if err != nil {
 		return err
@@ -73,7 +67,7 @@ func (d *Device) keepHead(account ledger.AccountID, o *knownOwner, a *ledger.Att
 			}
 			if old.Head().Sequence == a.Head().Sequence && old.Head() != a.Head() {
 				name := fmt.Sprintf("owner-fork-%x-%d", account[:4], a.Head().Sequence)
-				if err := d.home.PutEvidence(name, proved.Device); err != nil {
+				if err := d.home.PutEvidence(name, sent.Head.Device); err != nil {
 					return err
 				}
 				result.note("%s shows two histories: tell %s; the proof is kept in evidence/%s", o.Name, o.Name, name)
@@ -83,7 +77,7 @@ func (d *Device) keepHead(account ledger.AccountID, o *knownOwner, a *ledger.Att
 				continue
 			}
 		}
-		stored.HeadDevice, stored.HeadServer = proved.Device, proved.Server
+		stored.HeadDevice, stored.HeadServer, stored.Introductions = sent.Head.Device, sent.Head.Server, sent.Introductions
 		if err := d.home.PutHeld(stored); err != nil {
 			return err
 		}

@@ -194,7 +194,7 @@ func TestHeadsThatAContactRefuses(t *testing.T) {
 		{"of an account that nobody knows here", &recordv1.ProvedHead{Device: stranger.attestation(1, 1, 30, h), Server: stranger.attestation(0, 1, 30, h)}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			body := must[[]byte](t)(canonical.Marshal(tt.head))
+			body := must[[]byte](t)(canonical.Marshal(&recordv1.OwnerHead{Head: tt.head}))
 			if err := d.deal(context.Background(), &apiv1.Message{Kind: apiv1.Message_KIND_OWNER_HEAD, Body: body}, &SyncResult{}); !errors.Is(err, errWorthless) {
 				t.Errorf("%v", err)
 			}
@@ -205,7 +205,7 @@ func TestHeadsThatAContactRefuses(t *testing.T) {
 		})
 	}
 	t.Run("an older one", func(t *testing.T) {
-		body := must[[]byte](t)(canonical.Marshal(&recordv1.ProvedHead{Device: o.attestation(1, 1, 10, h), Server: o.attestation(0, 1, 10, h)}))
+		body := must[[]byte](t)(canonical.Marshal(&recordv1.OwnerHead{Head: &recordv1.ProvedHead{Device: o.attestation(1, 1, 10, h), Server: o.attestation(0, 1, 10, h)}}))
 		if err := d.deal(context.Background(), &apiv1.Message{Kind: apiv1.Message_KIND_OWNER_HEAD, Body: body}, &SyncResult{}); err != nil {
 			t.Error(err)
 		}
@@ -216,7 +216,7 @@ func TestHeadsThatAContactRefuses(t *testing.T) {
 	})
 	t.Run("another history", func(t *testing.T) {
 		other := ledger.Hash{2}
-		body := must[[]byte](t)(canonical.Marshal(&recordv1.ProvedHead{Device: o.attestation(1, 1, 20, other), Server: o.attestation(0, 1, 20, other)}))
+		body := must[[]byte](t)(canonical.Marshal(&recordv1.OwnerHead{Head: &recordv1.ProvedHead{Device: o.attestation(1, 1, 20, other), Server: o.attestation(0, 1, 20, other)}}))
 		result := &SyncResult{}
 		if err := d.deal(context.Background(), &apiv1.Message{Kind: apiv1.Message_KIND_OWNER_HEAD, Body: body}, result); err != nil {
 			t.Error(err)

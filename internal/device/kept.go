@@ -118,21 +118,15 @@ func (s *heldShare) succeeds(old *heldShare) bool {
 	if byDevice.Epoch() < s.id.Epoch || byServer.Epoch() != byDevice.Epoch() || byServer.Head() != byDevice.Head() {
 		return false
 	}
-	return attestedBy(s.envelope, byDevice)
+	return byDevice.Account() == s.id.Account && attestedBy(follow(s.id.Account, namedBy(s.envelope), s.Introductions), byDevice)
 }
 
-// attestedBy says whether one of the devices that an envelope names signed an
-// attestation of its account.
-func attestedBy(e *recordv1.ShareEnvelope, a *ledger.Attestation) bool {
-	if a.Holder().GetKind() != recordv1.Holder_KIND_DEVICE || ledger.AccountID(e.Account) != a.Account() {
-		return false
-	}
-	for _, own := range e.Devices {
-		if key, err := signing.NewPublicKey(own.SignKey); own.Device == a.Holder().GetNumber() && err == nil && a.Verify(key) == nil {
-			return true
-		}
-	}
-	return false
+// attestedBy says whether one of these devices signed an attestation.
+func attestedBy(known []pinnedDevice, a *ledger.Attestation) bool {
+	return a.Holder().GetKind() == recordv1.Holder_KIND_DEVICE && slices.ContainsFunc(known, func(p pinnedDevice) bool {
+		key, err := signing.NewPublicKey(p.Key)
+		return err == nil && (p.Number == 0 || p.Number == a.Holder().GetNumber()) && a.Verify(key) == nil
+	})
 }
 
 // restoreHeld gives back to the directory the shares that were kept for others and

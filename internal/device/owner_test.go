@@ -139,6 +139,21 @@ func (o *testOwner) entry(author, sequence uint64, key *signing.PrivateKey, reco
 	return must[*ledger.Entry](o.t)(draft.Sign(key)).Bytes()
 }
 
+// adds is the entry with which a device adds another one, signed with any key.
+func (o *testOwner) adds(author, device uint64, key *signing.PrivateKey) []byte {
+	o.t.Helper()
+	sealed := func(n int) []byte { return make([]byte, n) }
+	return o.entry(author, 10+device, key, &recordv1.DeviceAdded{
+		Device: device,
+		Keys: &recordv1.DeviceKeys{
+			SignKey: o.devices[device].PublicKey().Bytes(), SealKey: newKey(o.t).PublicKey().Bytes(), ConfirmKey: newKey(o.t).PublicKey().Bytes(),
+			Generation: 1, SealedName: sealed(100),
+		},
+		Generations: []*recordv1.GenerationKeys{{Number: 1, MetadataKey: sealed(81), DeviceShareKey: sealed(81)}},
+		SeedShares:  []*recordv1.SealedToEpoch{{Epoch: 1, Sealed: sealed(150)}},
+	})
+}
+
 // request is what a new device asks with.
 func (o *testOwner) request() *ledger.RecoveryRequest {
 	o.t.Helper()
@@ -176,10 +191,10 @@ func contactDevice(t *testing.T, o *testOwner) *Device {
 }
 
 // hold has the contact hold the share of an epoch, with the head that was proved
-// last.
-func (o *testOwner) hold(d *Device, number uint64, envelope []byte, head *recordv1.ProvedHead) {
+// last and what leads to its device.
+func (o *testOwner) hold(d *Device, number uint64, envelope []byte, head *recordv1.ProvedHead, introductions ...[]byte) {
 	o.t.Helper()
-	s := &recordv1.StoredShare{Envelope: envelope, Share: o.epoch(number).share, Owner: "owner"}
+	s := &recordv1.StoredShare{Envelope: envelope, Share: o.epoch(number).share, Owner: "owner", Introductions: introductions}
 	if head != nil {
 		s.HeadDevice, s.HeadServer = head.Device, head.Server
 	}

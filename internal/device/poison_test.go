@@ -84,7 +84,13 @@ func TestMessagesThatLackSomething(t *testing.T) {
 		})
 	})
 	head := &recordv1.ProvedHead{Device: o.attestation(1, 1, 3, [32]byte{1}), Server: o.attestation(0, 1, 3, [32]byte{1})}
-	poisons(head, func(field string) { deal(field, apiv1.Message_KIND_OWNER_HEAD, head) })
+	poisons(head, func(field string) { deal(field, apiv1.Message_KIND_OWNER_HEAD, &recordv1.OwnerHead{Head: head}) })
+	o.devices[2] = newKey(t)
+	introduced := &recordv1.OwnerHead{
+		Head:          &recordv1.ProvedHead{Device: o.attestation(2, 1, 3, [32]byte{1}), Server: o.attestation(0, 1, 3, [32]byte{1})},
+		Introductions: [][]byte{o.adds(1, 2, o.devices[1])},
+	}
+	poisons(introduced, func(field string) { deal(field, apiv1.Message_KIND_OWNER_HEAD, introduced) })
 	for _, kind := range []apiv1.Message_Kind{
 		apiv1.Message_KIND_INVITATION_ANSWER, apiv1.Message_KIND_SHARE_ENVELOPE, apiv1.Message_KIND_SERVER_HALF, apiv1.Message_KIND_OWNER_HEAD, 99,
 	} {

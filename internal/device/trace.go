@@ -15,8 +15,17 @@ import (
 )
 
 // A contact does not see the owner's ledger. It follows the owner's devices from
-// what it has: the keys in the envelope of a share that it holds, and, after a
-// recovery, the list of devices that the root key of that share's epoch signed.
+// what it has: the keys in the envelope of a share that it holds; after a
+// recovery, the list of devices that the root key of that share's epoch signed;
+// and the entries with which devices that it knows have added others.
+//
+// Such an entry says that a device which the contact believes wanted the new one.
+// It does not say that the entry stands in the ledger: a device that was stolen,
+// or revoked since, signs what it likes. That it stands is the server's to see to,
+// which relays a head only from the device that attests it, while that device is
+// active. So a device that is none speaks to a contact only if one that the contact
+// knows and the server both lie, and these two together could say as much without
+// it.
 
 // deviceListFile keeps the list that this device's recovery of the account left.
 const deviceListFile = "device-list"
@@ -61,23 +70,100 @@ func (d *Device) recoveredList() (*recordv1.DeviceList, error) {
 // leadsTo says whether the device that signed an envelope can be traced from the
 // envelope of a share that is held: it is one of the devices that the older
 // envelope names, or the only one that the older epoch's root key left after a
-// recovery.
+// recovery, or was added by one of these, or by one that was.
 func leadsTo(old *recordv1.ShareEnvelope, signed []byte) bool {
 	e, err := recovery.ParseEnvelope(signed)
 	if err != nil || !bytes.Equal(e.Account, old.Account) {
 		return false
 	}
-	signer := signerOf(e)
-	for _, known := range old.Devices {
-		if known.Device == e.Device && bytes.Equal(known.SignKey, signer) {
-			return true
-		}
-	}
 	outer := &recordv1.SignedShareEnvelope{}
 	if err := canonical.Unmarshal(signed, outer); err != nil {
 		return false
 	}
-	return listedBy(old, outer.Recovered, e.Device, signer)
+	known := append(namedBy(old), listedBy(old, outer.Recovered)...)
+	known = follow(ledger.AccountID(e.Account), known, outer.Introductions)
+	return (&knownOwner{Devices: known}).trusts(e.Device, signerOf(e))
+}
+
+// namedBy returns the devices that an envelope names.
+func namedBy(e *recordv1.ShareEnvelope) []pinnedDevice {
+	var named []pinnedDevice
+	for _, own := range e.Devices {
+		named = append(named, pinnedDevice{Number: own.Device, Key: own.SignKey})
+	}
+	return named
+}
+
+// follow adds to the devices of an account that are known here those that they
+// have added, by the entries with DeviceAdded, the oldest first.
+func follow(account ledger.AccountID, known []pinnedDevice, introductions [][]byte) []pinnedDevice {
+	known = slices.Clone(known)
+	for _, b := range introductions {
+		e, err := ledger.ParseEntry(b)
+		if err != nil {
+			continue
+		}
+		if id, named := e.Account(); !named || id != account {
+			continue
+		}
+		if !slices.ContainsFunc(known, func(p pinnedDevice) bool {
+			return (p.Number == 0 || p.Number == e.Author()) && signedEntry(b, p.Key)
+		}) {
+			continue
+		}
+		for _, record := range e.Records() {
+			added := record.GetDeviceAdded()
+			if added == nil || slices.ContainsFunc(known, func(p pinnedDevice) bool { return p.Number == added.Device }) {
+				continue // a number is never given again
+			}
+			known = append(known, pinnedDevice{Number: added.Device, Key: added.Keys.SignKey})
+		}
+	}
+	return known
+}
+
+// signedEntry says whether a key signed an entry.
+func signedEntry(entry, key []byte) bool {
+	signed := &recordv1.SignedEntry{}
+	if err := canonical.Unmarshal(entry, signed); err != nil {
+		return false
+	}
+	k, err := signing.NewPublicKey(key)
+	return err == nil && k.Verify(signing.NewContext("entry").Bytes(signed.Entry), signed.Signature)
+}
+
+// maxIntroductions is how many bytes of entries lead a contact to a device. One of
+// those that it knows is among the newest.
+const maxIntroductions = 48 << 10
+
+// introductions returns the entries that lead to this device: the one that added
+// it, the one that added that one's author, and so on, the oldest first. They end
+// at a device that nobody added: the first one, or one that recovered the account.
+func (d *Device) introductions(s *ledger.State) ([][]byte, error) {
+	var entries [][]byte
+	size := 0
+	for number := d.keys.Device; ; {
+		own, ok := s.Device(number)
+		if !ok {
+			break
+		}
+		list, err := d.home.Entries(own.Added.Sequence-1, 1)
+		if err != nil || len(list) == 0 {
+			return nil, err
+		}
+		e, err := ledger.ParseEntry(list[0])
+		if err != nil {
+			return nil, err
+		}
+		adds := slices.ContainsFunc(e.Records(), func(r *recordv1.Record) bool { return r.GetDeviceAdded().GetDevice() == number })
+		if size += len(list[0]); !adds || size > maxIntroductions {
+			break
+		}
+		entries = append(entries, list[0])
+		number = e.Author()
+	}
+	slices.Reverse(entries)
+	return entries, nil
 }
 
 // signerOf returns the key that an envelope gives for the device that signs it.
@@ -90,20 +176,21 @@ func signerOf(e *recordv1.ShareEnvelope) []byte {
 	return nil
 }
 
-// listedBy says whether a list that the root key of this envelope's epoch signed
-// has the device with this key.
-func listedBy(old *recordv1.ShareEnvelope, list *recordv1.DeviceList, device uint64, key []byte) bool {
+// listedBy returns the devices of a list that the root key of this envelope's epoch
+// signed, none if it did not.
+func listedBy(old *recordv1.ShareEnvelope, list *recordv1.DeviceList) []pinnedDevice {
 	if list == nil || list.Epoch != old.Epoch || len(old.Account) != len(ledger.AccountID{}) {
-		return false
+		return nil
 	}
 	root, err := signing.NewPublicKey(old.RootKey)
-	if err != nil {
-		return false
+	if err != nil || !root.Verify(recoveredListContext(ledger.AccountID(old.Account), list), list.Signature) {
+		return nil
 	}
-	listed := slices.ContainsFunc(list.Devices, func(l *recordv1.ListedDevice) bool {
-		return l.GetDevice() == device && bytes.Equal(l.GetSignKey(), key)
-	})
-	return listed && root.Verify(recoveredListContext(ledger.AccountID(old.Account), list), list.Signature)
+	var listed []pinnedDevice
+	for _, l := range list.Devices {
+		listed = append(listed, pinnedDevice{Number: l.GetDevice(), Key: l.GetSignKey()})
+	}
+	return listed
 }
 
 // recoveredListContext is what the root key signs for contacts after a recovery.

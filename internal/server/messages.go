@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"slices"
 
+	"zeropass.dev/zeropass/canonical"
 	apiv1 "zeropass.dev/zeropass/gen/zeropass/api/v1"
+	recordv1 "zeropass.dev/zeropass/gen/zeropass/record/v1"
 	"zeropass.dev/zeropass/internal/api"
 	"zeropass.dev/zeropass/internal/store"
 	"zeropass.dev/zeropass/ledger"
@@ -53,6 +55,11 @@ func (s *Server) sendMessage(ctx context.Context, a *asked, q *apiv1.SendMessage
 			return nil, api.Refuse(api.ErrNotAContact, "the owner's ledger names no such contact")
 		}
 	}
+	if m.Kind == apiv1.Message_KIND_OWNER_HEAD {
+		if err := attestedBySender(a, acct.state, m.Body); err != nil {
+			return nil, err
+		}
+	}
 
 	// The log has what was asked, and not the message's number, which the store
 	// counts only then.
@@ -82,6 +89,24 @@ func (s *Server) sendMessage(ctx context.Context, a *asked, q *apiv1.SendMessage
 	s.hint(acct.id, apiv1.Hint_KIND_ACTIVITY)
 	s.hint(to.id, apiv1.Hint_KIND_INBOX)
 	return answer, nil
+}
+
+// attestedBySender refuses a head that another device attests than the one that
+// sends it, which is active. A contact may know that one only by the entry that
+// added it, and cannot see that the entry stands in the ledger.
+func attestedBySender(a *asked, state *ledger.State, body []byte) error {
+	sent := &recordv1.OwnerHead{}
+	if err := canonical.Unmarshal(body, sent); err != nil {
+		return api.RefuseRule(api.ErrMalformed, err)
+	}
+	proof, err := ledger.ParseAttestation(sent.GetHead().GetDevice())
+	if err != nil {
+		return api.RefuseRule(api.ErrMalformed, err)
+	}
+	if h := proof.Holder(); h.GetKind() != recordv1.Holder_KIND_DEVICE || h.GetNumber() != a.Header.Device || state.CheckAttestation(proof) != nil {
+		return api.Refuse(api.ErrMalformed, "device %d sends a head that it did not attest", a.Header.Device)
+	}
+	return nil
 }
 
 // topicOf is what a newer message of the same kind takes the place of: the head of

@@ -231,7 +231,7 @@ const (
 	Message_KIND_SHARE_ENVELOPE      Message_Kind = 2 // SignedShareEnvelope
 	Message_KIND_SERVER_HALF         Message_Kind = 3 // SignedServerHalf, written by the server
 	Message_KIND_SHARE_RECEIPT       Message_Kind = 4 // record ShareReceipt
-	Message_KIND_OWNER_HEAD          Message_Kind = 5 // record ProvedHead
+	Message_KIND_OWNER_HEAD          Message_Kind = 5 // record OwnerHead, attested by the device that sends it
 	Message_KIND_CONTACT_ATTESTATION Message_Kind = 6 // SignedAttestation with a share key
 )
 

@@ -450,8 +450,9 @@ func (x *SealedHalf) GetSealed() []byte {
 type SignedShareEnvelope struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Envelope      []byte                 `protobuf:"bytes,1,opt,name=envelope,proto3" json:"envelope,omitempty"`
-	Signature     []byte                 `protobuf:"bytes,2,opt,name=signature,proto3" json:"signature,omitempty"` // by the sign key of the owner's device
-	Recovered     *DeviceList            `protobuf:"bytes,3,opt,name=recovered,proto3" json:"recovered,omitempty"` // leads from an earlier epoch to a device that recovered the account in it, or absent
+	Signature     []byte                 `protobuf:"bytes,2,opt,name=signature,proto3" json:"signature,omitempty"`         // by the sign key of the owner's device
+	Recovered     *DeviceList            `protobuf:"bytes,3,opt,name=recovered,proto3" json:"recovered,omitempty"`         // leads from an earlier epoch to a device that recovered the account in it, or absent
+	Introductions [][]byte               `protobuf:"bytes,4,rep,name=introductions,proto3" json:"introductions,omitempty"` // lead to the device that signs, as in OwnerHead
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -507,6 +508,67 @@ func (x *SignedShareEnvelope) GetRecovered() *DeviceList {
 	return nil
 }
 
+func (x *SignedShareEnvelope) GetIntroductions() [][]byte {
+	if x != nil {
+		return x.Introductions
+	}
+	return nil
+}
+
+// OwnerHead brings a contact the newest head, and what leads to the device that
+// attests it from devices that the contact may know.
+type OwnerHead struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Head          *ProvedHead            `protobuf:"bytes,1,opt,name=head,proto3" json:"head,omitempty"`
+	Introductions [][]byte               `protobuf:"bytes,2,rep,name=introductions,proto3" json:"introductions,omitempty"` // exact bytes of SignedEntries with DeviceAdded, the oldest first
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OwnerHead) Reset() {
+	*x = OwnerHead{}
+	mi := &file_zeropass_record_v1_contact_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OwnerHead) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OwnerHead) ProtoMessage() {}
+
+func (x *OwnerHead) ProtoReflect() protoreflect.Message {
+	mi := &file_zeropass_record_v1_contact_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OwnerHead.ProtoReflect.Descriptor instead.
+func (*OwnerHead) Descriptor() ([]byte, []int) {
+	return file_zeropass_record_v1_contact_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *OwnerHead) GetHead() *ProvedHead {
+	if x != nil {
+		return x.Head
+	}
+	return nil
+}
+
+func (x *OwnerHead) GetIntroductions() [][]byte {
+	if x != nil {
+		return x.Introductions
+	}
+	return nil
+}
+
 // DeviceList is the account's active devices as an epoch's root key signed them
 // after a recovery. Whoever holds a share of that epoch knows the root key, and
 // so comes to trust the new device without seeing the ledger.
@@ -521,7 +583,7 @@ type DeviceList struct {
 
 func (x *DeviceList) Reset() {
 	*x = DeviceList{}
-	mi := &file_zeropass_record_v1_contact_proto_msgTypes[6]
+	mi := &file_zeropass_record_v1_contact_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -533,7 +595,7 @@ func (x *DeviceList) String() string {
 func (*DeviceList) ProtoMessage() {}
 
 func (x *DeviceList) ProtoReflect() protoreflect.Message {
-	mi := &file_zeropass_record_v1_contact_proto_msgTypes[6]
+	mi := &file_zeropass_record_v1_contact_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -546,7 +608,7 @@ func (x *DeviceList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeviceList.ProtoReflect.Descriptor instead.
 func (*DeviceList) Descriptor() ([]byte, []int) {
-	return file_zeropass_record_v1_contact_proto_rawDescGZIP(), []int{6}
+	return file_zeropass_record_v1_contact_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *DeviceList) GetEpoch() uint64 {
@@ -582,7 +644,7 @@ type ListedDevice struct {
 
 func (x *ListedDevice) Reset() {
 	*x = ListedDevice{}
-	mi := &file_zeropass_record_v1_contact_proto_msgTypes[7]
+	mi := &file_zeropass_record_v1_contact_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -594,7 +656,7 @@ func (x *ListedDevice) String() string {
 func (*ListedDevice) ProtoMessage() {}
 
 func (x *ListedDevice) ProtoReflect() protoreflect.Message {
-	mi := &file_zeropass_record_v1_contact_proto_msgTypes[7]
+	mi := &file_zeropass_record_v1_contact_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -607,7 +669,7 @@ func (x *ListedDevice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListedDevice.ProtoReflect.Descriptor instead.
 func (*ListedDevice) Descriptor() ([]byte, []int) {
-	return file_zeropass_record_v1_contact_proto_rawDescGZIP(), []int{7}
+	return file_zeropass_record_v1_contact_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ListedDevice) GetDevice() uint64 {
@@ -653,7 +715,7 @@ type ServerHalf struct {
 
 func (x *ServerHalf) Reset() {
 	*x = ServerHalf{}
-	mi := &file_zeropass_record_v1_contact_proto_msgTypes[8]
+	mi := &file_zeropass_record_v1_contact_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -665,7 +727,7 @@ func (x *ServerHalf) String() string {
 func (*ServerHalf) ProtoMessage() {}
 
 func (x *ServerHalf) ProtoReflect() protoreflect.Message {
-	mi := &file_zeropass_record_v1_contact_proto_msgTypes[8]
+	mi := &file_zeropass_record_v1_contact_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -678,7 +740,7 @@ func (x *ServerHalf) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServerHalf.ProtoReflect.Descriptor instead.
 func (*ServerHalf) Descriptor() ([]byte, []int) {
-	return file_zeropass_record_v1_contact_proto_rawDescGZIP(), []int{8}
+	return file_zeropass_record_v1_contact_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ServerHalf) GetAccount() []byte {
@@ -733,7 +795,7 @@ type SignedServerHalf struct {
 
 func (x *SignedServerHalf) Reset() {
 	*x = SignedServerHalf{}
-	mi := &file_zeropass_record_v1_contact_proto_msgTypes[9]
+	mi := &file_zeropass_record_v1_contact_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -745,7 +807,7 @@ func (x *SignedServerHalf) String() string {
 func (*SignedServerHalf) ProtoMessage() {}
 
 func (x *SignedServerHalf) ProtoReflect() protoreflect.Message {
-	mi := &file_zeropass_record_v1_contact_proto_msgTypes[9]
+	mi := &file_zeropass_record_v1_contact_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -758,7 +820,7 @@ func (x *SignedServerHalf) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignedServerHalf.ProtoReflect.Descriptor instead.
 func (*SignedServerHalf) Descriptor() ([]byte, []int) {
-	return file_zeropass_record_v1_contact_proto_rawDescGZIP(), []int{9}
+	return file_zeropass_record_v1_contact_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *SignedServerHalf) GetHalf() []byte {
@@ -779,7 +841,7 @@ var File_zeropass_record_v1_contact_proto protoreflect.FileDescriptor
 
 const file_zeropass_record_v1_contact_proto_rawDesc = "" +
 	"\n" +
-	" zeropass/record/v1/contact.proto\x12\x12zeropass.record.v1\x1a\x1ezeropass/record/v1/entry.proto\x1a\x1ezeropass/record/v1/epoch.proto\"\xb9\x01\n" +
+	" zeropass/record/v1/contact.proto\x12\x12zeropass.record.v1\x1a\x1ezeropass/record/v1/entry.proto\x1a\x1ezeropass/record/v1/epoch.proto\x1a!zeropass/record/v1/recovery.proto\"\xb9\x01\n" +
 	"\n" +
 	"Invitation\x12\x18\n" +
 	"\aaccount\x18\x01 \x01(\fR\aaccount\x122\n" +
@@ -819,11 +881,15 @@ const file_zeropass_record_v1_contact_proto_rawDesc = "" +
 	"\n" +
 	"SealedHalf\x12\x19\n" +
 	"\bseal_key\x18\x01 \x01(\fR\asealKey\x12\x16\n" +
-	"\x06sealed\x18\x02 \x01(\fR\x06sealed\"\x8d\x01\n" +
+	"\x06sealed\x18\x02 \x01(\fR\x06sealed\"\xb3\x01\n" +
 	"\x13SignedShareEnvelope\x12\x1a\n" +
 	"\benvelope\x18\x01 \x01(\fR\benvelope\x12\x1c\n" +
 	"\tsignature\x18\x02 \x01(\fR\tsignature\x12<\n" +
-	"\trecovered\x18\x03 \x01(\v2\x1e.zeropass.record.v1.DeviceListR\trecovered\"|\n" +
+	"\trecovered\x18\x03 \x01(\v2\x1e.zeropass.record.v1.DeviceListR\trecovered\x12$\n" +
+	"\rintroductions\x18\x04 \x03(\fR\rintroductions\"e\n" +
+	"\tOwnerHead\x122\n" +
+	"\x04head\x18\x01 \x01(\v2\x1e.zeropass.record.v1.ProvedHeadR\x04head\x12$\n" +
+	"\rintroductions\x18\x02 \x03(\fR\rintroductions\"|\n" +
 	"\n" +
 	"DeviceList\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12:\n" +
@@ -859,7 +925,7 @@ func file_zeropass_record_v1_contact_proto_rawDescGZIP() []byte {
 	return file_zeropass_record_v1_contact_proto_rawDescData
 }
 
-var file_zeropass_record_v1_contact_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_zeropass_record_v1_contact_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_zeropass_record_v1_contact_proto_goTypes = []any{
 	(*Invitation)(nil),          // 0: zeropass.record.v1.Invitation
 	(*InvitationAnswer)(nil),    // 1: zeropass.record.v1.InvitationAnswer
@@ -867,28 +933,31 @@ var file_zeropass_record_v1_contact_proto_goTypes = []any{
 	(*OwnerDevice)(nil),         // 3: zeropass.record.v1.OwnerDevice
 	(*SealedHalf)(nil),          // 4: zeropass.record.v1.SealedHalf
 	(*SignedShareEnvelope)(nil), // 5: zeropass.record.v1.SignedShareEnvelope
-	(*DeviceList)(nil),          // 6: zeropass.record.v1.DeviceList
-	(*ListedDevice)(nil),        // 7: zeropass.record.v1.ListedDevice
-	(*ServerHalf)(nil),          // 8: zeropass.record.v1.ServerHalf
-	(*SignedServerHalf)(nil),    // 9: zeropass.record.v1.SignedServerHalf
-	(*Server)(nil),              // 10: zeropass.record.v1.Server
-	(*Contact)(nil),             // 11: zeropass.record.v1.Contact
+	(*OwnerHead)(nil),           // 6: zeropass.record.v1.OwnerHead
+	(*DeviceList)(nil),          // 7: zeropass.record.v1.DeviceList
+	(*ListedDevice)(nil),        // 8: zeropass.record.v1.ListedDevice
+	(*ServerHalf)(nil),          // 9: zeropass.record.v1.ServerHalf
+	(*SignedServerHalf)(nil),    // 10: zeropass.record.v1.SignedServerHalf
+	(*Server)(nil),              // 11: zeropass.record.v1.Server
+	(*Contact)(nil),             // 12: zeropass.record.v1.Contact
+	(*ProvedHead)(nil),          // 13: zeropass.record.v1.ProvedHead
 }
 var file_zeropass_record_v1_contact_proto_depIdxs = []int32{
-	10, // 0: zeropass.record.v1.Invitation.server:type_name -> zeropass.record.v1.Server
-	11, // 1: zeropass.record.v1.InvitationAnswer.contact:type_name -> zeropass.record.v1.Contact
-	11, // 2: zeropass.record.v1.ShareEnvelope.contact:type_name -> zeropass.record.v1.Contact
+	11, // 0: zeropass.record.v1.Invitation.server:type_name -> zeropass.record.v1.Server
+	12, // 1: zeropass.record.v1.InvitationAnswer.contact:type_name -> zeropass.record.v1.Contact
+	12, // 2: zeropass.record.v1.ShareEnvelope.contact:type_name -> zeropass.record.v1.Contact
 	3,  // 3: zeropass.record.v1.ShareEnvelope.devices:type_name -> zeropass.record.v1.OwnerDevice
-	10, // 4: zeropass.record.v1.ShareEnvelope.server:type_name -> zeropass.record.v1.Server
+	11, // 4: zeropass.record.v1.ShareEnvelope.server:type_name -> zeropass.record.v1.Server
 	4,  // 5: zeropass.record.v1.ShareEnvelope.halves:type_name -> zeropass.record.v1.SealedHalf
-	6,  // 6: zeropass.record.v1.SignedShareEnvelope.recovered:type_name -> zeropass.record.v1.DeviceList
-	7,  // 7: zeropass.record.v1.DeviceList.devices:type_name -> zeropass.record.v1.ListedDevice
-	4,  // 8: zeropass.record.v1.ServerHalf.halves:type_name -> zeropass.record.v1.SealedHalf
-	9,  // [9:9] is the sub-list for method output_type
-	9,  // [9:9] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	7,  // 6: zeropass.record.v1.SignedShareEnvelope.recovered:type_name -> zeropass.record.v1.DeviceList
+	13, // 7: zeropass.record.v1.OwnerHead.head:type_name -> zeropass.record.v1.ProvedHead
+	8,  // 8: zeropass.record.v1.DeviceList.devices:type_name -> zeropass.record.v1.ListedDevice
+	4,  // 9: zeropass.record.v1.ServerHalf.halves:type_name -> zeropass.record.v1.SealedHalf
+	10, // [10:10] is the sub-list for method output_type
+	10, // [10:10] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_zeropass_record_v1_contact_proto_init() }
@@ -898,13 +967,14 @@ func file_zeropass_record_v1_contact_proto_init() {
 	}
 	file_zeropass_record_v1_entry_proto_init()
 	file_zeropass_record_v1_epoch_proto_init()
+	file_zeropass_record_v1_recovery_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_zeropass_record_v1_contact_proto_rawDesc), len(file_zeropass_record_v1_contact_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   10,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

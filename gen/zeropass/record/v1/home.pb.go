@@ -367,6 +367,7 @@ type StoredShare struct {
 	Owner         string                 `protobuf:"bytes,5,opt,name=owner,proto3" json:"owner,omitempty"`
 	HeadDevice    []byte                 `protobuf:"bytes,6,opt,name=head_device,json=headDevice,proto3" json:"head_device,omitempty"` // newest SignedAttestation by an owner's device
 	HeadServer    []byte                 `protobuf:"bytes,7,opt,name=head_server,json=headServer,proto3" json:"head_server,omitempty"` // the server's SignedAttestation of the same head
+	Introductions [][]byte               `protobuf:"bytes,8,rep,name=introductions,proto3" json:"introductions,omitempty"`             // that came with the head, as in OwnerHead
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -446,6 +447,13 @@ func (x *StoredShare) GetHeadDevice() []byte {
 func (x *StoredShare) GetHeadServer() []byte {
 	if x != nil {
 		return x.HeadServer
+	}
+	return nil
+}
+
+func (x *StoredShare) GetIntroductions() [][]byte {
+	if x != nil {
+		return x.Introductions
 	}
 	return nil
 }
@@ -572,7 +580,7 @@ const file_zeropass_record_v1_home_proto_rawDesc = "" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\r\n" +
 	"\tKIND_SLOT\x10\x01\x12\r\n" +
 	"\tKIND_SEED\x10\x02\x12\x10\n" +
-	"\fKIND_WAITING\x10\x03\"\xd9\x01\n" +
+	"\fKIND_WAITING\x10\x03\"\xff\x01\n" +
 	"\vStoredShare\x12\x1a\n" +
 	"\benvelope\x18\x01 \x01(\fR\benvelope\x12\x1f\n" +
 	"\vdevice_half\x18\x02 \x01(\fR\n" +
@@ -584,7 +592,8 @@ const file_zeropass_record_v1_home_proto_rawDesc = "" +
 	"\vhead_device\x18\x06 \x01(\fR\n" +
 	"headDevice\x12\x1f\n" +
 	"\vhead_server\x18\a \x01(\fR\n" +
-	"headServer\"\x9c\x02\n" +
+	"headServer\x12$\n" +
+	"\rintroductions\x18\b \x03(\fR\rintroductions\"\x9c\x02\n" +
 	"\fHomeKeystore\x129\n" +
 	"\x04kind\x18\x01 \x01(\x0e2%.zeropass.record.v1.HomeKeystore.KindR\x04kind\x12\x16\n" +
 	"\x06parent\x18\x02 \x01(\fR\x06parent\x12\x16\n" +
