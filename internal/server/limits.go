@@ -6,15 +6,21 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"connectrpc.com/connect"
 	"golang.org/x/time/rate"
+	"google.golang.org/protobuf/proto"
 
+	apiv1 "zeropass.dev/zeropass/gen/zeropass/api/v1"
 	"zeropass.dev/zeropass/gen/zeropass/api/v1/apiv1connect"
+	recordv1 "zeropass.dev/zeropass/gen/zeropass/record/v1"
 	"zeropass.dev/zeropass/internal/api"
+	"zeropass.dev/zeropass/ledger"
+	"zeropass.dev/zeropass/signing"
 )
 
 // Limits of what one remote may ask for. This machine is exempt: it is the
@@ -22,7 +28,15 @@ import (
 const (
 	remoteRate  = 20 // requests a second
 	remoteBurst = 400
-	maxRemotes  = 1 << 16 // that are remembered
+	maxRemotes  = 1 << 16 // that are remembered, and as many devices
+
+	// One device may ask as fast as any program does, but not in a loop. Each has
+	// its own, so that none takes anything from the others of its account. What
+	// stops a thief, and what a recovery needs, has a reserve besides.
+	deviceRate  = 20 // requests a second
+	deviceBurst = 600
+	urgentRate  = 1
+	urgentBurst = 60
 
 	// Starting a recovery takes no more than an account's name, and each one
 	// alarms its owner and all contacts. People start one, rarely another. The same
@@ -80,34 +94,27 @@ func (s *Server) limited(next http.Handler) http.Handler {
 	})
 }
 
-// remotes limits how often each remote may ask.
-type remotes struct {
-	mu       sync.Mutex
-	limiters map[netip.Prefix]*rate.Limiter
-	rate     rate.Limit
-	burst    int
+// limiters limits how often each of many may ask.
+type limiters[K comparable] struct {
+	mu    sync.Mutex
+	byKey map[K]*rate.Limiter
+	rate  rate.Limit
+	burst int
 }
 
-func newRemotes(limit rate.Limit, burst int) *remotes {
-	return &remotes{limiters: map[netip.Prefix]*rate.Limiter{}, rate: limit, burst: burst}
-}
-
-func (m *remotes) allow(address string, now time.Time) bool { return m.wait(address, now) == 0 }
-
-// wait returns how long a remote has to wait, zero if it may go on, which counts.
-func (m *remotes) wait(address string, now time.Time) time.Duration {
-	remote, local := remoteOf(address)
-	if local {
-		return 0
-	}
+// wait returns how long one has to wait, zero if it may go on, which counts.
+func (m *limiters[K]) wait(key K, now time.Time) time.Duration {
 	m.mu.Lock()
-	l, ok := m.limiters[remote]
+	l, ok := m.byKey[key]
 	if !ok {
-		if len(m.limiters) >= maxRemotes {
+		if m.byKey == nil {
+			m.byKey = map[K]*rate.Limiter{}
+		}
+		if len(m.byKey) >= maxRemotes {
 			m.forget(now)
 		}
 		l = rate.NewLimiter(m.rate, m.burst)
-		m.limiters[remote] = l
+		m.byKey[key] = l
 	}
 	m.mu.Unlock()
 	r := l.ReserveN(now, 1)
@@ -120,15 +127,81 @@ func (m *remotes) wait(address string, now time.Time) time.Duration {
 
 // forget drops everybody who has been quiet, and if that is nobody, everybody:
 // memory is bounded, fairness under attack is not promised.
-func (m *remotes) forget(now time.Time) {
-	for remote, l := range m.limiters {
+func (m *limiters[K]) forget(now time.Time) {
+	for key, l := range m.byKey {
 		if l.TokensAt(now) >= float64(m.burst) {
-			delete(m.limiters, remote)
+			delete(m.byKey, key)
 		}
 	}
-	if len(m.limiters) >= maxRemotes {
-		clear(m.limiters)
+	if len(m.byKey) >= maxRemotes {
+		clear(m.byKey)
 	}
+}
+
+// remotes limits how often each remote may ask.
+type remotes struct{ limiters[netip.Prefix] }
+
+func newRemotes(limit rate.Limit, burst int) *remotes {
+	return &remotes{limiters[netip.Prefix]{rate: limit, burst: burst}}
+}
+
+func (m *remotes) allow(address string, now time.Time) bool { return m.wait(address, now) == 0 }
+
+// wait is that of [limiters] for an address.
+func (m *remotes) wait(address string, now time.Time) time.Duration {
+	remote, local := remoteOf(address)
+	if local {
+		return 0
+	}
+	return m.limiters.wait(remote, now)
+}
+
+// devices limits how often each device may ask, by its sign key.
+type devices struct {
+	all, urgent limiters[[signing.PublicKeySize]byte]
+}
+
+func newDevices() *devices {
+	type keys = limiters[[signing.PublicKeySize]byte]
+	return &devices{all: keys{rate: deviceRate, burst: deviceBurst}, urgent: keys{rate: urgentRate, burst: urgentBurst}}
+}
+
+// check refuses a request of a device that has asked too often. The request's
+// signature is good; whether any account has that key is not known yet.
+func (m *devices) check(r *api.Request, body proto.Message, now time.Time) error {
+	key := [signing.PublicKeySize]byte(r.Key.Bytes())
+	wait := m.all.wait(key, now)
+	if wait > 0 && isUrgent(body) {
+		wait = m.urgent.wait(key, now)
+	}
+	if wait == 0 {
+		return nil
+	}
+	refusal := api.Refuse(api.ErrRateLimited, "too many requests of this device; wait a little")
+	refusal.RetryAfter = wait
+	return refusal
+}
+
+// isUrgent says whether a request stops a thief or is a step of a recovery.
+func isUrgent(body proto.Message) bool {
+	switch q := body.(type) {
+	case *apiv1.StartRecoveryRequest, *apiv1.RecoveryStatusRequest, *apiv1.ApproveRequest, *apiv1.ReleaseRequest:
+		return true
+	case *apiv1.AppendRequest:
+		entries, err := parseEntries(q.Entries)
+		return err == nil && slices.ContainsFunc(entries, func(e *ledger.Entry) bool {
+			return slices.ContainsFunc(e.Records(), isUrgentRecord)
+		})
+	}
+	return false
+}
+
+func isUrgentRecord(record *recordv1.Record) bool {
+	switch record.Kind.(type) {
+	case *recordv1.Record_DeviceLocked, *recordv1.Record_RecoveryVetoed, *recordv1.Record_Recovered:
+		return true
+	}
+	return false
 }
 
 // source stands for the network that a request came from. Only the server can

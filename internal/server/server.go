@@ -66,6 +66,7 @@ type Server struct {
 	pauses   pauses
 	hub      hub
 	remotes  *remotes
+	devices  *devices
 	starters *remotes // limits recoveries that are started
 	joiners  *remotes // limits devices that ask to be added
 	sources  []byte   // key of what stands for a network in the store
@@ -86,7 +87,7 @@ func New(ctx context.Context, c Config) (*Server, error) {
 	return &Server{
 		store: c.Store, keys: c.Keys, now: c.Now, rand: c.Rand, entropy: c.Entropy, log: c.Log,
 		mail: c.Mail, webhook: c.Webhook, places: c.Places, raised: make(chan struct{}, 1),
-		remotes: newRemotes(remoteRate, remoteBurst), starters: newRemotes(startRate, startBurst),
+		remotes: newRemotes(remoteRate, remoteBurst), devices: newDevices(), starters: newRemotes(startRate, startBurst),
 		joiners: newRemotes(startRate, startBurst), sources: sources,
 		failed: make(chan struct{}),
 	}, nil
@@ -132,6 +133,9 @@ func serve[Q any, PQ interface {
 		}
 		body := PQ(new(Q))
 		if err := r.Decode(body); err != nil {
+			return none, err
+		}
+		if err := s.devices.check(r, body, time.Now()); err != nil {
 			return none, err
 		}
 		for range attempts - 1 {

@@ -42,6 +42,9 @@ func (v service) Watch(ctx context.Context, request *connect.Request[apiv1.Signe
 		if err := r.Decode(&apiv1.WatchRequest{}); err != nil {
 			return err
 		}
+		if err := s.devices.check(r, nil, time.Now()); err != nil {
+			return err
+		}
 		return s.watch(ctx, &asked{Request: r, now: now, remote: request.Peer().Addr}, out.Send)
 	}()
 	if err != nil {
