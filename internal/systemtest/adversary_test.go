@@ -40,7 +40,9 @@ func newVillage(t *testing.T) *village {
 	v.owner = v.person("ann", func(i *device.InitOptions) { i.Printed = true })
 	v.newSheet()
 	for _, name := range []string{"bob", "cy", "di"} {
-		v.contacts = append(v.contacts, v.person(name, nil))
+		c := v.person(name, nil)
+		c.label = "what ann calls " + name
+		v.contacts = append(v.contacts, c)
 	}
 	v.befriend(v.owner, v.contacts...)
 	return v
@@ -291,22 +293,25 @@ func TestTheAdversaryFindsWhatIsThere(t *testing.T) {
 	}
 	parties := v.take()
 
-	t.Run("a device shows titles and user names, alone", func(t *testing.T) {
+	t.Run("a device shows titles, user names and what contacts are called, alone", func(t *testing.T) {
 		var titles []interchange.Item
 		for i := range 3 {
 			title := fmt.Sprintf("a title of some length %d", i)
 			v.owner.add(title, "correct battery")
 			titles = append(titles, login("", title))
 		}
+		for _, c := range v.contacts {
+			titles = append(titles, login("", c.label))
+		}
 		parties[theDevice] = v.takeDevice(v.owner)
-		if got := opens(t, titles, parties[theDevice]); !slices.Equal(got, places(0, 3)) {
-			t.Errorf("found titles %v", got)
+		if got := opens(t, titles, parties[theDevice]); !slices.Equal(got, places(0, len(titles))) {
+			t.Errorf("found titles and names %v", got)
 		}
 		v.stopServer()
 		defer v.start()
 		for _, p := range []*adversary.Party{need[*adversary.Party](t)(adversary.Server(v.database(), v.keyFile)), parties[contact1], parties[theSheet]} {
 			if got := opens(t, titles, p); got != nil {
-				t.Errorf("somebody else found titles %v", got)
+				t.Errorf("somebody else found titles or names %v", got)
 			}
 		}
 	})

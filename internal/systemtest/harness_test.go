@@ -1,6 +1,7 @@
 package systemtest
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -156,6 +157,8 @@ type person struct {
 	w    *world
 	name string
 	dir  string
+
+	label string // what owners call them as a contact; the name if empty
 }
 
 // options are those of every device in the world.
@@ -234,7 +237,7 @@ func (w *world) befriend(owner *person, contacts ...*person) {
 func (w *world) accept(owner, contact *person) *device.AcceptResult {
 	w.t.Helper()
 	ctx := context.Background()
-	invited, err := owner.Invite(ctx, contact.name)
+	invited, err := owner.Invite(ctx, cmp.Or(contact.label, contact.name))
 	if err != nil {
 		w.t.Fatalf("%s invites %s: %s", owner.name, contact.name, explained(err))
 	}
