@@ -303,7 +303,11 @@ func TestTheAdversaryFindsWhatIsThere(t *testing.T) {
 		for _, c := range v.contacts {
 			titles = append(titles, login("", c.label))
 		}
-		parties[theDevice] = v.takeDevice(v.owner)
+		// Without the book of invitations: the names are those in the ledger.
+		dir := filepath.Join(t.TempDir(), "ann")
+		copyDir(t, v.owner.dir, dir)
+		must(t, os.Remove(filepath.Join(dir, "private", "contacts")))
+		parties[theDevice] = need[*adversary.Party](t)(adversary.Device(dir, []byte(passphrase)))
 		if got := opens(t, titles, parties[theDevice]); !slices.Equal(got, places(0, len(titles))) {
 			t.Errorf("found titles and names %v", got)
 		}
