@@ -1,4 +1,4 @@
-// Chapter 5 of the specification: what the owner calls contacts and paper.
+// Chapters 5 and 10, step 11, of the specification: what the owner calls contacts and paper.
 import { concat, demand, hex, openSymmetric, text } from "./primitives.mjs";
 import { place, unpad } from "./encodings.mjs";
 

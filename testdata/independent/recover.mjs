@@ -46,7 +46,7 @@ async function recover({ home: directory, passphrase, words }) {
   const deviceShareKeys = new Map(ledger.deviceShareKeys.filter((k) => k.device === device.number)
     .map((sealed) => [sealed.generation, deviceShareKey(home, ledger.account, sealed)]));
 
-  // Steps 9 and 10: slots, and secrets on the way.
+  // Steps 9 to 11: slots, secrets on the way, names of contacts.
   return {
     account: hex(ledger.account),
     epoch: epoch.number,
