@@ -136,6 +136,7 @@ func quoteMetadata(m *recordv1.SlotMetadata) string {
 func (w *wording) epoch(r *recordv1.EpochPrepared) {
 	period := time.Duration(r.WaitingPeriod) * time.Second
 	w.say("prepare epoch %d with a new seed: %d of %d contacts, waiting period %s", r.Epoch, r.Quorum, len(r.Members), inWords(period))
+	w.look("that device makes the new seed: whoever controls it could keep it")
 	old := w.s.InUse()
 	if int(r.Quorum) < old.Quorum() {
 		w.look("fewer contacts than now are enough for a recovery: %d instead of %d", r.Quorum, old.Quorum())

@@ -153,6 +153,9 @@ func TestAProposalThatShutsTheOthersOut(t *testing.T) {
 		if cannot := items[0].Cannot; (cannot == "") != (c.cannot == "") || !strings.Contains(cannot, c.cannot) {
 			t.Errorf("%s: %q", name, cannot)
 		}
+		if look := strings.Join(items[0].Look, "\n"); !strings.Contains(look, "makes the new seed") {
+			t.Errorf("%s: %q", name, look)
+		}
 		if c.cannot != "" {
 			_, err = phone.ConfirmPending(ctx, items[0].ID)
 			wantCode(t, err, device.CodeRefused)
