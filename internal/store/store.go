@@ -20,7 +20,7 @@ import (
 )
 
 // Errors of a [Store]. Any other error is the database's, and then the operation
-// has not happened, or, if it wraps [ErrFailed], nobody knows.
+// has not happened, or, if it wraps [ErrFailed] or [ErrUnknown], nobody knows.
 var (
 	ErrNotFound      = errors.New("store: no such thing")
 	ErrAccountExists = errors.New("store: the account exists")
@@ -35,6 +35,10 @@ var (
 	// believes now need not be what is on the disk, so the store answers nothing
 	// more until the program starts again and recovers.
 	ErrFailed = errors.New("store: the database failed, and is closed until the server starts again")
+	// ErrUnknown: the connection to the database was lost while a transaction was
+	// committed, and none came back in time to learn how it ended. What reads and
+	// writes later finds out.
+	ErrUnknown = errors.New("store: the database went away, and nobody knows whether the change was made")
 )
 
 // LimitError says that an account has used up its reveals.

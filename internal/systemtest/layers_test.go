@@ -41,6 +41,8 @@ var layers = []string{
 	"internal/store/sqlstore",
 	"internal/store/storetest",
 	"internal/store/sqlite",
+	"internal/store/postgres",
+	"internal/store/postgres/postgrestest",
 	"internal/notify",
 	"internal/notify/notifytest",
 	"internal/server",

@@ -1,0 +1,195 @@
+// Package postgres is a [store.Store] in PostgreSQL, for as many servers as there
+// are over one database.
+//
+// Transactions are READ COMMITTED and lock the accounts that they are about, as
+// package sqlstore says; those of different accounts do not wait for each other.
+// The few that get into each other's way all the same are run again.
+//
+// A commit is durable when PostgreSQL answers it. If the connection is lost before
+// the answer, nobody knows whether it was: the transaction is run again over
+// another connection, and finds its own token with the nonce if it was. Whatever
+// spends no nonce may be done twice without harm. Where no connection comes back
+// in time the error wraps [store.ErrUnknown], and the device asks again, which is
+// no worse for it than an answer that got lost: an entry that stands in the ledger
+// is found there, and a reveal is one more reveal.
+package postgres
+
+import (
+	"context"
+	"database/sql"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"runtime"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/pressly/goose/v3"
+
+	"zeropass.dev/zeropass/internal/store"
+	"zeropass.dev/zeropass/internal/store/sqlstore"
+)
+
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+// Errors of Open.
+var (
+	// ErrURL: it is not the URL of a PostgreSQL database.
+	ErrURL = errors.New("postgres: a database's URL looks like postgres://zeropass@database.example:5432/zeropass")
+	// ErrPasswordInURL: everybody on the machine sees what a program is called with.
+	ErrPasswordInURL = errors.New("postgres: the database's URL has a password in it")
+	// ErrNotDurable: the database acknowledges what it may forget.
+	ErrNotDurable = errors.New("postgres: the database's settings let it lose what it acknowledged")
+)
+
+// Config says which database.
+type Config struct {
+	// URL begins with postgres:// and has no password. What it leaves out comes from
+	// the environment (PGHOST, PGUSER, PGSSLMODE and so on), the password also from
+	// PGPASSWORD, PGPASSFILE or ~/.pgpass.
+	URL      string
+	Password string // instead of those, if it is not empty
+	// AllowLoss opens a database that loses data when its machine fails. It is for
+	// tests, which are faster over one.
+	AllowLoss bool
+}
+
+// Store is a [store.Store] in a PostgreSQL database.
+type Store struct {
+	*sqlstore.Store
+	db *database
+}
+
+var _ store.Store = (*Store)(nil)
+
+// database is the connections to it.
+type database struct {
+	pool   *sql.DB
+	failed atomic.Bool
+}
+
+// newerSchema is how many versions newer a schema may be than this program's, so
+// that servers can be replaced one by one. A migration must leave alone what the
+// version before it uses.
+const newerSchema = 1
+
+// connections is how many a server opens at most.
+func connections() int { return max(16, 4*runtime.GOMAXPROCS(0)) }
+
+// Open connects to the database and brings its schema up to date. It returns
+// [store.ErrNewerSchema] for one that is more than one version newer, which it
+// leaves as it is, [ErrURL], [ErrPasswordInURL] or [ErrNotDurable].
+func Open(ctx context.Context, c Config) (*Store, error) {
+	config, err := c.parse()
+	if err != nil {
+		return nil, err
+	}
+	var options []stdlib.OptionOpenDB
+	if !c.AllowLoss {
+		options = append(options, stdlib.OptionAfterConnect(checkDurable))
+	}
+	d := &database{pool: stdlib.OpenDB(*config, options...)}
+	d.pool.SetMaxOpenConns(connections())
+	d.pool.SetMaxIdleConns(connections())
+	d.pool.SetConnMaxIdleTime(5 * time.Minute)
+	if err := d.migrate(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("postgres: %w", err), d.pool.Close())
+	}
+	return &Store{Store: sqlstore.New(d), db: d}, nil
+}
+
+func (c Config) parse() (*pgx.ConnConfig, error) {
+	u, err := url.Parse(c.URL)
+	if err != nil || u.Scheme != "postgres" && u.Scheme != "postgresql" {
+		return nil, ErrURL // the cause repeats the URL
+	}
+	if _, has := u.User.Password(); has || u.Query().Has("password") || u.Query().Has("sslpassword") {
+		return nil, ErrPasswordInURL
+	}
+	config, err := pgx.ParseConfig(c.URL)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrURL, err)
+	}
+	if c.Password != "" {
+		config.Password = c.Password
+	}
+	if config.ConnectTimeout == 0 {
+		config.ConnectTimeout = 10 * time.Second
+	}
+	// A server that is cut off in the middle of a transaction must not keep an
+	// account locked, nor wait for one that does.
+	for name, value := range map[string]string{
+		"application_name":                    "zeropass-server",
+		"lock_timeout":                        "10s",
+		"idle_in_transaction_session_timeout": "30s",
+	} {
+		if _, given := config.RuntimeParams[name]; !given {
+			config.RuntimeParams[name] = value
+		}
+	}
+	return config, nil
+}
+
+// checkDurable wants a connection on which what is acknowledged stays. Settings of
+// the database, the role or the URL may have changed since the last one.
+func checkDurable(ctx context.Context, conn *pgx.Conn) error {
+	for _, name := range []string{"synchronous_commit", "fsync", "full_page_writes"} {
+		var value string
+		if err := conn.QueryRow(ctx, `SELECT current_setting($1)`, name).Scan(&value); err != nil {
+			return err
+		}
+		if value == "off" {
+			return fmt.Errorf("%w: %s is off", ErrNotDurable, name)
+		}
+	}
+	return nil
+}
+
+// migrate brings the schema up to date. Of servers that start at the same time one
+// does it, while it holds a row that the others wait for.
+func (d *database) migrate(ctx context.Context) error {
+	files, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		return err
+	}
+	if err := d.Change(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		var there bool
+		if err := tx.QueryRowContext(ctx, `SELECT to_regclass('schema_lock') IS NOT NULL`).Scan(&there); err != nil || there {
+			return err
+		}
+		_, err := tx.ExecContext(ctx, `CREATE TABLE IF NOT EXISTS schema_lock (id INTEGER PRIMARY KEY)`)
+		return err
+	}); err != nil {
+		return err
+	}
+	return d.Change(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		if _, err := tx.ExecContext(ctx, `INSERT INTO schema_lock (id) VALUES (1) ON CONFLICT (id) DO UPDATE SET id = 1`); err != nil {
+			return err
+		}
+		return sqlstore.Migrate(ctx, goose.DialectPostgres, d.pool, files, newerSchema)
+	})
+}
+
+// Claimed says whether the data belong to a server already.
+func (s *Store) Claimed(ctx context.Context) (claimed bool, err error) {
+	err = s.db.Read(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		return tx.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM server)`).Scan(&claimed)
+	})
+	return claimed, err
+}
+
+// Close implements [sqlstore.Database].
+func (d *database) Close() error { return d.pool.Close() }
+
+// LocksRows implements [sqlstore.Database].
+func (d *database) LocksRows() bool { return true }
+
+// Destroyed implements [sqlstore.Database]. PostgreSQL overwrites what was deleted
+// when it needs the room, and keeps it in its log and in archives of that; what
+// was deleted is encrypted under a key that is not here.
+func (d *database) Destroyed(context.Context) {}

@@ -1,0 +1,175 @@
+package postgres
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/stdlib"
+
+	"zeropass.dev/zeropass/internal/store"
+)
+
+const (
+	// changeTime is how long a change may take with all its attempts.
+	changeTime = 30 * time.Second
+	// retryTime is how long new attempts are begun: a database that restarts, or
+	// whose standby takes over, may be back by then.
+	retryTime = 8 * time.Second
+	// firstPause is the longest pause before the second attempt; it doubles to
+	// longestPause.
+	firstPause   = 4 * time.Millisecond
+	longestPause = 256 * time.Millisecond
+)
+
+// failure is how an attempt ended that was not committed for certain.
+type failure struct {
+	err     error
+	again   bool // another attempt may end otherwise
+	unknown bool // it may have been committed
+	decided bool // the change was refused for what is committed
+}
+
+// Change implements [sqlstore.Database].
+func (d *database) Change(ctx context.Context, f func(context.Context, *sql.Tx) error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), changeTime)
+	defer cancel()
+	begun := time.Now()
+	unknown := false
+	for pause := firstPause; ; pause = min(2*pause, longestPause) {
+		if d.failed.Load() {
+			return store.ErrFailed
+		}
+		failed := d.attempt(ctx, f)
+		if failed == nil {
+			return nil
+		}
+		unknown = unknown || failed.unknown
+		if failed.again && time.Since(begun) < retryTime && wait(ctx, pause) {
+			continue
+		}
+		if unknown && !failed.decided {
+			return fmt.Errorf("%w: %w", store.ErrUnknown, failed.err)
+		}
+		return d.judge(failed.err)
+	}
+}
+
+// wait waits up to so long, so that those that met do not meet again.
+func wait(ctx context.Context, most time.Duration) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(rand.N(most)):
+		return true
+	}
+}
+
+// attempt runs f once. It returns nil if the transaction was committed.
+func (d *database) attempt(ctx context.Context, f func(context.Context, *sql.Tx) error) *failure {
+	conn, err := d.pool.Conn(ctx)
+	if err != nil {
+		return &failure{err: err, again: isAway(err)}
+	}
+	defer func() { _ = conn.Close() }()
+	tx, err := conn.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelReadCommitted})
+	if err != nil {
+		return &failure{err: err, again: isLost(conn)}
+	}
+	if err := f(ctx, tx); err != nil {
+		lost := isLost(conn)
+		_ = tx.Rollback() // the first error is the one to report
+		var answered *pgconn.PgError
+		return &failure{err: err, again: lost || isConflict(err), decided: !lost && !errors.As(err, &answered)}
+	}
+	err = tx.Commit()
+	switch {
+	case err == nil:
+		return nil
+	case !isLost(conn):
+		// PostgreSQL has answered that it did not. What goes wrong after a
+		// transaction is committed ends the connection, if not the server.
+		return &failure{err: err, again: isConflict(err)}
+	}
+	return &failure{err: err, again: true, unknown: true}
+}
+
+// Read implements [sqlstore.Database].
+func (d *database) Read(ctx context.Context, f func(context.Context, *sql.Tx) error) error {
+	ctx, cancel := context.WithTimeout(ctx, changeTime)
+	defer cancel()
+	begun := time.Now()
+	for pause := firstPause; ; pause = min(2*pause, longestPause) {
+		if d.failed.Load() {
+			return store.ErrFailed
+		}
+		tx, err := d.pool.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true})
+		if err == nil {
+			defer func() { _ = tx.Rollback() }()
+			return d.judge(f(ctx, tx))
+		}
+		if !isAway(err) || time.Since(begun) >= retryTime || !wait(ctx, pause) {
+			return d.judge(err)
+		}
+	}
+}
+
+// isLost says whether a connection has ended.
+func isLost(conn *sql.Conn) bool {
+	lost := true
+	if err := conn.Raw(func(c any) error {
+		lost = c.(*stdlib.Conn).Conn().IsClosed()
+		return nil
+	}); err != nil {
+		return true
+	}
+	return lost
+}
+
+// Error codes, from PostgreSQL's documentation, appendix A.
+const (
+	serializationFailure = "40001"
+	deadlockDetected     = "40P01"
+	tooManyConnections   = "53300"
+	adminShutdown        = "57P01"
+	crashShutdown        = "57P02"
+	cannotConnectNow     = "57P03"
+	ioError              = "58030"
+	dataCorrupted        = "XX001"
+	indexCorrupted       = "XX002"
+)
+
+func hasCode(err error, codes ...string) bool {
+	var failure *pgconn.PgError
+	return errors.As(err, &failure) && slices.Contains(codes, failure.Code)
+}
+
+// isConflict says whether a transaction got into another's way.
+func isConflict(err error) bool { return hasCode(err, serializationFailure, deadlockDetected) }
+
+// isAway says whether a connection could not be made because the database is not
+// there for now.
+func isAway(err error) bool {
+	var network net.Error
+	return hasCode(err, tooManyConnections, adminShutdown, crashShutdown, cannotConnectNow) ||
+		errors.Is(err, driver.ErrBadConn) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &network)
+}
+
+// judge closes the store after an error of the database's disk: what it answers
+// from then on need not be what it was told to keep. After a failed fsync
+// PostgreSQL itself stops and recovers from its log.
+func (d *database) judge(err error) error {
+	if !hasCode(err, ioError, dataCorrupted, indexCorrupted) {
+		return err
+	}
+	d.failed.Store(true)
+	return fmt.Errorf("%w: %w", store.ErrFailed, err)
+}
