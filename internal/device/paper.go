@@ -52,6 +52,10 @@ func (d *Device) BindPaper(ctx context.Context, name string) (*PaperResult, erro
 		e := targetEpoch(s)
 		result.Epoch, result.Quorum = e.Number, e.Quorum()
 		if m := openPaper(e); m != nil {
+			if called, readable := d.boundName(s, m.Binding); name != "" && readable && name != called {
+				return nil, failure(CodeUsage, nil, "type its words back first with zeropass contact paper confirm; its name stays",
+					"share %d is on paper already, called %q", m.Number, called)
+			}
 			result.Member = m.Number
 			return nil, nil
 		}

@@ -88,6 +88,12 @@ func TestNamesOfContactsOnAnotherDevice(t *testing.T) {
 	}
 	phone.confirmPending(item.ID)
 	must(t, <-done)
+	again, err := laptop.BindPaper(ctx, "in the bank")
+	if err != nil || !again.Again {
+		t.Errorf("%+v, %v", again, err)
+	}
+	_, err = laptop.BindPaper(ctx, "at home")
+	wantCode(t, err, device.CodeUsage)
 	for _, p := range []*person{laptop, phone} {
 		p.sync()
 		p.wantContacts(1, "Bob next door", "aunt Ann", "in the bank")
