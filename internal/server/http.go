@@ -16,6 +16,8 @@ func (s *Server) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle(apiv1connect.NewServerServiceHandler(service{s: s},
 		connect.WithRecover(s.recovered),
+		// What is small is mostly keys, signatures and ciphertext, and does not shrink.
+		connect.WithCompressMinBytes(4<<10),
 		connect.WithConditionalHandlerOptions(func(spec connect.Spec) []connect.HandlerOption {
 			return []connect.HandlerOption{connect.WithReadMaxBytes(messageLimit(spec.Procedure))}
 		}),
