@@ -80,7 +80,7 @@ zeropass activity --device 2 --since 24h`,
 				return err
 			}
 			for _, name := range evidence {
-				a.warn("the server has shown another activity log than this one; what it showed is kept in evidence/%s", oneLine(name))
+				a.warn("the server has shown another activity log than this one, or a shorter one: it was restored from an older copy, or rewrites the log. What it showed is kept in evidence/%s", oneLine(name))
 			}
 			return a.show(activityJSON(entries), func() { a.showActivity(entries, f.all) })
 		})

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -51,8 +52,7 @@ func (d *Device) pullActivity(ctx context.Context, result *SyncResult) error {
 			return err
 		}
 		if page.Sequence < after {
-			result.note("the server's activity log ends with entry %d; this device has seen entry %d: the server was restored from an older copy, or hides something", page.Sequence, after)
-			return nil
+			return d.rewritten(page, fmt.Errorf("it ends with entry %d, and this device has seen entry %d", page.Sequence, after), result)
 		}
 		var more []*ledger.Activity
 		for _, b := range page.Entries {
@@ -84,15 +84,26 @@ func (d *Device) pullActivity(ctx context.Context, result *SyncResult) error {
 
 // rewritten keeps what shows that the activity log is not the one that this
 // device has, and says so. It does not stop the device: a restored server loses
-// the end of its log.
+// the end of its log. A server that shows ever others fills no disk.
 func (d *Device) rewritten(page *apiv1.ActivityLogAnswer, why error, result *SyncResult) error {
 	b, err := proto.Marshal(page)
 	if err != nil {
 		return err
 	}
 	name := fmt.Sprintf(activityEvidence+"%d-%s", page.Sequence, hex.EncodeToString(page.Head)[:min(16, 2*len(page.Head))])
-	if err := d.home.PutEvidence(name, b); err != nil {
+	kept, err := d.ActivityEvidence()
+	if err != nil {
 		return err
+	}
+	switch {
+	case slices.Contains(kept, name):
+	case len(kept) >= maxActivityEvidence:
+		result.note("the server's activity log is not the one that this device has seen (%v); evidence/ has %s of that already", why, count(len(kept), "file"))
+		return nil
+	default:
+		if err := d.home.PutEvidence(name, b); err != nil {
+			return err
+		}
 	}
 	result.note("the server's activity log is not the one that this device has seen (%v): the server was restored from an older copy, or rewrites it; what it shows is kept in evidence/%s", why, name)
 	return nil
@@ -142,6 +153,9 @@ func (d *Device) titles() (map[ledger.SlotID]string, error) {
 
 // activityEvidence begins the names of the evidence that [Device.rewritten] keeps.
 const activityEvidence = "activity-"
+
+// maxActivityEvidence is how many of these are kept.
+const maxActivityEvidence = 16
 
 // ActivityEvidence names what this device keeps of activity logs that were not
 // the one that it had seen.
