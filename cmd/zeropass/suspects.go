@@ -15,9 +15,7 @@ func deviceSuspectsCommand(a *app) *cobra.Command {
 		Short: "Say which passwords a device could have seen",
 		Long: `Say which passwords a device could have seen, in the order of danger: what it
 revealed, by the activity log that this device has checked; what was written there;
-and what it opens together with the server or with enough of your contacts.
-
-It does not ask the server: run zeropass sync first for the newest of the log.`,
+and what it opens together with the server or with enough of your contacts.`,
 		Example: "zeropass device suspects 2",
 	}, func(ctx context.Context, d *device.Device, number uint64) error {
 		s, err := d.Suspects(ctx, number)
@@ -44,12 +42,13 @@ type suspectsView struct {
 	Opens    int           `json:"still_opens"`
 	Until    string        `json:"until,omitempty"`
 	Activity *time.Time    `json:"activity_up_to,omitempty"`
+	Notes    []string      `json:"notes"`
 }
 
 func suspectsJSON(s *device.Suspects) suspectsView {
 	v := suspectsView{
 		Device: deviceJSON(s.Device), Secrets: []suspectView{}, Held: append([]string{}, s.Held...),
-		Opens: s.Opens, Until: s.Until, Activity: jsonTime(s.Activity),
+		Opens: s.Opens, Until: s.Until, Activity: jsonTime(s.Activity), Notes: append([]string{}, s.Notes...),
 	}
 	for _, e := range s.Secrets {
 		v.Secrets = append(v.Secrets, suspectView{
@@ -87,6 +86,7 @@ func (a *app) showSuspects(s *device.Suspects) {
 		a.section(group.heading, points)
 	}
 	a.section("Shares that you keep for others may be there too; tell them", s.Held)
+	a.section("Look at this", s.Notes)
 	a.say("")
 	a.paragraph("Whoever opened that device saw all titles, user names and addresses, and what it had not sent to the server.")
 	if s.Until != "" {

@@ -51,13 +51,15 @@ type Suspects struct {
 	Opens    int       // secrets that it opens with a second party
 	Until    string    // what ends that, in words; empty if nothing is to end
 	Activity time.Time // newest entry of the activity log that this device has
+	Notes    []string  // why the activity log may not be the whole one, in words
 }
 
 // Suspects lists what a device could have seen: what it revealed, by the activity
 // log as this device has replicated and checked it, what was written there, and
 // what it opens together with the server or a quorum. An unlocked device has also
 // shown all titles, user names and addresses, and what it had not sent yet is
-// known to nobody else. It does not ask the server.
+// known to nobody else. It asks the server for the newest of the activity log, and
+// does without where there is no answer.
 func (d *Device) Suspects(ctx context.Context, number uint64) (*Suspects, error) {
 	if err := d.readable(); err != nil {
 		return nil, err
@@ -68,6 +70,11 @@ func (d *Device) Suspects(ctx context.Context, number uint64) (*Suspects, error)
 		return nil, failure(CodeNotFound, nil, "zeropass device list shows the devices", "there is no device %d", number)
 	}
 	result := &Suspects{Device: d.deviceInfo(s, own)}
+	replicated := &SyncResult{}
+	if err := d.pullActivity(ctx, replicated); err != nil {
+		replicated.note("the newest of the activity log is not here: %v", err)
+	}
+	result.Notes = replicated.Notes
 	entries, err := d.entries()
 	if err != nil {
 		return nil, explain(err, "read the titles")
