@@ -35,9 +35,28 @@ func takeLock(dir string) (*os.File, error) {
 
 func busy(f *os.File) error {
 	const advice = "close it there, or wait until it is done"
-	b, _ := io.ReadAll(io.LimitReader(f, 32))
-	if pid, err := strconv.Atoi(string(bytes.TrimSpace(b))); err == nil && pid > 0 {
+	if pid := holder(f); pid > 0 {
 		return fmt.Errorf("%w, number %d: %s", ErrBusy, pid, advice)
 	}
 	return fmt.Errorf("%w: %s", ErrBusy, advice)
+}
+
+// Holder returns the number of the process that has the home's lock, or had it
+// last, and 0 if that cannot be told.
+func Holder(dir string) int {
+	f, err := os.OpenFile(filepath.Join(dir, lockFile), os.O_RDONLY|syscall.O_NOFOLLOW, 0)
+	if err != nil {
+		return 0
+	}
+	defer func() { _ = f.Close() }()
+	return holder(f)
+}
+
+func holder(f *os.File) int {
+	b, _ := io.ReadAll(io.LimitReader(f, 32))
+	pid, err := strconv.Atoi(string(bytes.TrimSpace(b)))
+	if err != nil || pid < 0 {
+		return 0
+	}
+	return pid
 }

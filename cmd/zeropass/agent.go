@@ -32,27 +32,36 @@ device. While this device is unlocked, every program that you run can list title
 and user names.`
 
 func unlockCommand(a *app) *cobra.Command {
-	var idle time.Duration
+	var o unlockOptions
 	c := &cobra.Command{
 		Use:     "unlock",
 		Short:   "Open this device for some time, with an agent",
 		Long:    unlockLong,
-		Example: "zeropass unlock\nzeropass unlock --idle 1h",
+		Example: "zeropass unlock\nzeropass unlock --idle 1h --no-notify",
 		Args:    takesNothing,
 		RunE: a.run(func(cmd *cobra.Command, _ []string) error {
-			return a.unlockDevice(cmd.Context(), idle)
+			return a.unlockDevice(cmd.Context(), o)
 		}),
 	}
-	idleFlag(c, &idle)
+	o.flags(c)
 	return c
 }
 
-func idleFlag(c *cobra.Command, idle *time.Duration) {
-	c.Flags().DurationVar(idle, "idle", agent.DefaultIdle, "lock after this time without a command")
+// unlockOptions are what unlock and agent take.
+type unlockOptions struct {
+	idle     time.Duration
+	notify   string
+	noNotify bool
+}
+
+func (o *unlockOptions) flags(c *cobra.Command) {
+	c.Flags().DurationVar(&o.idle, "idle", agent.DefaultIdle, "lock after this time without a command")
+	c.Flags().StringVar(&o.notify, "notify", notifyFull, "what the desktop shows of questions: full, or private, without titles")
+	c.Flags().BoolVar(&o.noNotify, "no-notify", false, "show no questions on the desktop")
 }
 
 func agentCommand(a *app) *cobra.Command {
-	var idle time.Duration
+	var o unlockOptions
 	var foreground, secretOnStdin bool
 	c := &cobra.Command{
 		Use:   "agent",
@@ -64,14 +73,14 @@ process, for a supervisor that starts it.`,
 		RunE: a.run(func(cmd *cobra.Command, _ []string) error {
 			switch {
 			case secretOnStdin:
-				return a.serveAgent(cmd.Context(), idle, foreground)
+				return a.serveAgent(cmd.Context(), o.idle, foreground)
 			case foreground:
-				return a.becomeAgent(cmd.Context(), idle)
+				return a.becomeAgent(cmd.Context(), o.idle)
 			}
-			return a.unlockDevice(cmd.Context(), idle)
+			return a.unlockDevice(cmd.Context(), o)
 		}),
 	}
-	idleFlag(c, &idle)
+	o.flags(c)
 	c.Flags().BoolVar(&foreground, "foreground", false, "run in this process")
 	c.Flags().BoolVar(&secretOnStdin, "secret-on-stdin", false, "")
 	must(c.Flags().MarkHidden("secret-on-stdin"))
@@ -85,6 +94,7 @@ type agentView struct {
 	IdleSeconds  int        `json:"idle_seconds,omitempty"`
 	Process      int        `json:"process,omitempty"`
 	MemoryLocked *bool      `json:"memory_locked,omitempty"`
+	Notifier     int        `json:"notifier,omitempty"`
 }
 
 func agentStatusCommand(a *app) *cobra.Command {
@@ -115,9 +125,12 @@ func (a *app) showAgent(client *agent.Client) error {
 	if err != nil {
 		return agentFailure(err)
 	}
-	view := agentView{true, jsonTime(s.Until), int(s.Idle / time.Second), s.Process, &s.MemoryLocked}
+	view := agentView{true, jsonTime(s.Until), int(s.Idle / time.Second), s.Process, &s.MemoryLocked, s.Notifier}
 	return a.show(view, func() {
 		a.say("This device is unlocked until %s, and for %s after each command.", when(s.Until), duration(s.Idle))
+		if s.Notifier != 0 {
+			a.say("What other devices ask is shown on the desktop.")
+		}
 		if !s.MemoryLocked {
 			a.warn("the system does not let the agent keep its memory out of swap; see ulimit -l")
 		}
@@ -125,14 +138,17 @@ func (a *app) showAgent(client *agent.Client) error {
 }
 
 // unlockDevice starts the agent in the background.
-func (a *app) unlockDevice(ctx context.Context, idle time.Duration) error {
+func (a *app) unlockDevice(ctx context.Context, o unlockOptions) error {
+	if o.notify != notifyFull && o.notify != notifyPrivate {
+		return usage("To show nothing there is --no-notify.", "notifications are %s or %s, not %q", notifyFull, notifyPrivate, o.notify)
+	}
 	dir, err := a.existingHome()
 	if err != nil {
 		return err
 	}
 	client, err := agent.Dial(dir)
 	if errors.Is(err, agent.ErrNotRunning) {
-		if err = a.startAgent(ctx, dir, idle); err != nil {
+		if err = a.startAgent(ctx, dir, o.idle); err != nil {
 			return err
 		}
 		client, err = agent.Dial(dir)
@@ -141,6 +157,9 @@ func (a *app) unlockDevice(ctx context.Context, idle time.Duration) error {
 		return agentFailure(err)
 	}
 	defer client.Erase()
+	if !o.noNotify {
+		a.startNotifier(ctx, client, dir, o.notify)
+	}
 	return a.showAgent(client)
 }
 
@@ -149,7 +168,7 @@ func (a *app) deviceSecret(ctx context.Context, dir string, idle time.Duration) 
 	if idle < time.Second {
 		return nil, usage("15m is a good choice.", "an agent that locks after %s is of no use", idle)
 	}
-	h, err := home.Open(dir)
+	h, err := a.openHome(ctx, dir)
 	if err != nil {
 		return nil, err
 	}
@@ -172,6 +191,12 @@ func agentProcess(dir string, idle time.Duration, more ...string) (path string, 
 		return "", nil, nil, err
 	}
 	args = append([]string{os.Args[0], "agent", "--secret-on-stdin", "--home", dir, "--idle", idle.String()}, more...)
+	return path, args, clobbered(), nil
+}
+
+// clobbered is the environment of a process that lives long: what the garbage
+// collector frees there is overwritten.
+func clobbered() (env []string) {
 	debug := memory.Clobber
 	if old := os.Getenv("GODEBUG"); old != "" {
 		debug = old + "," + debug
@@ -181,7 +206,7 @@ func agentProcess(dir string, idle time.Duration, more ...string) (path string, 
 			env = append(env, e)
 		}
 	}
-	return path, args, append(env, "GODEBUG="+debug), nil
+	return append(env, "GODEBUG="+debug)
 }
 
 // secretPipe returns the end of a pipe from which the secret can be read once.
@@ -332,6 +357,8 @@ func agentFailure(err error) error {
 		return fail(exitHome, again, "the agent was unlocked for another account that was in this directory")
 	case errors.Is(err, agent.ErrVersion):
 		return fail(exitHome, again, "the agent is of another version of zeropass")
+	case errors.Is(err, agent.ErrNotifying):
+		return fail(exitFailed, "Run zeropass watch without --notify.", "another process shows notifications already: zeropass agent status")
 	case errors.Is(err, agent.ErrRunning):
 		return fail(exitHome, "Run zeropass agent status.", "an agent is running for this directory already")
 	case errors.Is(err, home.ErrLocked):

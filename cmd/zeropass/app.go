@@ -21,6 +21,8 @@ type app struct {
 	confirmPassphraseFile string
 	pinFile               string
 
+	background bool // nobody sits at it: it works through the agent alone, and does not keep it from locking
+
 	passphrase        []byte // once known
 	confirmPassphrase []byte
 	pin               []byte

@@ -61,7 +61,7 @@ func newStage(t *testing.T) *stage {
 	t.Cleanup(func() { _ = s.server.stop() })
 	s.url = s.record(s.server.url)
 	s.env = append(os.Environ(), "HOME="+s.path("run"), "XDG_RUNTIME_DIR="+s.path("run"), "ZEROPASS_HOME="+s.path("home"),
-		"DBUS_SYSTEM_BUS_ADDRESS=unix:path="+s.path("none"), "GOTRACEBACK=crash")
+		"DBUS_SYSTEM_BUS_ADDRESS=unix:path="+s.path("none"), "DBUS_SESSION_BUS_ADDRESS=unix:path="+s.path("none"), "GOTRACEBACK=crash")
 	return s
 }
 

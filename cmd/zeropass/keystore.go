@@ -147,7 +147,7 @@ func (a *app) changeKeystore(ctx context.Context, seal func(*home.Home, []byte) 
 	if err != nil {
 		return err
 	}
-	h, err := home.Open(dir)
+	h, err := a.openHome(ctx, dir)
 	if err != nil {
 		return err
 	}

@@ -29,6 +29,13 @@ func (a *app) open(ctx context.Context) (*device.Device, error) {
 	if err != nil {
 		return nil, err
 	}
+	return whenFree(ctx, a, dir, func() (*device.Device, error) { return a.openNow(ctx, dir) })
+}
+
+func (a *app) openNow(ctx context.Context, dir string) (*device.Device, error) {
+	if a.background {
+		return a.openInBackground(ctx, dir)
+	}
 	if a.passphraseFile == "" {
 		if d, err := a.openWithAgent(ctx, dir); d != nil || err != nil {
 			return d, err
@@ -63,6 +70,24 @@ func (a *app) openWithAgent(ctx context.Context, dir string) (*device.Device, er
 		if errors.Is(err, home.ErrLocked) {
 			return nil, nil // it has just locked
 		}
+		return nil, agentFailure(err)
+	}
+	return d, nil
+}
+
+// openInBackground opens this device with its agent, and with nothing else.
+func (a *app) openInBackground(ctx context.Context, dir string) (*device.Device, error) {
+	client, err := agent.Dial(dir)
+	if err != nil {
+		return nil, agentFailure(err)
+	}
+	if err := client.Background(); err != nil {
+		client.Erase()
+		return nil, agentFailure(err)
+	}
+	d, err := device.OpenWith(ctx, dir, func(h *home.Home) error { return h.UnlockWith(client) }, a.options(ctx))
+	if err != nil {
+		client.Erase()
 		return nil, agentFailure(err)
 	}
 	return d, nil

@@ -43,7 +43,7 @@ passphrase.`,
 		if err != nil {
 			return err
 		}
-		h, err := home.Open(dir)
+		h, err := a.openHome(ctx, dir)
 		if err != nil {
 			return err
 		}

@@ -51,6 +51,7 @@ func TestScripts(t *testing.T) {
 			"server":       cmdServer,
 			"twofaced":     cmdTwoFaced,
 			"relog":        cmdRelog,
+			"deaf":         cmdDeaf,
 			"everycommand": cmdEveryCommand,
 			"code":         cmdCode,
 			"extract":      cmdExtract,

@@ -4,14 +4,19 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	apiv1 "zeropass.dev/zeropass/gen/zeropass/api/v1"
 	"zeropass.dev/zeropass/home"
+	"zeropass.dev/zeropass/internal/agent"
 	"zeropass.dev/zeropass/internal/client"
+	"zeropass.dev/zeropass/internal/desktop"
 	"zeropass.dev/zeropass/internal/device"
+	"zeropass.dev/zeropass/memory"
 )
 
 const (
@@ -26,75 +31,211 @@ const (
 )
 
 func watchCommand(a *app) *cobra.Command {
-	return &cobra.Command{
+	var notify string
+	var quiet bool
+	c := &cobra.Command{
 		Use:   "watch",
 		Short: "Show what happens in your account, as it happens",
 		Long: `Show what happens in your account, as it happens: what the server was asked, what
 waits for this device to be confirmed, requests for a recovery, and new entries of
 the ledger. It goes on until Ctrl-C. With --json each line is one event.
 
-Between events it lets go of the directory, so that other commands work meanwhile.`,
-		Args: takesNothing,
-		RunE: a.run(func(cmd *cobra.Command, _ []string) error { return a.watch(cmd.Context()) }),
+Between events it lets go of the directory, so that other commands work meanwhile.
+
+With --notify the desktop shows what waits and what you ought to look at. Refusing
+takes one click there, and so does confirming, where nothing speaks against it.
+Titles are shown, on a locked screen too if the desktop does that;
+--notify=private leaves them out. With an agent it ends when the agent locks, and
+does not keep it from locking.`,
+		Example: "zeropass watch\nzeropass watch --notify\nzeropass watch --notify=private --quiet",
+		Args:    takesNothing,
+		RunE: a.run(func(cmd *cobra.Command, _ []string) error {
+			if quiet && notify == "" {
+				return usage("Add --notify.", "--quiet leaves nothing to watch")
+			}
+			return a.watch(cmd.Context(), notify, quiet)
+		}),
 	}
+	c.Flags().StringVar(&notify, "notify", "", "show it on the desktop too: full, or private, without titles")
+	c.Flags().Lookup("notify").NoOptDefVal = notifyFull
+	c.Flags().BoolVar(&quiet, "quiet", false, "print nothing, with --notify")
+	return c
 }
 
 // watching is one run of watch.
 type watching struct {
+	a      *app
+	quiet  bool
 	seen   device.Seen
 	stream *hints // nil where there is none
 	begun  bool
 	away   bool // the server could not be reached last time
+
+	notes  *notifier        // nil without notifications
+	wanted <-chan os.Signal // a command waits for the directory
+	click  *desktop.Event   // to be answered
+	expiry time.Time        // of the first question on the screen
+	gone   <-chan struct{}  // the agent has locked
+}
+
+// watch shows events until ctx ends, or the agent has locked.
+func (a *app) watch(ctx context.Context, notify string, quiet bool) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	w := &watching{a: a, quiet: quiet}
+	if notify != "" {
+		notes, err := a.newNotifier(ctx, notify)
+		if err != nil {
+			return err
+		}
+		w.notes = notes
+		defer func() { w.notes.close(context.WithoutCancel(ctx)) }()
+		if err := w.joinAgent(cancel); err != nil {
+			return err
+		}
+		wanted, stop := wanted()
+		defer stop()
+		w.wanted = wanted
+	}
+	for ctx.Err() == nil {
+		pause, err := w.look(ctx)
+		if err != nil && ctx.Err() == nil && !w.locked(2*time.Second) {
+			return w.failed(ctx, err)
+		}
+		if err := w.wait(ctx, pause); err != nil {
+			return w.failed(ctx, err)
+		}
+	}
+	if w.locked(0) && !quiet {
+		a.note("The agent has locked this device.")
+	}
+	return nil
+}
+
+// joinAgent makes this the agent's notifier, if there is an agent.
+func (w *watching) joinAgent(cancel context.CancelFunc) error {
+	if w.a.passphraseFile != "" {
+		return nil
+	}
+	dir, err := w.a.existingHome()
+	if err != nil {
+		return err
+	}
+	client, err := agent.Dial(dir)
+	if errors.Is(err, agent.ErrNotRunning) {
+		return nil
+	}
+	if err != nil {
+		return agentFailure(err)
+	}
+	if w.gone, err = client.Notifier(os.Getpid()); err != nil {
+		client.Erase()
+		return agentFailure(err)
+	}
+	w.a.background = true
+	go func() {
+		<-w.gone
+		cancel()
+	}()
+	return nil
+}
+
+// locked says whether the agent has locked, or does so within some time: what fails
+// because of that may do so before its connections have ended.
+func (w *watching) locked(within time.Duration) bool {
+	if w.gone == nil {
+		return false
+	}
+	select {
+	case <-w.gone:
+		return true
+	case <-time.After(within):
+		return false
+	}
+}
+
+// failed has the desktop say why nothing is shown there any more: nobody may look
+// at where the error is printed.
+func (w *watching) failed(ctx context.Context, err error) error {
+	if w.notes != nil {
+		f := explain(ctx, err)
+		w.notes.say(ctx, "ZeroPass shows no more notifications", strings.TrimSpace(sentenceStart(f.text)+". "+sentenceStart(f.hint)))
+	}
+	return err
+}
+
+// look asks what there is and shows it. It returns after how long to look again.
+func (w *watching) look(ctx context.Context) (time.Duration, error) {
+	if w.notes != nil {
+		w.answer(ctx)
+	}
+	held, release := untilWanted(ctx, w.wanted)
+	var next *client.Watching
+	var events []device.Event
+	err := w.a.with(held, func(d *device.Device) (err error) {
+		if events, err = d.News(held, &w.seen); err == nil && w.stream == nil {
+			next, err = d.PrepareWatch()
+		}
+		return err
+	})
+	gaveWay := held.Err() != nil
+	release()
+	if w.a.background {
+		memory.Scrub() // it lives as long as the agent
+	}
+	if next != nil {
+		w.stream = follow(ctx, next)
+	}
+	switch {
+	case err == nil:
+		if !w.begun && !w.a.json && !w.quiet {
+			w.a.note("Watching. Ctrl-C ends it.")
+		}
+		w.begun, w.away = true, false
+		return w.show(ctx, events)
+	case gaveWay, errors.Is(err, home.ErrBusy):
+		return busyPause, nil
+	case errors.Is(err, client.ErrUnreachable) && (w.begun || w.notes != nil):
+		if !w.away && !w.quiet {
+			w.a.warn("the server cannot be reached; it is asked again from time to time")
+		}
+		w.away = true
+		return busyPause * 10, nil
+	}
+	return 0, err
+}
+
+// answer does what a person clicked, and takes away what is over.
+func (w *watching) answer(ctx context.Context) {
+	if w.click != nil {
+		w.notes.happened(ctx, *w.click, time.Now())
+		w.click = nil
+	}
+	w.expiry = w.notes.expire(ctx, time.Now())
+}
+
+// show shows what is new, and returns after how long to look again.
+func (w *watching) show(ctx context.Context, events []device.Event) (time.Duration, error) {
+	if !w.quiet {
+		if err := w.a.showEvents(events); err != nil {
+			return 0, err
+		}
+	}
+	if w.notes == nil {
+		return watchPoll, nil
+	}
+	now := time.Now()
+	if err := errors.Join(w.notes.tell(ctx, events, now), w.notes.ask(ctx, w.seen.Waiting(), now)); err != nil {
+		return busyPause, w.notes.reconnect(ctx)
+	}
+	w.expiry = w.notes.expire(ctx, now)
+	return watchPoll, nil
 }
 
 // hints is a stream of hints. hint has room for one.
 type hints struct {
 	hint  chan struct{}
 	ended chan struct{}
-}
-
-// watch shows events until ctx ends.
-func (a *app) watch(ctx context.Context) error {
-	streams, cancel := context.WithCancel(ctx)
-	defer cancel()
-	w := &watching{}
-	for ctx.Err() == nil {
-		var next *client.Watching
-		var events []device.Event
-		err := a.with(ctx, func(d *device.Device) (err error) {
-			if events, err = d.News(ctx, &w.seen); err == nil && w.stream == nil {
-				next, err = d.PrepareWatch()
-			}
-			return err
-		})
-		pause := watchPoll
-		switch {
-		case ctx.Err() != nil:
-			return nil
-		case errors.Is(err, home.ErrBusy):
-			pause = busyPause
-		case errors.Is(err, client.ErrUnreachable) && w.begun:
-			if !w.away {
-				a.warn("the server cannot be reached; it is asked again from time to time")
-			}
-			w.away, pause = true, busyPause*10
-		case err != nil:
-			return err
-		default:
-			if !w.begun && !a.json {
-				a.note("Watching. Ctrl-C ends it.")
-			}
-			w.begun, w.away = true, false
-			if err := a.showEvents(events); err != nil {
-				return err
-			}
-		}
-		if next != nil {
-			w.stream = follow(streams, next)
-		}
-		w.wait(ctx, pause)
-	}
-	return nil
 }
 
 // follow follows a stream in the background until it ends.
@@ -119,33 +260,44 @@ func follow(ctx context.Context, w *client.Watching) *hints {
 	return l
 }
 
-// wait returns when it is worth asking again: at a hint, and now and then without.
-func (w *watching) wait(ctx context.Context, pause time.Duration) {
+// wait returns when it is worth asking again: at a hint, at a click, and now and
+// then without.
+func (w *watching) wait(ctx context.Context, pause time.Duration) error {
+	if !w.expiry.IsZero() {
+		pause = min(pause, max(0, time.Until(w.expiry)))
+	}
 	timer := time.NewTimer(pause)
 	defer timer.Stop()
 	var hint, ended chan struct{}
 	if w.stream != nil {
 		hint, ended = w.stream.hint, w.stream.ended
 	}
-	select {
-	case <-ctx.Done():
-	case <-timer.C:
-	case <-hint:
-		rest := time.NewTimer(watchPause)
-		defer rest.Stop()
+	var clicks <-chan desktop.Event
+	if w.notes != nil {
+		clicks = w.notes.desk.Events()
+	}
+	rest := func(d time.Duration) {
+		timer.Reset(d)
 		select {
-		case <-rest.C:
-		case <-ctx.Done():
-		}
-	case <-ended:
-		w.stream = nil
-		again := time.NewTimer(busyPause)
-		defer again.Stop()
-		select {
-		case <-again.C:
+		case <-timer.C:
 		case <-ctx.Done():
 		}
 	}
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	case e, ok := <-clicks:
+		if !ok {
+			return w.notes.reconnect(ctx)
+		}
+		w.click = &e
+	case <-hint:
+		rest(watchPause)
+	case <-ended:
+		w.stream = nil
+		rest(busyPause)
+	}
+	return nil
 }
 
 type eventView struct {

@@ -71,6 +71,7 @@ type Shown struct {
 	Urgency byte
 	Life    int32 // milliseconds; -1 is the server's choice
 	Closed  bool  // by the program
+	Clicked bool  // or dismissed by the person
 	Times   int   // it was shown, in place of itself
 }
 
@@ -172,5 +173,10 @@ func (s *Server) Click(id uint32, key string) error {
 
 // Dismiss has the person close a notification.
 func (s *Server) Dismiss(id uint32) error {
+	s.mu.Lock()
+	if i := int(id) - 1; i >= 0 && i < len(s.shown) {
+		s.shown[i].Clicked = true
+	}
+	s.mu.Unlock()
 	return s.bus.Emit(path, service+".NotificationClosed", id, uint32(2))
 }
