@@ -256,11 +256,11 @@ func (n *notifier) line(e device.Event) string {
 			device.EventNote:     "Something is not as it should be: zeropass status",
 		}[e.Kind]
 	}
-	line := sentenceStart(strings.TrimSuffix(oneLine(e.Text), ".")) + "."
+	line := sentenceStart(strings.TrimSuffix(oneLine(e.Text), "."))
 	if e.Do != "" {
-		line += " " + sentenceStart(oneLine(e.Do))
+		line += " (" + oneLine(e.Do) + ")"
 	}
-	return line
+	return line + "."
 }
 
 // say shows one sentence that nobody has to answer.

@@ -41,6 +41,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("SAMPLE", sample(t))
 			env.Values[serversKey{}] = map[string]*server{}
 			env.Values[keystoresKey{}] = new(keystores)
+			env.Values[desktopKey{}] = new(scriptDesktop)
 			for _, name := range []string{"owner", "ann", "ben", "cleo", "new"} {
 				env.Setenv(strings.ToUpper(name), filepath.Join(env.WorkDir, name))
 			}
@@ -61,6 +62,8 @@ func TestScripts(t *testing.T) {
 			"garbage":      cmdGarbage,
 			"tpm":          cmdTPM,
 			"keyring":      cmdKeyring,
+			"desktop":      cmdDesktop,
+			"ended":        cmdEnded,
 		},
 	})
 }
