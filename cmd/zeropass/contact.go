@@ -38,7 +38,7 @@ func inviteCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "invite NAME",
 		Short: "Make an invitation for one person",
-		Long: `Make an invitation. NAME is what you call that person; nobody else sees it.
+		Long: `Make an invitation. NAME is what you call that person; only your devices see it.
 
 The invitation is a secret: whoever has it can answer in that person's place until
 you compare the words. Hand it over on a way that the server does not see: on
@@ -260,7 +260,7 @@ one. Their words were compared before, so nobody has to be called.`,
 						a.say("%s gets a share of epoch %d.", oneLine(name), r.Epoch)
 					}
 					for _, left := range r.Left {
-						a.say("Not taken over: %s. It takes a new sheet.", left)
+						a.say("Not taken over: %s. It takes a new sheet.", oneLine(left))
 					}
 					if len(r.Bound) == 0 {
 						a.say("Everybody who can be taken over has been.")

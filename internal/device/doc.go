@@ -35,7 +35,8 @@
 // [Device.Invite] makes the text for a contact, whose [Device.Accept] answers it.
 // [Device.Confirm] binds a contact whose phrase was compared, either given as the
 // eight words that the contact read out or approved by a callback that shows
-// both phrases, and sends the share. [Device.BindPaper] and [Device.ConfirmPaper]
+// both phrases, and sends the share. What the owner calls a contact stands sealed in
+// the ledger, for every device of the owner. [Device.BindPaper] and [Device.ConfirmPaper]
 // do it with paper. [Device.Contacts] lists everybody, [Device.Held] shows the
 // shares that are kept here for others, in words and as the text of a QR code.
 //
