@@ -79,6 +79,14 @@ func (h *Home) putServerShares(shares []*recordv1.SealedServerShare) error {
 	return nil
 }
 
+// HasServerShare says whether there is a server share, without reading it.
+func (h *Home) HasServerShare(id ledger.ShareID) bool {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	_, ok := h.share[id]
+	return ok
+}
+
 // ServerShare returns a server share as it was sealed to the server, or
 // ErrNotFound. What the server must hold, ledger.State.RequiredShares says.
 func (h *Home) ServerShare(id ledger.ShareID) (*recordv1.SealedServerShare, error) {

@@ -267,6 +267,13 @@ func TestPreparedEpochFolds(t *testing.T) {
 		if hash := sha256.Sum256(share); err != nil || hash != named[i].Hash {
 			t.Errorf("server share %d: %v", i, err)
 		}
+		again, err := SealForServer(rand.Reader, f.server.PublicKey(), account, named[i], share)
+		if err != nil || bytes.Equal(again, sealed.Sealed) {
+			t.Errorf("server share %d sealed again: %v", i, err)
+		}
+		if opened, err := OpenForServer(f.server, account, named[i], again); err != nil || !bytes.Equal(opened, share) {
+			t.Errorf("server share %d sealed again and opened: %v", i, err)
+		}
 	}
 
 	sealed, author, ok := state.SeedShare(1, 1)

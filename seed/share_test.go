@@ -172,7 +172,16 @@ func TestOpenForServerRefuses(t *testing.T) {
 			t.Errorf("%s: %x, %v", c.name, got, err)
 		}
 	}
-	if got, err := OpenForServer(f.server, testAccount, share, forServer[0].Sealed); err != nil || len(got) == 0 {
+	got, err := OpenForServer(f.server, testAccount, share, forServer[0].Sealed)
+	if err != nil || len(got) == 0 {
 		t.Error(err)
+	}
+	wrong, unknown := share, share
+	wrong.Hash[0]++
+	unknown.Kind = 0
+	for _, s := range []ledger.ServerShare{wrong, unknown} {
+		if sealed, err := SealForServer(rand.Reader, f.server.PublicKey(), testAccount, s, got); sealed != nil || !errors.Is(err, ErrInput) {
+			t.Errorf("%x, %v", sealed, err)
+		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 
 	apiv1 "zeropass.dev/zeropass/gen/zeropass/api/v1"
 	"zeropass.dev/zeropass/gen/zeropass/api/v1/apiv1connect"
+	recordv1 "zeropass.dev/zeropass/gen/zeropass/record/v1"
 	"zeropass.dev/zeropass/internal/api"
 )
 
@@ -33,6 +34,13 @@ func (c *Client) PaperHalf(ctx context.Context, who api.Identity, r *apiv1.Paper
 // Entries asks for a page of the ledger.
 func (c *Client) Entries(ctx context.Context, who api.Identity, r *apiv1.EntriesRequest) (*apiv1.EntriesAnswer, error) {
 	a, _, err := call[apiv1.EntriesAnswer](ctx, c, c.rpc.Entries, apiv1connect.ServerServiceEntriesProcedure, who, r, nil)
+	return a, err
+}
+
+// SealedShares asks for server shares, sealed to the server.
+func (c *Client) SealedShares(ctx context.Context, who api.Identity, shares []*recordv1.SealedServerShare) (*apiv1.SealedSharesAnswer, error) {
+	r := &apiv1.SealedSharesRequest{Shares: shares}
+	a, _, err := call[apiv1.SealedSharesAnswer](ctx, c, c.rpc.SealedShares, apiv1connect.ServerServiceSealedSharesProcedure, who, r, nil)
 	return a, err
 }
 

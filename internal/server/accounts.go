@@ -186,11 +186,7 @@ func (s *Server) missing(ctx context.Context, acct *account) ([]*recordv1.Sealed
 		if _, ok := lacking[share.ShareID]; !ok {
 			continue
 		}
-		m := &recordv1.SealedServerShare{Kind: share.Kind, Epoch: share.Epoch, Version: share.Version, Member: share.Member}
-		if share.Kind == recordv1.SealedServerShare_KIND_SLOT {
-			m.Slot = share.Slot[:]
-		}
-		missing = append(missing, m)
+		missing = append(missing, namedShare(share.ShareID))
 	}
 	if len(missing) == 0 {
 		s.states.setWhole(acct.id, true)

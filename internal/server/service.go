@@ -50,6 +50,10 @@ func (v service) Entries(ctx context.Context, r in) (out, error) {
 	return serve(ctx, v.s, apiv1connect.ServerServiceEntriesProcedure, r, v.s.entries)
 }
 
+func (v service) SealedShares(ctx context.Context, r in) (out, error) {
+	return serve(ctx, v.s, apiv1connect.ServerServiceSealedSharesProcedure, r, v.s.sealedShares)
+}
+
 func (v service) Attest(ctx context.Context, r in) (out, error) {
 	return serve(ctx, v.s, apiv1connect.ServerServiceAttestProcedure, r, v.s.attest)
 }

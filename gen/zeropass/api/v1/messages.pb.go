@@ -281,7 +281,7 @@ func (x Message_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Message_Kind.Descriptor instead.
 func (Message_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{28, 0}
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{30, 0}
 }
 
 type Hint_Kind int32
@@ -339,7 +339,7 @@ func (x Hint_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Hint_Kind.Descriptor instead.
 func (Hint_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{66, 0}
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{68, 0}
 }
 
 // RequestHeader is what a request's signature covers.
@@ -1521,6 +1521,104 @@ func (x *EntriesAnswer) GetMissing() []*v1.SealedServerShare {
 	return nil
 }
 
+// SealedShares gives an active device server shares that it has not got, sealed to
+// the server anew: for the server itself, should it be restored without them.
+type SealedSharesRequest struct {
+	state         protoimpl.MessageState  `protogen:"open.v1"`
+	Shares        []*v1.SealedServerShare `protobuf:"bytes,1,rep,name=shares,proto3" json:"shares,omitempty"` // without sealed, at most 1024
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SealedSharesRequest) Reset() {
+	*x = SealedSharesRequest{}
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SealedSharesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SealedSharesRequest) ProtoMessage() {}
+
+func (x *SealedSharesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SealedSharesRequest.ProtoReflect.Descriptor instead.
+func (*SealedSharesRequest) Descriptor() ([]byte, []int) {
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *SealedSharesRequest) GetShares() []*v1.SealedServerShare {
+	if x != nil {
+		return x.Shares
+	}
+	return nil
+}
+
+type SealedSharesAnswer struct {
+	state         protoimpl.MessageState  `protogen:"open.v1"`
+	Shares        []*v1.SealedServerShare `protobuf:"bytes,1,rep,name=shares,proto3" json:"shares,omitempty"` // of those, what the server has
+	Dealt         uint64                  `protobuf:"varint,2,opt,name=dealt,proto3" json:"dealt,omitempty"`  // how many of those asked for, from the first on; ask again for the rest
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SealedSharesAnswer) Reset() {
+	*x = SealedSharesAnswer{}
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SealedSharesAnswer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SealedSharesAnswer) ProtoMessage() {}
+
+func (x *SealedSharesAnswer) ProtoReflect() protoreflect.Message {
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SealedSharesAnswer.ProtoReflect.Descriptor instead.
+func (*SealedSharesAnswer) Descriptor() ([]byte, []int) {
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *SealedSharesAnswer) GetShares() []*v1.SealedServerShare {
+	if x != nil {
+		return x.Shares
+	}
+	return nil
+}
+
+func (x *SealedSharesAnswer) GetDealt() uint64 {
+	if x != nil {
+		return x.Dealt
+	}
+	return 0
+}
+
 // Attest leaves a device's attestation, and gives all that the server has.
 type AttestRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1532,7 +1630,7 @@ type AttestRequest struct {
 
 func (x *AttestRequest) Reset() {
 	*x = AttestRequest{}
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[19]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1544,7 +1642,7 @@ func (x *AttestRequest) String() string {
 func (*AttestRequest) ProtoMessage() {}
 
 func (x *AttestRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[19]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1557,7 +1655,7 @@ func (x *AttestRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttestRequest.ProtoReflect.Descriptor instead.
 func (*AttestRequest) Descriptor() ([]byte, []int) {
-	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{19}
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *AttestRequest) GetAttestation() []byte {
@@ -1584,7 +1682,7 @@ type AttestAnswer struct {
 
 func (x *AttestAnswer) Reset() {
 	*x = AttestAnswer{}
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[20]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1596,7 +1694,7 @@ func (x *AttestAnswer) String() string {
 func (*AttestAnswer) ProtoMessage() {}
 
 func (x *AttestAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[20]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1609,7 +1707,7 @@ func (x *AttestAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttestAnswer.ProtoReflect.Descriptor instead.
 func (*AttestAnswer) Descriptor() ([]byte, []int) {
-	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{20}
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *AttestAnswer) GetAttestation() []byte {
@@ -1637,7 +1735,7 @@ type SlotVersion struct {
 
 func (x *SlotVersion) Reset() {
 	*x = SlotVersion{}
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[21]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1649,7 +1747,7 @@ func (x *SlotVersion) String() string {
 func (*SlotVersion) ProtoMessage() {}
 
 func (x *SlotVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[21]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1662,7 +1760,7 @@ func (x *SlotVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SlotVersion.ProtoReflect.Descriptor instead.
 func (*SlotVersion) Descriptor() ([]byte, []int) {
-	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{21}
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *SlotVersion) GetSlot() []byte {
@@ -1700,7 +1798,7 @@ type RevealRequest struct {
 
 func (x *RevealRequest) Reset() {
 	*x = RevealRequest{}
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[22]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1712,7 +1810,7 @@ func (x *RevealRequest) String() string {
 func (*RevealRequest) ProtoMessage() {}
 
 func (x *RevealRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[22]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1725,7 +1823,7 @@ func (x *RevealRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevealRequest.ProtoReflect.Descriptor instead.
 func (*RevealRequest) Descriptor() ([]byte, []int) {
-	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{22}
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *RevealRequest) GetSlots() []*SlotVersion {
@@ -1751,7 +1849,7 @@ type RevealAnswer struct {
 
 func (x *RevealAnswer) Reset() {
 	*x = RevealAnswer{}
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[23]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1763,7 +1861,7 @@ func (x *RevealAnswer) String() string {
 func (*RevealAnswer) ProtoMessage() {}
 
 func (x *RevealAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[23]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1776,7 +1874,7 @@ func (x *RevealAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevealAnswer.ProtoReflect.Descriptor instead.
 func (*RevealAnswer) Descriptor() ([]byte, []int) {
-	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{23}
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *RevealAnswer) GetSealed() []byte {
@@ -1795,7 +1893,7 @@ type RevealedShares struct {
 
 func (x *RevealedShares) Reset() {
 	*x = RevealedShares{}
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[24]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1807,7 +1905,7 @@ func (x *RevealedShares) String() string {
 func (*RevealedShares) ProtoMessage() {}
 
 func (x *RevealedShares) ProtoReflect() protoreflect.Message {
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[24]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1820,7 +1918,7 @@ func (x *RevealedShares) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevealedShares.ProtoReflect.Descriptor instead.
 func (*RevealedShares) Descriptor() ([]byte, []int) {
-	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{24}
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *RevealedShares) GetShares() []*RevealedShare {
@@ -1840,7 +1938,7 @@ type RevealedShare struct {
 
 func (x *RevealedShare) Reset() {
 	*x = RevealedShare{}
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[25]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1852,7 +1950,7 @@ func (x *RevealedShare) String() string {
 func (*RevealedShare) ProtoMessage() {}
 
 func (x *RevealedShare) ProtoReflect() protoreflect.Message {
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[25]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1865,7 +1963,7 @@ func (x *RevealedShare) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevealedShare.ProtoReflect.Descriptor instead.
 func (*RevealedShare) Descriptor() ([]byte, []int) {
-	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{25}
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *RevealedShare) GetSlot() *SlotVersion {
@@ -1892,7 +1990,7 @@ type ActivityLogRequest struct {
 
 func (x *ActivityLogRequest) Reset() {
 	*x = ActivityLogRequest{}
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[26]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1904,7 +2002,7 @@ func (x *ActivityLogRequest) String() string {
 func (*ActivityLogRequest) ProtoMessage() {}
 
 func (x *ActivityLogRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[26]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1917,7 +2015,7 @@ func (x *ActivityLogRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ActivityLogRequest.ProtoReflect.Descriptor instead.
 func (*ActivityLogRequest) Descriptor() ([]byte, []int) {
-	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{26}
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ActivityLogRequest) GetAfter() uint64 {
@@ -1946,7 +2044,7 @@ type ActivityLogAnswer struct {
 
 func (x *ActivityLogAnswer) Reset() {
 	*x = ActivityLogAnswer{}
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[27]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1958,7 +2056,7 @@ func (x *ActivityLogAnswer) String() string {
 func (*ActivityLogAnswer) ProtoMessage() {}
 
 func (x *ActivityLogAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[27]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1971,7 +2069,7 @@ func (x *ActivityLogAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ActivityLogAnswer.ProtoReflect.Descriptor instead.
 func (*ActivityLogAnswer) Descriptor() ([]byte, []int) {
-	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{27}
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ActivityLogAnswer) GetEntries() [][]byte {
@@ -2019,7 +2117,7 @@ type Message struct {
 
 func (x *Message) Reset() {
 	*x = Message{}
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[28]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2031,7 +2129,7 @@ func (x *Message) String() string {
 func (*Message) ProtoMessage() {}
 
 func (x *Message) ProtoReflect() protoreflect.Message {
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[28]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2044,7 +2142,7 @@ func (x *Message) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Message.ProtoReflect.Descriptor instead.
 func (*Message) Descriptor() ([]byte, []int) {
-	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{28}
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Message) GetId() uint64 {
@@ -2108,7 +2206,7 @@ type SendMessageRequest struct {
 
 func (x *SendMessageRequest) Reset() {
 	*x = SendMessageRequest{}
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[29]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2120,7 +2218,7 @@ func (x *SendMessageRequest) String() string {
 func (*SendMessageRequest) ProtoMessage() {}
 
 func (x *SendMessageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[29]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2133,7 +2231,7 @@ func (x *SendMessageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SendMessageRequest.ProtoReflect.Descriptor instead.
 func (*SendMessageRequest) Descriptor() ([]byte, []int) {
-	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{29}
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *SendMessageRequest) GetMessage() *Message {
@@ -2152,7 +2250,7 @@ type SendMessageAnswer struct {
 
 func (x *SendMessageAnswer) Reset() {
 	*x = SendMessageAnswer{}
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[30]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2164,7 +2262,7 @@ func (x *SendMessageAnswer) String() string {
 func (*SendMessageAnswer) ProtoMessage() {}
 
 func (x *SendMessageAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[30]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2177,7 +2275,7 @@ func (x *SendMessageAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SendMessageAnswer.ProtoReflect.Descriptor instead.
 func (*SendMessageAnswer) Descriptor() ([]byte, []int) {
-	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{30}
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *SendMessageAnswer) GetId() uint64 {
@@ -2196,7 +2294,7 @@ type InboxRequest struct {
 
 func (x *InboxRequest) Reset() {
 	*x = InboxRequest{}
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[31]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2208,7 +2306,7 @@ func (x *InboxRequest) String() string {
 func (*InboxRequest) ProtoMessage() {}
 
 func (x *InboxRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[31]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2221,7 +2319,7 @@ func (x *InboxRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InboxRequest.ProtoReflect.Descriptor instead.
 func (*InboxRequest) Descriptor() ([]byte, []int) {
-	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{31}
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *InboxRequest) GetAfter() uint64 {
@@ -2241,7 +2339,7 @@ type InboxAnswer struct {
 
 func (x *InboxAnswer) Reset() {
 	*x = InboxAnswer{}
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[32]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2253,7 +2351,7 @@ func (x *InboxAnswer) String() string {
 func (*InboxAnswer) ProtoMessage() {}
 
 func (x *InboxAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[32]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2266,7 +2364,7 @@ func (x *InboxAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InboxAnswer.ProtoReflect.Descriptor instead.
 func (*InboxAnswer) Descriptor() ([]byte, []int) {
-	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{32}
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *InboxAnswer) GetMessages() []*Message {
@@ -2294,7 +2392,7 @@ type AcknowledgeRequest struct {
 
 func (x *AcknowledgeRequest) Reset() {
 	*x = AcknowledgeRequest{}
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[33]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2306,7 +2404,7 @@ func (x *AcknowledgeRequest) String() string {
 func (*AcknowledgeRequest) ProtoMessage() {}
 
 func (x *AcknowledgeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[33]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2319,7 +2417,7 @@ func (x *AcknowledgeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcknowledgeRequest.ProtoReflect.Descriptor instead.
 func (*AcknowledgeRequest) Descriptor() ([]byte, []int) {
-	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{33}
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *AcknowledgeRequest) GetIds() []uint64 {
@@ -2337,7 +2435,7 @@ type AcknowledgeAnswer struct {
 
 func (x *AcknowledgeAnswer) Reset() {
 	*x = AcknowledgeAnswer{}
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[34]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2349,7 +2447,7 @@ func (x *AcknowledgeAnswer) String() string {
 func (*AcknowledgeAnswer) ProtoMessage() {}
 
 func (x *AcknowledgeAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[34]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2362,7 +2460,7 @@ func (x *AcknowledgeAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcknowledgeAnswer.ProtoReflect.Descriptor instead.
 func (*AcknowledgeAnswer) Descriptor() ([]byte, []int) {
-	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{34}
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{36}
 }
 
 // StartRecovery is signed by the new device, which is in no ledger yet. The
@@ -2378,7 +2476,7 @@ type StartRecoveryRequest struct {
 
 func (x *StartRecoveryRequest) Reset() {
 	*x = StartRecoveryRequest{}
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[35]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2390,7 +2488,7 @@ func (x *StartRecoveryRequest) String() string {
 func (*StartRecoveryRequest) ProtoMessage() {}
 
 func (x *StartRecoveryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[35]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2403,7 +2501,7 @@ func (x *StartRecoveryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartRecoveryRequest.ProtoReflect.Descriptor instead.
 func (*StartRecoveryRequest) Descriptor() ([]byte, []int) {
-	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{35}
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *StartRecoveryRequest) GetName() string {
@@ -2431,7 +2529,7 @@ type StartRecoveryAnswer struct {
 
 func (x *StartRecoveryAnswer) Reset() {
 	*x = StartRecoveryAnswer{}
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[36]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2443,7 +2541,7 @@ func (x *StartRecoveryAnswer) String() string {
 func (*StartRecoveryAnswer) ProtoMessage() {}
 
 func (x *StartRecoveryAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[36]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2456,7 +2554,7 @@ func (x *StartRecoveryAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartRecoveryAnswer.ProtoReflect.Descriptor instead.
 func (*StartRecoveryAnswer) Descriptor() ([]byte, []int) {
-	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{36}
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *StartRecoveryAnswer) GetAccount() []byte {
@@ -2501,7 +2599,7 @@ type Recovery struct {
 
 func (x *Recovery) Reset() {
 	*x = Recovery{}
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[37]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2513,7 +2611,7 @@ func (x *Recovery) String() string {
 func (*Recovery) ProtoMessage() {}
 
 func (x *Recovery) ProtoReflect() protoreflect.Message {
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[37]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2526,7 +2624,7 @@ func (x *Recovery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Recovery.ProtoReflect.Descriptor instead.
 func (*Recovery) Descriptor() ([]byte, []int) {
-	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{37}
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Recovery) GetRequest() []byte {
@@ -2629,7 +2727,7 @@ type RecoveryStatusRequest struct {
 
 func (x *RecoveryStatusRequest) Reset() {
 	*x = RecoveryStatusRequest{}
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[38]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2641,7 +2739,7 @@ func (x *RecoveryStatusRequest) String() string {
 func (*RecoveryStatusRequest) ProtoMessage() {}
 
 func (x *RecoveryStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[38]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2654,7 +2752,7 @@ func (x *RecoveryStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecoveryStatusRequest.ProtoReflect.Descriptor instead.
 func (*RecoveryStatusRequest) Descriptor() ([]byte, []int) {
-	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{38}
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *RecoveryStatusRequest) GetRequest() []byte {
@@ -2673,7 +2771,7 @@ type RecoveryStatusAnswer struct {
 
 func (x *RecoveryStatusAnswer) Reset() {
 	*x = RecoveryStatusAnswer{}
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[39]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2685,7 +2783,7 @@ func (x *RecoveryStatusAnswer) String() string {
 func (*RecoveryStatusAnswer) ProtoMessage() {}
 
 func (x *RecoveryStatusAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[39]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2698,7 +2796,7 @@ func (x *RecoveryStatusAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecoveryStatusAnswer.ProtoReflect.Descriptor instead.
 func (*RecoveryStatusAnswer) Descriptor() ([]byte, []int) {
-	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{39}
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *RecoveryStatusAnswer) GetRecovery() *Recovery {
@@ -2716,7 +2814,7 @@ type RecoveriesRequest struct {
 
 func (x *RecoveriesRequest) Reset() {
 	*x = RecoveriesRequest{}
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[40]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2728,7 +2826,7 @@ func (x *RecoveriesRequest) String() string {
 func (*RecoveriesRequest) ProtoMessage() {}
 
 func (x *RecoveriesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[40]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2741,7 +2839,7 @@ func (x *RecoveriesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecoveriesRequest.ProtoReflect.Descriptor instead.
 func (*RecoveriesRequest) Descriptor() ([]byte, []int) {
-	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{40}
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{42}
 }
 
 type RecoveriesAnswer struct {
@@ -2753,7 +2851,7 @@ type RecoveriesAnswer struct {
 
 func (x *RecoveriesAnswer) Reset() {
 	*x = RecoveriesAnswer{}
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[41]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2765,7 +2863,7 @@ func (x *RecoveriesAnswer) String() string {
 func (*RecoveriesAnswer) ProtoMessage() {}
 
 func (x *RecoveriesAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[41]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2778,7 +2876,7 @@ func (x *RecoveriesAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecoveriesAnswer.ProtoReflect.Descriptor instead.
 func (*RecoveriesAnswer) Descriptor() ([]byte, []int) {
-	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{41}
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *RecoveriesAnswer) GetRecoveries() []*Recovery {
@@ -2798,7 +2896,7 @@ type ApproveRequest struct {
 
 func (x *ApproveRequest) Reset() {
 	*x = ApproveRequest{}
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[42]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2810,7 +2908,7 @@ func (x *ApproveRequest) String() string {
 func (*ApproveRequest) ProtoMessage() {}
 
 func (x *ApproveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[42]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2823,7 +2921,7 @@ func (x *ApproveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApproveRequest.ProtoReflect.Descriptor instead.
 func (*ApproveRequest) Descriptor() ([]byte, []int) {
-	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{42}
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *ApproveRequest) GetApproval() []byte {
@@ -2849,7 +2947,7 @@ type ApproveAnswer struct {
 
 func (x *ApproveAnswer) Reset() {
 	*x = ApproveAnswer{}
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[43]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2861,7 +2959,7 @@ func (x *ApproveAnswer) String() string {
 func (*ApproveAnswer) ProtoMessage() {}
 
 func (x *ApproveAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[43]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2874,7 +2972,7 @@ func (x *ApproveAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApproveAnswer.ProtoReflect.Descriptor instead.
 func (*ApproveAnswer) Descriptor() ([]byte, []int) {
-	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{43}
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *ApproveAnswer) GetRecovery() *Recovery {
@@ -2896,7 +2994,7 @@ type ReleaseRequest struct {
 
 func (x *ReleaseRequest) Reset() {
 	*x = ReleaseRequest{}
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[44]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2908,7 +3006,7 @@ func (x *ReleaseRequest) String() string {
 func (*ReleaseRequest) ProtoMessage() {}
 
 func (x *ReleaseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[44]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2921,7 +3019,7 @@ func (x *ReleaseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseRequest.ProtoReflect.Descriptor instead.
 func (*ReleaseRequest) Descriptor() ([]byte, []int) {
-	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{44}
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *ReleaseRequest) GetRequest() []byte {
@@ -2950,7 +3048,7 @@ type ReleaseAnswer struct {
 
 func (x *ReleaseAnswer) Reset() {
 	*x = ReleaseAnswer{}
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[45]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2962,7 +3060,7 @@ func (x *ReleaseAnswer) String() string {
 func (*ReleaseAnswer) ProtoMessage() {}
 
 func (x *ReleaseAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[45]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2975,7 +3073,7 @@ func (x *ReleaseAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseAnswer.ProtoReflect.Descriptor instead.
 func (*ReleaseAnswer) Descriptor() ([]byte, []int) {
-	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{45}
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *ReleaseAnswer) GetSealed() []byte {
@@ -3016,7 +3114,7 @@ type ApprovedShare struct {
 
 func (x *ApprovedShare) Reset() {
 	*x = ApprovedShare{}
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[46]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3028,7 +3126,7 @@ func (x *ApprovedShare) String() string {
 func (*ApprovedShare) ProtoMessage() {}
 
 func (x *ApprovedShare) ProtoReflect() protoreflect.Message {
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[46]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3041,7 +3139,7 @@ func (x *ApprovedShare) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApprovedShare.ProtoReflect.Descriptor instead.
 func (*ApprovedShare) Descriptor() ([]byte, []int) {
-	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{46}
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *ApprovedShare) GetApproval() []byte {
@@ -3068,7 +3166,7 @@ type ReleasedShares struct {
 
 func (x *ReleasedShares) Reset() {
 	*x = ReleasedShares{}
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[47]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3080,7 +3178,7 @@ func (x *ReleasedShares) String() string {
 func (*ReleasedShares) ProtoMessage() {}
 
 func (x *ReleasedShares) ProtoReflect() protoreflect.Message {
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[47]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3093,7 +3191,7 @@ func (x *ReleasedShares) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleasedShares.ProtoReflect.Descriptor instead.
 func (*ReleasedShares) Descriptor() ([]byte, []int) {
-	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{47}
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *ReleasedShares) GetSeedShare() []byte {
@@ -3123,7 +3221,7 @@ type ProposeRequest struct {
 
 func (x *ProposeRequest) Reset() {
 	*x = ProposeRequest{}
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[48]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3135,7 +3233,7 @@ func (x *ProposeRequest) String() string {
 func (*ProposeRequest) ProtoMessage() {}
 
 func (x *ProposeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[48]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3148,7 +3246,7 @@ func (x *ProposeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProposeRequest.ProtoReflect.Descriptor instead.
 func (*ProposeRequest) Descriptor() ([]byte, []int) {
-	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{48}
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *ProposeRequest) GetProposal() []byte {
@@ -3174,7 +3272,7 @@ type ProposeAnswer struct {
 
 func (x *ProposeAnswer) Reset() {
 	*x = ProposeAnswer{}
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[49]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3186,7 +3284,7 @@ func (x *ProposeAnswer) String() string {
 func (*ProposeAnswer) ProtoMessage() {}
 
 func (x *ProposeAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[49]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3199,7 +3297,7 @@ func (x *ProposeAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProposeAnswer.ProtoReflect.Descriptor instead.
 func (*ProposeAnswer) Descriptor() ([]byte, []int) {
-	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{49}
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *ProposeAnswer) GetEndorsements() []*v1.Endorsement {
@@ -3220,7 +3318,7 @@ type PendingRequest struct {
 
 func (x *PendingRequest) Reset() {
 	*x = PendingRequest{}
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[50]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3232,7 +3330,7 @@ func (x *PendingRequest) String() string {
 func (*PendingRequest) ProtoMessage() {}
 
 func (x *PendingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[50]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3245,7 +3343,7 @@ func (x *PendingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PendingRequest.ProtoReflect.Descriptor instead.
 func (*PendingRequest) Descriptor() ([]byte, []int) {
-	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{50}
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{52}
 }
 
 type PendingAnswer struct {
@@ -3257,7 +3355,7 @@ type PendingAnswer struct {
 
 func (x *PendingAnswer) Reset() {
 	*x = PendingAnswer{}
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[51]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3269,7 +3367,7 @@ func (x *PendingAnswer) String() string {
 func (*PendingAnswer) ProtoMessage() {}
 
 func (x *PendingAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[51]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3282,7 +3380,7 @@ func (x *PendingAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PendingAnswer.ProtoReflect.Descriptor instead.
 func (*PendingAnswer) Descriptor() ([]byte, []int) {
-	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{51}
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *PendingAnswer) GetWaiting() []*Waiting {
@@ -3306,7 +3404,7 @@ type Waiting struct {
 
 func (x *Waiting) Reset() {
 	*x = Waiting{}
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[52]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3318,7 +3416,7 @@ func (x *Waiting) String() string {
 func (*Waiting) ProtoMessage() {}
 
 func (x *Waiting) ProtoReflect() protoreflect.Message {
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[52]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3331,7 +3429,7 @@ func (x *Waiting) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Waiting.ProtoReflect.Descriptor instead.
 func (*Waiting) Descriptor() ([]byte, []int) {
-	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{52}
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *Waiting) GetRequest() *SignedRequest {
@@ -3377,7 +3475,7 @@ type ConfirmRequest struct {
 
 func (x *ConfirmRequest) Reset() {
 	*x = ConfirmRequest{}
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[53]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3389,7 +3487,7 @@ func (x *ConfirmRequest) String() string {
 func (*ConfirmRequest) ProtoMessage() {}
 
 func (x *ConfirmRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[53]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3402,7 +3500,7 @@ func (x *ConfirmRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmRequest.ProtoReflect.Descriptor instead.
 func (*ConfirmRequest) Descriptor() ([]byte, []int) {
-	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{53}
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *ConfirmRequest) GetId() []byte {
@@ -3441,7 +3539,7 @@ type ConfirmAnswer struct {
 
 func (x *ConfirmAnswer) Reset() {
 	*x = ConfirmAnswer{}
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[54]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3453,7 +3551,7 @@ func (x *ConfirmAnswer) String() string {
 func (*ConfirmAnswer) ProtoMessage() {}
 
 func (x *ConfirmAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[54]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3466,7 +3564,7 @@ func (x *ConfirmAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmAnswer.ProtoReflect.Descriptor instead.
 func (*ConfirmAnswer) Descriptor() ([]byte, []int) {
-	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{54}
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{56}
 }
 
 // Join is asked by a device that is in no ledger yet: which account has a name,
@@ -3482,7 +3580,7 @@ type JoinRequest struct {
 
 func (x *JoinRequest) Reset() {
 	*x = JoinRequest{}
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[55]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3494,7 +3592,7 @@ func (x *JoinRequest) String() string {
 func (*JoinRequest) ProtoMessage() {}
 
 func (x *JoinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[55]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3507,7 +3605,7 @@ func (x *JoinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinRequest.ProtoReflect.Descriptor instead.
 func (*JoinRequest) Descriptor() ([]byte, []int) {
-	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{55}
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *JoinRequest) GetName() string {
@@ -3534,7 +3632,7 @@ type JoinAnswer struct {
 
 func (x *JoinAnswer) Reset() {
 	*x = JoinAnswer{}
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[56]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3546,7 +3644,7 @@ func (x *JoinAnswer) String() string {
 func (*JoinAnswer) ProtoMessage() {}
 
 func (x *JoinAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[56]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3559,7 +3657,7 @@ func (x *JoinAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinAnswer.ProtoReflect.Descriptor instead.
 func (*JoinAnswer) Descriptor() ([]byte, []int) {
-	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{56}
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *JoinAnswer) GetAccount() []byte {
@@ -3585,7 +3683,7 @@ type JoinsRequest struct {
 
 func (x *JoinsRequest) Reset() {
 	*x = JoinsRequest{}
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[57]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3597,7 +3695,7 @@ func (x *JoinsRequest) String() string {
 func (*JoinsRequest) ProtoMessage() {}
 
 func (x *JoinsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[57]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3610,7 +3708,7 @@ func (x *JoinsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinsRequest.ProtoReflect.Descriptor instead.
 func (*JoinsRequest) Descriptor() ([]byte, []int) {
-	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{57}
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{59}
 }
 
 type JoinsAnswer struct {
@@ -3622,7 +3720,7 @@ type JoinsAnswer struct {
 
 func (x *JoinsAnswer) Reset() {
 	*x = JoinsAnswer{}
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[58]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3634,7 +3732,7 @@ func (x *JoinsAnswer) String() string {
 func (*JoinsAnswer) ProtoMessage() {}
 
 func (x *JoinsAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[58]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3647,7 +3745,7 @@ func (x *JoinsAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinsAnswer.ProtoReflect.Descriptor instead.
 func (*JoinsAnswer) Descriptor() ([]byte, []int) {
-	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{58}
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *JoinsAnswer) GetJoining() []*Joining {
@@ -3668,7 +3766,7 @@ type Joining struct {
 
 func (x *Joining) Reset() {
 	*x = Joining{}
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[59]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3680,7 +3778,7 @@ func (x *Joining) String() string {
 func (*Joining) ProtoMessage() {}
 
 func (x *Joining) ProtoReflect() protoreflect.Message {
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[59]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3693,7 +3791,7 @@ func (x *Joining) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Joining.ProtoReflect.Descriptor instead.
 func (*Joining) Descriptor() ([]byte, []int) {
-	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{59}
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *Joining) GetRequest() []byte {
@@ -3729,7 +3827,7 @@ type AlarmSettings struct {
 
 func (x *AlarmSettings) Reset() {
 	*x = AlarmSettings{}
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[60]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3741,7 +3839,7 @@ func (x *AlarmSettings) String() string {
 func (*AlarmSettings) ProtoMessage() {}
 
 func (x *AlarmSettings) ProtoReflect() protoreflect.Message {
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[60]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3754,7 +3852,7 @@ func (x *AlarmSettings) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlarmSettings.ProtoReflect.Descriptor instead.
 func (*AlarmSettings) Descriptor() ([]byte, []int) {
-	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{60}
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *AlarmSettings) GetMail() string {
@@ -3787,7 +3885,7 @@ type AlarmsRequest struct {
 
 func (x *AlarmsRequest) Reset() {
 	*x = AlarmsRequest{}
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[61]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3799,7 +3897,7 @@ func (x *AlarmsRequest) String() string {
 func (*AlarmsRequest) ProtoMessage() {}
 
 func (x *AlarmsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[61]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3812,7 +3910,7 @@ func (x *AlarmsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlarmsRequest.ProtoReflect.Descriptor instead.
 func (*AlarmsRequest) Descriptor() ([]byte, []int) {
-	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{61}
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *AlarmsRequest) GetTest() bool {
@@ -3832,7 +3930,7 @@ type AlarmsAnswer struct {
 
 func (x *AlarmsAnswer) Reset() {
 	*x = AlarmsAnswer{}
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[62]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3844,7 +3942,7 @@ func (x *AlarmsAnswer) String() string {
 func (*AlarmsAnswer) ProtoMessage() {}
 
 func (x *AlarmsAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[62]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3857,7 +3955,7 @@ func (x *AlarmsAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlarmsAnswer.ProtoReflect.Descriptor instead.
 func (*AlarmsAnswer) Descriptor() ([]byte, []int) {
-	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{62}
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *AlarmsAnswer) GetSettings() *AlarmSettings {
@@ -3885,7 +3983,7 @@ type SetAlarmsRequest struct {
 
 func (x *SetAlarmsRequest) Reset() {
 	*x = SetAlarmsRequest{}
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[63]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3897,7 +3995,7 @@ func (x *SetAlarmsRequest) String() string {
 func (*SetAlarmsRequest) ProtoMessage() {}
 
 func (x *SetAlarmsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[63]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3910,7 +4008,7 @@ func (x *SetAlarmsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetAlarmsRequest.ProtoReflect.Descriptor instead.
 func (*SetAlarmsRequest) Descriptor() ([]byte, []int) {
-	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{63}
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *SetAlarmsRequest) GetSettings() *AlarmSettings {
@@ -3928,7 +4026,7 @@ type SetAlarmsAnswer struct {
 
 func (x *SetAlarmsAnswer) Reset() {
 	*x = SetAlarmsAnswer{}
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[64]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3940,7 +4038,7 @@ func (x *SetAlarmsAnswer) String() string {
 func (*SetAlarmsAnswer) ProtoMessage() {}
 
 func (x *SetAlarmsAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[64]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3953,7 +4051,7 @@ func (x *SetAlarmsAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetAlarmsAnswer.ProtoReflect.Descriptor instead.
 func (*SetAlarmsAnswer) Descriptor() ([]byte, []int) {
-	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{64}
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{66}
 }
 
 type WatchRequest struct {
@@ -3964,7 +4062,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[65]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3976,7 +4074,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[65]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3989,7 +4087,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{65}
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{67}
 }
 
 type Hint struct {
@@ -4001,7 +4099,7 @@ type Hint struct {
 
 func (x *Hint) Reset() {
 	*x = Hint{}
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[66]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4013,7 +4111,7 @@ func (x *Hint) String() string {
 func (*Hint) ProtoMessage() {}
 
 func (x *Hint) ProtoReflect() protoreflect.Message {
-	mi := &file_zeropass_api_v1_messages_proto_msgTypes[66]
+	mi := &file_zeropass_api_v1_messages_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4026,7 +4124,7 @@ func (x *Hint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hint.ProtoReflect.Descriptor instead.
 func (*Hint) Descriptor() ([]byte, []int) {
-	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{66}
+	return file_zeropass_api_v1_messages_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *Hint) GetKind() Hint_Kind {
@@ -4124,7 +4222,12 @@ const file_zeropass_api_v1_messages_proto_rawDesc = "" +
 	"\aentries\x18\x01 \x03(\fR\aentries\x12\x12\n" +
 	"\x04more\x18\x02 \x01(\bR\x04more\x12 \n" +
 	"\vattestation\x18\x03 \x01(\fR\vattestation\x12?\n" +
-	"\amissing\x18\x04 \x03(\v2%.zeropass.record.v1.SealedServerShareR\amissing\"G\n" +
+	"\amissing\x18\x04 \x03(\v2%.zeropass.record.v1.SealedServerShareR\amissing\"T\n" +
+	"\x13SealedSharesRequest\x12=\n" +
+	"\x06shares\x18\x01 \x03(\v2%.zeropass.record.v1.SealedServerShareR\x06shares\"i\n" +
+	"\x12SealedSharesAnswer\x12=\n" +
+	"\x06shares\x18\x01 \x03(\v2%.zeropass.record.v1.SealedServerShareR\x06shares\x12\x14\n" +
+	"\x05dealt\x18\x02 \x01(\x04R\x05dealt\"G\n" +
 	"\rAttestRequest\x12 \n" +
 	"\vattestation\x18\x01 \x01(\fR\vattestation\x12\x14\n" +
 	"\x05nonce\x18\x02 \x01(\fR\x05nonce\"T\n" +
@@ -4341,7 +4444,7 @@ func file_zeropass_api_v1_messages_proto_rawDescGZIP() []byte {
 }
 
 var file_zeropass_api_v1_messages_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_zeropass_api_v1_messages_proto_msgTypes = make([]protoimpl.MessageInfo, 67)
+var file_zeropass_api_v1_messages_proto_msgTypes = make([]protoimpl.MessageInfo, 69)
 var file_zeropass_api_v1_messages_proto_goTypes = []any{
 	(Reason)(0),                   // 0: zeropass.api.v1.Reason
 	(Confirmation_Key)(0),         // 1: zeropass.api.v1.Confirmation.Key
@@ -4366,90 +4469,94 @@ var file_zeropass_api_v1_messages_proto_goTypes = []any{
 	(*PaperHalfAnswer)(nil),       // 20: zeropass.api.v1.PaperHalfAnswer
 	(*EntriesRequest)(nil),        // 21: zeropass.api.v1.EntriesRequest
 	(*EntriesAnswer)(nil),         // 22: zeropass.api.v1.EntriesAnswer
-	(*AttestRequest)(nil),         // 23: zeropass.api.v1.AttestRequest
-	(*AttestAnswer)(nil),          // 24: zeropass.api.v1.AttestAnswer
-	(*SlotVersion)(nil),           // 25: zeropass.api.v1.SlotVersion
-	(*RevealRequest)(nil),         // 26: zeropass.api.v1.RevealRequest
-	(*RevealAnswer)(nil),          // 27: zeropass.api.v1.RevealAnswer
-	(*RevealedShares)(nil),        // 28: zeropass.api.v1.RevealedShares
-	(*RevealedShare)(nil),         // 29: zeropass.api.v1.RevealedShare
-	(*ActivityLogRequest)(nil),    // 30: zeropass.api.v1.ActivityLogRequest
-	(*ActivityLogAnswer)(nil),     // 31: zeropass.api.v1.ActivityLogAnswer
-	(*Message)(nil),               // 32: zeropass.api.v1.Message
-	(*SendMessageRequest)(nil),    // 33: zeropass.api.v1.SendMessageRequest
-	(*SendMessageAnswer)(nil),     // 34: zeropass.api.v1.SendMessageAnswer
-	(*InboxRequest)(nil),          // 35: zeropass.api.v1.InboxRequest
-	(*InboxAnswer)(nil),           // 36: zeropass.api.v1.InboxAnswer
-	(*AcknowledgeRequest)(nil),    // 37: zeropass.api.v1.AcknowledgeRequest
-	(*AcknowledgeAnswer)(nil),     // 38: zeropass.api.v1.AcknowledgeAnswer
-	(*StartRecoveryRequest)(nil),  // 39: zeropass.api.v1.StartRecoveryRequest
-	(*StartRecoveryAnswer)(nil),   // 40: zeropass.api.v1.StartRecoveryAnswer
-	(*Recovery)(nil),              // 41: zeropass.api.v1.Recovery
-	(*RecoveryStatusRequest)(nil), // 42: zeropass.api.v1.RecoveryStatusRequest
-	(*RecoveryStatusAnswer)(nil),  // 43: zeropass.api.v1.RecoveryStatusAnswer
-	(*RecoveriesRequest)(nil),     // 44: zeropass.api.v1.RecoveriesRequest
-	(*RecoveriesAnswer)(nil),      // 45: zeropass.api.v1.RecoveriesAnswer
-	(*ApproveRequest)(nil),        // 46: zeropass.api.v1.ApproveRequest
-	(*ApproveAnswer)(nil),         // 47: zeropass.api.v1.ApproveAnswer
-	(*ReleaseRequest)(nil),        // 48: zeropass.api.v1.ReleaseRequest
-	(*ReleaseAnswer)(nil),         // 49: zeropass.api.v1.ReleaseAnswer
-	(*ApprovedShare)(nil),         // 50: zeropass.api.v1.ApprovedShare
-	(*ReleasedShares)(nil),        // 51: zeropass.api.v1.ReleasedShares
-	(*ProposeRequest)(nil),        // 52: zeropass.api.v1.ProposeRequest
-	(*ProposeAnswer)(nil),         // 53: zeropass.api.v1.ProposeAnswer
-	(*PendingRequest)(nil),        // 54: zeropass.api.v1.PendingRequest
-	(*PendingAnswer)(nil),         // 55: zeropass.api.v1.PendingAnswer
-	(*Waiting)(nil),               // 56: zeropass.api.v1.Waiting
-	(*ConfirmRequest)(nil),        // 57: zeropass.api.v1.ConfirmRequest
-	(*ConfirmAnswer)(nil),         // 58: zeropass.api.v1.ConfirmAnswer
-	(*JoinRequest)(nil),           // 59: zeropass.api.v1.JoinRequest
-	(*JoinAnswer)(nil),            // 60: zeropass.api.v1.JoinAnswer
-	(*JoinsRequest)(nil),          // 61: zeropass.api.v1.JoinsRequest
-	(*JoinsAnswer)(nil),           // 62: zeropass.api.v1.JoinsAnswer
-	(*Joining)(nil),               // 63: zeropass.api.v1.Joining
-	(*AlarmSettings)(nil),         // 64: zeropass.api.v1.AlarmSettings
-	(*AlarmsRequest)(nil),         // 65: zeropass.api.v1.AlarmsRequest
-	(*AlarmsAnswer)(nil),          // 66: zeropass.api.v1.AlarmsAnswer
-	(*SetAlarmsRequest)(nil),      // 67: zeropass.api.v1.SetAlarmsRequest
-	(*SetAlarmsAnswer)(nil),       // 68: zeropass.api.v1.SetAlarmsAnswer
-	(*WatchRequest)(nil),          // 69: zeropass.api.v1.WatchRequest
-	(*Hint)(nil),                  // 70: zeropass.api.v1.Hint
-	(*v1.SealedServerShare)(nil),  // 71: zeropass.record.v1.SealedServerShare
-	(*v1.Endorsement)(nil),        // 72: zeropass.record.v1.Endorsement
+	(*SealedSharesRequest)(nil),   // 23: zeropass.api.v1.SealedSharesRequest
+	(*SealedSharesAnswer)(nil),    // 24: zeropass.api.v1.SealedSharesAnswer
+	(*AttestRequest)(nil),         // 25: zeropass.api.v1.AttestRequest
+	(*AttestAnswer)(nil),          // 26: zeropass.api.v1.AttestAnswer
+	(*SlotVersion)(nil),           // 27: zeropass.api.v1.SlotVersion
+	(*RevealRequest)(nil),         // 28: zeropass.api.v1.RevealRequest
+	(*RevealAnswer)(nil),          // 29: zeropass.api.v1.RevealAnswer
+	(*RevealedShares)(nil),        // 30: zeropass.api.v1.RevealedShares
+	(*RevealedShare)(nil),         // 31: zeropass.api.v1.RevealedShare
+	(*ActivityLogRequest)(nil),    // 32: zeropass.api.v1.ActivityLogRequest
+	(*ActivityLogAnswer)(nil),     // 33: zeropass.api.v1.ActivityLogAnswer
+	(*Message)(nil),               // 34: zeropass.api.v1.Message
+	(*SendMessageRequest)(nil),    // 35: zeropass.api.v1.SendMessageRequest
+	(*SendMessageAnswer)(nil),     // 36: zeropass.api.v1.SendMessageAnswer
+	(*InboxRequest)(nil),          // 37: zeropass.api.v1.InboxRequest
+	(*InboxAnswer)(nil),           // 38: zeropass.api.v1.InboxAnswer
+	(*AcknowledgeRequest)(nil),    // 39: zeropass.api.v1.AcknowledgeRequest
+	(*AcknowledgeAnswer)(nil),     // 40: zeropass.api.v1.AcknowledgeAnswer
+	(*StartRecoveryRequest)(nil),  // 41: zeropass.api.v1.StartRecoveryRequest
+	(*StartRecoveryAnswer)(nil),   // 42: zeropass.api.v1.StartRecoveryAnswer
+	(*Recovery)(nil),              // 43: zeropass.api.v1.Recovery
+	(*RecoveryStatusRequest)(nil), // 44: zeropass.api.v1.RecoveryStatusRequest
+	(*RecoveryStatusAnswer)(nil),  // 45: zeropass.api.v1.RecoveryStatusAnswer
+	(*RecoveriesRequest)(nil),     // 46: zeropass.api.v1.RecoveriesRequest
+	(*RecoveriesAnswer)(nil),      // 47: zeropass.api.v1.RecoveriesAnswer
+	(*ApproveRequest)(nil),        // 48: zeropass.api.v1.ApproveRequest
+	(*ApproveAnswer)(nil),         // 49: zeropass.api.v1.ApproveAnswer
+	(*ReleaseRequest)(nil),        // 50: zeropass.api.v1.ReleaseRequest
+	(*ReleaseAnswer)(nil),         // 51: zeropass.api.v1.ReleaseAnswer
+	(*ApprovedShare)(nil),         // 52: zeropass.api.v1.ApprovedShare
+	(*ReleasedShares)(nil),        // 53: zeropass.api.v1.ReleasedShares
+	(*ProposeRequest)(nil),        // 54: zeropass.api.v1.ProposeRequest
+	(*ProposeAnswer)(nil),         // 55: zeropass.api.v1.ProposeAnswer
+	(*PendingRequest)(nil),        // 56: zeropass.api.v1.PendingRequest
+	(*PendingAnswer)(nil),         // 57: zeropass.api.v1.PendingAnswer
+	(*Waiting)(nil),               // 58: zeropass.api.v1.Waiting
+	(*ConfirmRequest)(nil),        // 59: zeropass.api.v1.ConfirmRequest
+	(*ConfirmAnswer)(nil),         // 60: zeropass.api.v1.ConfirmAnswer
+	(*JoinRequest)(nil),           // 61: zeropass.api.v1.JoinRequest
+	(*JoinAnswer)(nil),            // 62: zeropass.api.v1.JoinAnswer
+	(*JoinsRequest)(nil),          // 63: zeropass.api.v1.JoinsRequest
+	(*JoinsAnswer)(nil),           // 64: zeropass.api.v1.JoinsAnswer
+	(*Joining)(nil),               // 65: zeropass.api.v1.Joining
+	(*AlarmSettings)(nil),         // 66: zeropass.api.v1.AlarmSettings
+	(*AlarmsRequest)(nil),         // 67: zeropass.api.v1.AlarmsRequest
+	(*AlarmsAnswer)(nil),          // 68: zeropass.api.v1.AlarmsAnswer
+	(*SetAlarmsRequest)(nil),      // 69: zeropass.api.v1.SetAlarmsRequest
+	(*SetAlarmsAnswer)(nil),       // 70: zeropass.api.v1.SetAlarmsAnswer
+	(*WatchRequest)(nil),          // 71: zeropass.api.v1.WatchRequest
+	(*Hint)(nil),                  // 72: zeropass.api.v1.Hint
+	(*v1.SealedServerShare)(nil),  // 73: zeropass.record.v1.SealedServerShare
+	(*v1.Endorsement)(nil),        // 74: zeropass.record.v1.Endorsement
 }
 var file_zeropass_api_v1_messages_proto_depIdxs = []int32{
 	6,  // 0: zeropass.api.v1.SignedRequest.confirmations:type_name -> zeropass.api.v1.Confirmation
 	1,  // 1: zeropass.api.v1.Confirmation.key:type_name -> zeropass.api.v1.Confirmation.Key
 	0,  // 2: zeropass.api.v1.AnswerHeader.reason:type_name -> zeropass.api.v1.Reason
 	0,  // 3: zeropass.api.v1.Refusal.reason:type_name -> zeropass.api.v1.Reason
-	71, // 4: zeropass.api.v1.AppendRequest.shares:type_name -> zeropass.record.v1.SealedServerShare
-	71, // 5: zeropass.api.v1.EntriesAnswer.missing:type_name -> zeropass.record.v1.SealedServerShare
-	25, // 6: zeropass.api.v1.RevealRequest.slots:type_name -> zeropass.api.v1.SlotVersion
-	29, // 7: zeropass.api.v1.RevealedShares.shares:type_name -> zeropass.api.v1.RevealedShare
-	25, // 8: zeropass.api.v1.RevealedShare.slot:type_name -> zeropass.api.v1.SlotVersion
-	2,  // 9: zeropass.api.v1.Message.kind:type_name -> zeropass.api.v1.Message.Kind
-	32, // 10: zeropass.api.v1.SendMessageRequest.message:type_name -> zeropass.api.v1.Message
-	32, // 11: zeropass.api.v1.InboxAnswer.messages:type_name -> zeropass.api.v1.Message
-	41, // 12: zeropass.api.v1.StartRecoveryAnswer.recovery:type_name -> zeropass.api.v1.Recovery
-	41, // 13: zeropass.api.v1.RecoveryStatusAnswer.recovery:type_name -> zeropass.api.v1.Recovery
-	41, // 14: zeropass.api.v1.RecoveriesAnswer.recoveries:type_name -> zeropass.api.v1.Recovery
-	41, // 15: zeropass.api.v1.ApproveAnswer.recovery:type_name -> zeropass.api.v1.Recovery
-	50, // 16: zeropass.api.v1.ReleaseAnswer.approvals:type_name -> zeropass.api.v1.ApprovedShare
-	29, // 17: zeropass.api.v1.ReleasedShares.shares:type_name -> zeropass.api.v1.RevealedShare
-	72, // 18: zeropass.api.v1.ProposeAnswer.endorsements:type_name -> zeropass.record.v1.Endorsement
-	56, // 19: zeropass.api.v1.PendingAnswer.waiting:type_name -> zeropass.api.v1.Waiting
-	5,  // 20: zeropass.api.v1.Waiting.request:type_name -> zeropass.api.v1.SignedRequest
-	6,  // 21: zeropass.api.v1.ConfirmRequest.confirmation:type_name -> zeropass.api.v1.Confirmation
-	72, // 22: zeropass.api.v1.ConfirmRequest.endorsement:type_name -> zeropass.record.v1.Endorsement
-	63, // 23: zeropass.api.v1.JoinsAnswer.joining:type_name -> zeropass.api.v1.Joining
-	64, // 24: zeropass.api.v1.AlarmsAnswer.settings:type_name -> zeropass.api.v1.AlarmSettings
-	64, // 25: zeropass.api.v1.SetAlarmsRequest.settings:type_name -> zeropass.api.v1.AlarmSettings
-	3,  // 26: zeropass.api.v1.Hint.kind:type_name -> zeropass.api.v1.Hint.Kind
-	27, // [27:27] is the sub-list for method output_type
-	27, // [27:27] is the sub-list for method input_type
-	27, // [27:27] is the sub-list for extension type_name
-	27, // [27:27] is the sub-list for extension extendee
-	0,  // [0:27] is the sub-list for field type_name
+	73, // 4: zeropass.api.v1.AppendRequest.shares:type_name -> zeropass.record.v1.SealedServerShare
+	73, // 5: zeropass.api.v1.EntriesAnswer.missing:type_name -> zeropass.record.v1.SealedServerShare
+	73, // 6: zeropass.api.v1.SealedSharesRequest.shares:type_name -> zeropass.record.v1.SealedServerShare
+	73, // 7: zeropass.api.v1.SealedSharesAnswer.shares:type_name -> zeropass.record.v1.SealedServerShare
+	27, // 8: zeropass.api.v1.RevealRequest.slots:type_name -> zeropass.api.v1.SlotVersion
+	31, // 9: zeropass.api.v1.RevealedShares.shares:type_name -> zeropass.api.v1.RevealedShare
+	27, // 10: zeropass.api.v1.RevealedShare.slot:type_name -> zeropass.api.v1.SlotVersion
+	2,  // 11: zeropass.api.v1.Message.kind:type_name -> zeropass.api.v1.Message.Kind
+	34, // 12: zeropass.api.v1.SendMessageRequest.message:type_name -> zeropass.api.v1.Message
+	34, // 13: zeropass.api.v1.InboxAnswer.messages:type_name -> zeropass.api.v1.Message
+	43, // 14: zeropass.api.v1.StartRecoveryAnswer.recovery:type_name -> zeropass.api.v1.Recovery
+	43, // 15: zeropass.api.v1.RecoveryStatusAnswer.recovery:type_name -> zeropass.api.v1.Recovery
+	43, // 16: zeropass.api.v1.RecoveriesAnswer.recoveries:type_name -> zeropass.api.v1.Recovery
+	43, // 17: zeropass.api.v1.ApproveAnswer.recovery:type_name -> zeropass.api.v1.Recovery
+	52, // 18: zeropass.api.v1.ReleaseAnswer.approvals:type_name -> zeropass.api.v1.ApprovedShare
+	31, // 19: zeropass.api.v1.ReleasedShares.shares:type_name -> zeropass.api.v1.RevealedShare
+	74, // 20: zeropass.api.v1.ProposeAnswer.endorsements:type_name -> zeropass.record.v1.Endorsement
+	58, // 21: zeropass.api.v1.PendingAnswer.waiting:type_name -> zeropass.api.v1.Waiting
+	5,  // 22: zeropass.api.v1.Waiting.request:type_name -> zeropass.api.v1.SignedRequest
+	6,  // 23: zeropass.api.v1.ConfirmRequest.confirmation:type_name -> zeropass.api.v1.Confirmation
+	74, // 24: zeropass.api.v1.ConfirmRequest.endorsement:type_name -> zeropass.record.v1.Endorsement
+	65, // 25: zeropass.api.v1.JoinsAnswer.joining:type_name -> zeropass.api.v1.Joining
+	66, // 26: zeropass.api.v1.AlarmsAnswer.settings:type_name -> zeropass.api.v1.AlarmSettings
+	66, // 27: zeropass.api.v1.SetAlarmsRequest.settings:type_name -> zeropass.api.v1.AlarmSettings
+	3,  // 28: zeropass.api.v1.Hint.kind:type_name -> zeropass.api.v1.Hint.Kind
+	29, // [29:29] is the sub-list for method output_type
+	29, // [29:29] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_zeropass_api_v1_messages_proto_init() }
@@ -4463,7 +4570,7 @@ func file_zeropass_api_v1_messages_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_zeropass_api_v1_messages_proto_rawDesc), len(file_zeropass_api_v1_messages_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   67,
+			NumMessages:   69,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -27,14 +27,15 @@ var File_zeropass_api_v1_service_proto protoreflect.FileDescriptor
 
 const file_zeropass_api_v1_service_proto_rawDesc = "" +
 	"\n" +
-	"\x1dzeropass/api/v1/service.proto\x12\x0fzeropass.api.v1\x1a\x1ezeropass/api/v1/messages.proto2\x94\x0f\n" +
+	"\x1dzeropass/api/v1/service.proto\x12\x0fzeropass.api.v1\x1a\x1ezeropass/api/v1/messages.proto2\xe5\x0f\n" +
 	"\rServerService\x12O\n" +
 	"\bIdentify\x12 .zeropass.api.v1.IdentifyRequest\x1a\x1f.zeropass.api.v1.IdentifyAnswer\"\x00\x12P\n" +
 	"\rCreateAccount\x12\x1e.zeropass.api.v1.SignedRequest\x1a\x1d.zeropass.api.v1.SignedAnswer\"\x00\x12K\n" +
 	"\bSeedHalf\x12\x1e.zeropass.api.v1.SignedRequest\x1a\x1d.zeropass.api.v1.SignedAnswer\"\x00\x12I\n" +
 	"\x06Append\x12\x1e.zeropass.api.v1.SignedRequest\x1a\x1d.zeropass.api.v1.SignedAnswer\"\x00\x12L\n" +
 	"\tPaperHalf\x12\x1e.zeropass.api.v1.SignedRequest\x1a\x1d.zeropass.api.v1.SignedAnswer\"\x00\x12J\n" +
-	"\aEntries\x12\x1e.zeropass.api.v1.SignedRequest\x1a\x1d.zeropass.api.v1.SignedAnswer\"\x00\x12I\n" +
+	"\aEntries\x12\x1e.zeropass.api.v1.SignedRequest\x1a\x1d.zeropass.api.v1.SignedAnswer\"\x00\x12O\n" +
+	"\fSealedShares\x12\x1e.zeropass.api.v1.SignedRequest\x1a\x1d.zeropass.api.v1.SignedAnswer\"\x00\x12I\n" +
 	"\x06Attest\x12\x1e.zeropass.api.v1.SignedRequest\x1a\x1d.zeropass.api.v1.SignedAnswer\"\x00\x12I\n" +
 	"\x06Reveal\x12\x1e.zeropass.api.v1.SignedRequest\x1a\x1d.zeropass.api.v1.SignedAnswer\"\x00\x12N\n" +
 	"\vActivityLog\x12\x1e.zeropass.api.v1.SignedRequest\x1a\x1d.zeropass.api.v1.SignedAnswer\"\x00\x12J\n" +
@@ -70,52 +71,54 @@ var file_zeropass_api_v1_service_proto_depIdxs = []int32{
 	1,  // 3: zeropass.api.v1.ServerService.Append:input_type -> zeropass.api.v1.SignedRequest
 	1,  // 4: zeropass.api.v1.ServerService.PaperHalf:input_type -> zeropass.api.v1.SignedRequest
 	1,  // 5: zeropass.api.v1.ServerService.Entries:input_type -> zeropass.api.v1.SignedRequest
-	1,  // 6: zeropass.api.v1.ServerService.Attest:input_type -> zeropass.api.v1.SignedRequest
-	1,  // 7: zeropass.api.v1.ServerService.Reveal:input_type -> zeropass.api.v1.SignedRequest
-	1,  // 8: zeropass.api.v1.ServerService.ActivityLog:input_type -> zeropass.api.v1.SignedRequest
-	1,  // 9: zeropass.api.v1.ServerService.Propose:input_type -> zeropass.api.v1.SignedRequest
-	1,  // 10: zeropass.api.v1.ServerService.Pending:input_type -> zeropass.api.v1.SignedRequest
-	1,  // 11: zeropass.api.v1.ServerService.Confirm:input_type -> zeropass.api.v1.SignedRequest
-	1,  // 12: zeropass.api.v1.ServerService.Join:input_type -> zeropass.api.v1.SignedRequest
-	1,  // 13: zeropass.api.v1.ServerService.Joins:input_type -> zeropass.api.v1.SignedRequest
-	1,  // 14: zeropass.api.v1.ServerService.Alarms:input_type -> zeropass.api.v1.SignedRequest
-	1,  // 15: zeropass.api.v1.ServerService.SetAlarms:input_type -> zeropass.api.v1.SignedRequest
-	1,  // 16: zeropass.api.v1.ServerService.Watch:input_type -> zeropass.api.v1.SignedRequest
-	1,  // 17: zeropass.api.v1.ServerService.SendMessage:input_type -> zeropass.api.v1.SignedRequest
-	1,  // 18: zeropass.api.v1.ServerService.Inbox:input_type -> zeropass.api.v1.SignedRequest
-	1,  // 19: zeropass.api.v1.ServerService.Acknowledge:input_type -> zeropass.api.v1.SignedRequest
-	1,  // 20: zeropass.api.v1.ServerService.StartRecovery:input_type -> zeropass.api.v1.SignedRequest
-	1,  // 21: zeropass.api.v1.ServerService.RecoveryStatus:input_type -> zeropass.api.v1.SignedRequest
-	1,  // 22: zeropass.api.v1.ServerService.Recoveries:input_type -> zeropass.api.v1.SignedRequest
-	1,  // 23: zeropass.api.v1.ServerService.Approve:input_type -> zeropass.api.v1.SignedRequest
-	1,  // 24: zeropass.api.v1.ServerService.Release:input_type -> zeropass.api.v1.SignedRequest
-	2,  // 25: zeropass.api.v1.ServerService.Identify:output_type -> zeropass.api.v1.IdentifyAnswer
-	3,  // 26: zeropass.api.v1.ServerService.CreateAccount:output_type -> zeropass.api.v1.SignedAnswer
-	3,  // 27: zeropass.api.v1.ServerService.SeedHalf:output_type -> zeropass.api.v1.SignedAnswer
-	3,  // 28: zeropass.api.v1.ServerService.Append:output_type -> zeropass.api.v1.SignedAnswer
-	3,  // 29: zeropass.api.v1.ServerService.PaperHalf:output_type -> zeropass.api.v1.SignedAnswer
-	3,  // 30: zeropass.api.v1.ServerService.Entries:output_type -> zeropass.api.v1.SignedAnswer
-	3,  // 31: zeropass.api.v1.ServerService.Attest:output_type -> zeropass.api.v1.SignedAnswer
-	3,  // 32: zeropass.api.v1.ServerService.Reveal:output_type -> zeropass.api.v1.SignedAnswer
-	3,  // 33: zeropass.api.v1.ServerService.ActivityLog:output_type -> zeropass.api.v1.SignedAnswer
-	3,  // 34: zeropass.api.v1.ServerService.Propose:output_type -> zeropass.api.v1.SignedAnswer
-	3,  // 35: zeropass.api.v1.ServerService.Pending:output_type -> zeropass.api.v1.SignedAnswer
-	3,  // 36: zeropass.api.v1.ServerService.Confirm:output_type -> zeropass.api.v1.SignedAnswer
-	3,  // 37: zeropass.api.v1.ServerService.Join:output_type -> zeropass.api.v1.SignedAnswer
-	3,  // 38: zeropass.api.v1.ServerService.Joins:output_type -> zeropass.api.v1.SignedAnswer
-	3,  // 39: zeropass.api.v1.ServerService.Alarms:output_type -> zeropass.api.v1.SignedAnswer
-	3,  // 40: zeropass.api.v1.ServerService.SetAlarms:output_type -> zeropass.api.v1.SignedAnswer
-	4,  // 41: zeropass.api.v1.ServerService.Watch:output_type -> zeropass.api.v1.Hint
-	3,  // 42: zeropass.api.v1.ServerService.SendMessage:output_type -> zeropass.api.v1.SignedAnswer
-	3,  // 43: zeropass.api.v1.ServerService.Inbox:output_type -> zeropass.api.v1.SignedAnswer
-	3,  // 44: zeropass.api.v1.ServerService.Acknowledge:output_type -> zeropass.api.v1.SignedAnswer
-	3,  // 45: zeropass.api.v1.ServerService.StartRecovery:output_type -> zeropass.api.v1.SignedAnswer
-	3,  // 46: zeropass.api.v1.ServerService.RecoveryStatus:output_type -> zeropass.api.v1.SignedAnswer
-	3,  // 47: zeropass.api.v1.ServerService.Recoveries:output_type -> zeropass.api.v1.SignedAnswer
-	3,  // 48: zeropass.api.v1.ServerService.Approve:output_type -> zeropass.api.v1.SignedAnswer
-	3,  // 49: zeropass.api.v1.ServerService.Release:output_type -> zeropass.api.v1.SignedAnswer
-	25, // [25:50] is the sub-list for method output_type
-	0,  // [0:25] is the sub-list for method input_type
+	1,  // 6: zeropass.api.v1.ServerService.SealedShares:input_type -> zeropass.api.v1.SignedRequest
+	1,  // 7: zeropass.api.v1.ServerService.Attest:input_type -> zeropass.api.v1.SignedRequest
+	1,  // 8: zeropass.api.v1.ServerService.Reveal:input_type -> zeropass.api.v1.SignedRequest
+	1,  // 9: zeropass.api.v1.ServerService.ActivityLog:input_type -> zeropass.api.v1.SignedRequest
+	1,  // 10: zeropass.api.v1.ServerService.Propose:input_type -> zeropass.api.v1.SignedRequest
+	1,  // 11: zeropass.api.v1.ServerService.Pending:input_type -> zeropass.api.v1.SignedRequest
+	1,  // 12: zeropass.api.v1.ServerService.Confirm:input_type -> zeropass.api.v1.SignedRequest
+	1,  // 13: zeropass.api.v1.ServerService.Join:input_type -> zeropass.api.v1.SignedRequest
+	1,  // 14: zeropass.api.v1.ServerService.Joins:input_type -> zeropass.api.v1.SignedRequest
+	1,  // 15: zeropass.api.v1.ServerService.Alarms:input_type -> zeropass.api.v1.SignedRequest
+	1,  // 16: zeropass.api.v1.ServerService.SetAlarms:input_type -> zeropass.api.v1.SignedRequest
+	1,  // 17: zeropass.api.v1.ServerService.Watch:input_type -> zeropass.api.v1.SignedRequest
+	1,  // 18: zeropass.api.v1.ServerService.SendMessage:input_type -> zeropass.api.v1.SignedRequest
+	1,  // 19: zeropass.api.v1.ServerService.Inbox:input_type -> zeropass.api.v1.SignedRequest
+	1,  // 20: zeropass.api.v1.ServerService.Acknowledge:input_type -> zeropass.api.v1.SignedRequest
+	1,  // 21: zeropass.api.v1.ServerService.StartRecovery:input_type -> zeropass.api.v1.SignedRequest
+	1,  // 22: zeropass.api.v1.ServerService.RecoveryStatus:input_type -> zeropass.api.v1.SignedRequest
+	1,  // 23: zeropass.api.v1.ServerService.Recoveries:input_type -> zeropass.api.v1.SignedRequest
+	1,  // 24: zeropass.api.v1.ServerService.Approve:input_type -> zeropass.api.v1.SignedRequest
+	1,  // 25: zeropass.api.v1.ServerService.Release:input_type -> zeropass.api.v1.SignedRequest
+	2,  // 26: zeropass.api.v1.ServerService.Identify:output_type -> zeropass.api.v1.IdentifyAnswer
+	3,  // 27: zeropass.api.v1.ServerService.CreateAccount:output_type -> zeropass.api.v1.SignedAnswer
+	3,  // 28: zeropass.api.v1.ServerService.SeedHalf:output_type -> zeropass.api.v1.SignedAnswer
+	3,  // 29: zeropass.api.v1.ServerService.Append:output_type -> zeropass.api.v1.SignedAnswer
+	3,  // 30: zeropass.api.v1.ServerService.PaperHalf:output_type -> zeropass.api.v1.SignedAnswer
+	3,  // 31: zeropass.api.v1.ServerService.Entries:output_type -> zeropass.api.v1.SignedAnswer
+	3,  // 32: zeropass.api.v1.ServerService.SealedShares:output_type -> zeropass.api.v1.SignedAnswer
+	3,  // 33: zeropass.api.v1.ServerService.Attest:output_type -> zeropass.api.v1.SignedAnswer
+	3,  // 34: zeropass.api.v1.ServerService.Reveal:output_type -> zeropass.api.v1.SignedAnswer
+	3,  // 35: zeropass.api.v1.ServerService.ActivityLog:output_type -> zeropass.api.v1.SignedAnswer
+	3,  // 36: zeropass.api.v1.ServerService.Propose:output_type -> zeropass.api.v1.SignedAnswer
+	3,  // 37: zeropass.api.v1.ServerService.Pending:output_type -> zeropass.api.v1.SignedAnswer
+	3,  // 38: zeropass.api.v1.ServerService.Confirm:output_type -> zeropass.api.v1.SignedAnswer
+	3,  // 39: zeropass.api.v1.ServerService.Join:output_type -> zeropass.api.v1.SignedAnswer
+	3,  // 40: zeropass.api.v1.ServerService.Joins:output_type -> zeropass.api.v1.SignedAnswer
+	3,  // 41: zeropass.api.v1.ServerService.Alarms:output_type -> zeropass.api.v1.SignedAnswer
+	3,  // 42: zeropass.api.v1.ServerService.SetAlarms:output_type -> zeropass.api.v1.SignedAnswer
+	4,  // 43: zeropass.api.v1.ServerService.Watch:output_type -> zeropass.api.v1.Hint
+	3,  // 44: zeropass.api.v1.ServerService.SendMessage:output_type -> zeropass.api.v1.SignedAnswer
+	3,  // 45: zeropass.api.v1.ServerService.Inbox:output_type -> zeropass.api.v1.SignedAnswer
+	3,  // 46: zeropass.api.v1.ServerService.Acknowledge:output_type -> zeropass.api.v1.SignedAnswer
+	3,  // 47: zeropass.api.v1.ServerService.StartRecovery:output_type -> zeropass.api.v1.SignedAnswer
+	3,  // 48: zeropass.api.v1.ServerService.RecoveryStatus:output_type -> zeropass.api.v1.SignedAnswer
+	3,  // 49: zeropass.api.v1.ServerService.Recoveries:output_type -> zeropass.api.v1.SignedAnswer
+	3,  // 50: zeropass.api.v1.ServerService.Approve:output_type -> zeropass.api.v1.SignedAnswer
+	3,  // 51: zeropass.api.v1.ServerService.Release:output_type -> zeropass.api.v1.SignedAnswer
+	26, // [26:52] is the sub-list for method output_type
+	0,  // [0:26] is the sub-list for method input_type
 	0,  // [0:0] is the sub-list for extension type_name
 	0,  // [0:0] is the sub-list for extension extendee
 	0,  // [0:0] is the sub-list for field type_name

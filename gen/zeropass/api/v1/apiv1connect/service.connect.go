@@ -49,6 +49,9 @@ const (
 	ServerServicePaperHalfProcedure = "/zeropass.api.v1.ServerService/PaperHalf"
 	// ServerServiceEntriesProcedure is the fully-qualified name of the ServerService's Entries RPC.
 	ServerServiceEntriesProcedure = "/zeropass.api.v1.ServerService/Entries"
+	// ServerServiceSealedSharesProcedure is the fully-qualified name of the ServerService's
+	// SealedShares RPC.
+	ServerServiceSealedSharesProcedure = "/zeropass.api.v1.ServerService/SealedShares"
 	// ServerServiceAttestProcedure is the fully-qualified name of the ServerService's Attest RPC.
 	ServerServiceAttestProcedure = "/zeropass.api.v1.ServerService/Attest"
 	// ServerServiceRevealProcedure is the fully-qualified name of the ServerService's Reveal RPC.
@@ -104,6 +107,7 @@ type ServerServiceClient interface {
 	Append(context.Context, *connect.Request[v1.SignedRequest]) (*connect.Response[v1.SignedAnswer], error)
 	PaperHalf(context.Context, *connect.Request[v1.SignedRequest]) (*connect.Response[v1.SignedAnswer], error)
 	Entries(context.Context, *connect.Request[v1.SignedRequest]) (*connect.Response[v1.SignedAnswer], error)
+	SealedShares(context.Context, *connect.Request[v1.SignedRequest]) (*connect.Response[v1.SignedAnswer], error)
 	Attest(context.Context, *connect.Request[v1.SignedRequest]) (*connect.Response[v1.SignedAnswer], error)
 	Reveal(context.Context, *connect.Request[v1.SignedRequest]) (*connect.Response[v1.SignedAnswer], error)
 	ActivityLog(context.Context, *connect.Request[v1.SignedRequest]) (*connect.Response[v1.SignedAnswer], error)
@@ -172,6 +176,12 @@ func NewServerServiceClient(httpClient connect.HTTPClient, baseURL string, opts 
 			httpClient,
 			baseURL+ServerServiceEntriesProcedure,
 			connect.WithSchema(serverServiceMethods.ByName("Entries")),
+			connect.WithClientOptions(opts...),
+		),
+		sealedShares: connect.NewClient[v1.SignedRequest, v1.SignedAnswer](
+			httpClient,
+			baseURL+ServerServiceSealedSharesProcedure,
+			connect.WithSchema(serverServiceMethods.ByName("SealedShares")),
 			connect.WithClientOptions(opts...),
 		),
 		attest: connect.NewClient[v1.SignedRequest, v1.SignedAnswer](
@@ -299,6 +309,7 @@ type serverServiceClient struct {
 	append         *connect.Client[v1.SignedRequest, v1.SignedAnswer]
 	paperHalf      *connect.Client[v1.SignedRequest, v1.SignedAnswer]
 	entries        *connect.Client[v1.SignedRequest, v1.SignedAnswer]
+	sealedShares   *connect.Client[v1.SignedRequest, v1.SignedAnswer]
 	attest         *connect.Client[v1.SignedRequest, v1.SignedAnswer]
 	reveal         *connect.Client[v1.SignedRequest, v1.SignedAnswer]
 	activityLog    *connect.Client[v1.SignedRequest, v1.SignedAnswer]
@@ -348,6 +359,11 @@ func (c *serverServiceClient) PaperHalf(ctx context.Context, req *connect.Reques
 // Entries calls zeropass.api.v1.ServerService.Entries.
 func (c *serverServiceClient) Entries(ctx context.Context, req *connect.Request[v1.SignedRequest]) (*connect.Response[v1.SignedAnswer], error) {
 	return c.entries.CallUnary(ctx, req)
+}
+
+// SealedShares calls zeropass.api.v1.ServerService.SealedShares.
+func (c *serverServiceClient) SealedShares(ctx context.Context, req *connect.Request[v1.SignedRequest]) (*connect.Response[v1.SignedAnswer], error) {
+	return c.sealedShares.CallUnary(ctx, req)
 }
 
 // Attest calls zeropass.api.v1.ServerService.Attest.
@@ -454,6 +470,7 @@ type ServerServiceHandler interface {
 	Append(context.Context, *connect.Request[v1.SignedRequest]) (*connect.Response[v1.SignedAnswer], error)
 	PaperHalf(context.Context, *connect.Request[v1.SignedRequest]) (*connect.Response[v1.SignedAnswer], error)
 	Entries(context.Context, *connect.Request[v1.SignedRequest]) (*connect.Response[v1.SignedAnswer], error)
+	SealedShares(context.Context, *connect.Request[v1.SignedRequest]) (*connect.Response[v1.SignedAnswer], error)
 	Attest(context.Context, *connect.Request[v1.SignedRequest]) (*connect.Response[v1.SignedAnswer], error)
 	Reveal(context.Context, *connect.Request[v1.SignedRequest]) (*connect.Response[v1.SignedAnswer], error)
 	ActivityLog(context.Context, *connect.Request[v1.SignedRequest]) (*connect.Response[v1.SignedAnswer], error)
@@ -518,6 +535,12 @@ func NewServerServiceHandler(svc ServerServiceHandler, opts ...connect.HandlerOp
 		ServerServiceEntriesProcedure,
 		svc.Entries,
 		connect.WithSchema(serverServiceMethods.ByName("Entries")),
+		connect.WithHandlerOptions(opts...),
+	)
+	serverServiceSealedSharesHandler := connect.NewUnaryHandler(
+		ServerServiceSealedSharesProcedure,
+		svc.SealedShares,
+		connect.WithSchema(serverServiceMethods.ByName("SealedShares")),
 		connect.WithHandlerOptions(opts...),
 	)
 	serverServiceAttestHandler := connect.NewUnaryHandler(
@@ -648,6 +671,8 @@ func NewServerServiceHandler(svc ServerServiceHandler, opts ...connect.HandlerOp
 			serverServicePaperHalfHandler.ServeHTTP(w, r)
 		case ServerServiceEntriesProcedure:
 			serverServiceEntriesHandler.ServeHTTP(w, r)
+		case ServerServiceSealedSharesProcedure:
+			serverServiceSealedSharesHandler.ServeHTTP(w, r)
 		case ServerServiceAttestProcedure:
 			serverServiceAttestHandler.ServeHTTP(w, r)
 		case ServerServiceRevealProcedure:
@@ -717,6 +742,10 @@ func (UnimplementedServerServiceHandler) PaperHalf(context.Context, *connect.Req
 
 func (UnimplementedServerServiceHandler) Entries(context.Context, *connect.Request[v1.SignedRequest]) (*connect.Response[v1.SignedAnswer], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("zeropass.api.v1.ServerService.Entries is not implemented"))
+}
+
+func (UnimplementedServerServiceHandler) SealedShares(context.Context, *connect.Request[v1.SignedRequest]) (*connect.Response[v1.SignedAnswer], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("zeropass.api.v1.ServerService.SealedShares is not implemented"))
 }
 
 func (UnimplementedServerServiceHandler) Attest(context.Context, *connect.Request[v1.SignedRequest]) (*connect.Response[v1.SignedAnswer], error) {
