@@ -448,7 +448,7 @@ func TestAlarmsTellNothing(t *testing.T) {
 func places(t *testing.T) *server.Places {
 	t.Helper()
 	tree := must(mmdbwriter.New(mmdbwriter.Options{DatabaseType: "Test-Country", RecordSize: 24, IncludeReservedNetworks: true}))
-	for network, country := range map[string]string{"203.0.113.0/24": "DE", "198.51.100.0/24": "NZ", "2001:db8::/32": "IS"} {
+	for network, country := range map[string]string{"203.0.113.0/24": "DE", "198.51.100.0/24": "NZ", "2001:db8::/32": "IS", "192.0.2.128/25": "\r\n", "192.0.2.64/26": "is"} {
 		_, n, err := net.ParseCIDR(network)
 		if err != nil {
 			t.Fatal(err)
@@ -478,7 +478,7 @@ func TestPlaces(t *testing.T) {
 	p := places(t)
 	for address, want := range map[string]string{
 		"203.0.113.7:1234": "DE", "203.0.113.7": "DE", "[::ffff:203.0.113.7]:1": "DE", "[2001:db8::1]:80": "IS",
-		"192.0.2.1:1": "", "127.0.0.1:1": "", "nowhere": "", "": "",
+		"192.0.2.1:1": "", "192.0.2.129": "", "192.0.2.65": "", "127.0.0.1:1": "", "nowhere": "", "": "",
 	} {
 		if got := p.Country(address); got != want {
 			t.Errorf("%s is in %q, want %q", address, got, want)

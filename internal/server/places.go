@@ -47,8 +47,14 @@ func (p *Places) Country(address string) string {
 			Code string `maxminddb:"iso_code"`
 		} `maxminddb:"country"`
 	}
-	if err := p.reader.Lookup(ip.Unmap()).Decode(&record); err != nil || len(record.Country.Code) != 2 {
+	if err := p.reader.Lookup(ip.Unmap()).Decode(&record); err != nil || !isCountry(record.Country.Code) {
 		return "" // a damaged file answers nothing, and stops nobody
 	}
 	return record.Country.Code
+}
+
+// isCountry says whether it has the form of a code, which goes into the subjects of
+// mails.
+func isCountry(code string) bool {
+	return len(code) == 2 && 'A' <= code[0] && code[0] <= 'Z' && 'A' <= code[1] && code[1] <= 'Z'
 }
