@@ -70,6 +70,7 @@ var _ store.Store = (*Store)(nil)
 // database is the connections to it.
 type database struct {
 	pool   *sql.DB
+	retry  time.Duration // how long new attempts are begun
 	failed atomic.Bool
 }
 
@@ -93,7 +94,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	if !c.AllowLoss {
 		options = append(options, stdlib.OptionAfterConnect(checkDurable))
 	}
-	d := &database{pool: stdlib.OpenDB(*config, options...)}
+	d := &database{pool: stdlib.OpenDB(*config, options...), retry: retryTime}
 	d.pool.SetMaxOpenConns(connections())
 	d.pool.SetMaxIdleConns(connections())
 	d.pool.SetConnMaxIdleTime(5 * time.Minute)
@@ -164,7 +165,7 @@ func (d *database) migrate(ctx context.Context) error {
 		}
 		_, err := tx.ExecContext(ctx, `CREATE TABLE IF NOT EXISTS schema_lock (id INTEGER PRIMARY KEY)`)
 		return err
-	}); err != nil {
+	}); err != nil && !hasCode(err, uniqueViolation) { // another server has just made it
 		return err
 	}
 	return d.Change(ctx, func(ctx context.Context, tx *sql.Tx) error {

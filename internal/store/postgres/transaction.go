@@ -53,7 +53,7 @@ func (d *database) Change(ctx context.Context, f func(context.Context, *sql.Tx) 
 			return nil
 		}
 		unknown = unknown || failed.unknown
-		if failed.again && time.Since(begun) < retryTime && wait(ctx, pause) {
+		if failed.again && time.Since(begun) < d.retry && wait(ctx, pause) {
 			continue
 		}
 		if unknown && !failed.decided {
@@ -116,7 +116,7 @@ func (d *database) Read(ctx context.Context, f func(context.Context, *sql.Tx) er
 			defer func() { _ = tx.Rollback() }()
 			return d.judge(f(ctx, tx))
 		}
-		if !isAway(err) || time.Since(begun) >= retryTime || !wait(ctx, pause) {
+		if !isAway(err) || time.Since(begun) >= d.retry || !wait(ctx, pause) {
 			return d.judge(err)
 		}
 	}
@@ -136,6 +136,7 @@ func isLost(conn *sql.Conn) bool {
 
 // Error codes, from PostgreSQL's documentation, appendix A.
 const (
+	uniqueViolation      = "23505"
 	serializationFailure = "40001"
 	deadlockDetected     = "40P01"
 	tooManyConnections   = "53300"

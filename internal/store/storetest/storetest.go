@@ -21,7 +21,7 @@ import (
 var start = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 
 // Run runs the suite. open opens the store of one test; called again in the same
-// test, after Close, it opens the same data.
+// test, it opens the same data, after Close or beside a store that is open.
 func Run(t *testing.T, open func(t *testing.T) func() store.Store) {
 	for _, test := range []struct {
 		name string
@@ -57,6 +57,10 @@ func Run(t *testing.T, open func(t *testing.T) func() store.Store) {
 		{"joins: a flood", testJoinFlood},
 		{"kept requests and joins are there after reopening", testPendingReopen},
 		{"everything is there after reopening", testReopen},
+		{"two servers: heads, nonces, names", testTwoHeads},
+		{"two servers: limits", testTwoLimits},
+		{"two servers: inboxes", testTwoInboxes},
+		{"two servers: deliveries", testTwoDeliverers},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			s := &suite{t: t, ctx: t.Context(), open: open(t), now: start}
@@ -84,7 +88,6 @@ type account struct {
 	id   ledger.AccountID
 	key  *signing.PrivateKey
 	head ledger.Head
-	time time.Time
 }
 
 func (s *suite) want(err, want error) {
@@ -144,15 +147,17 @@ func (s *suite) create(name string) *account {
 	entry, key := Genesis()
 	s.ok(s.Create(s.ctx, store.Creation{Spend: s.spend(), Name: name, NameKey: name, Genesis: entry}))
 	id, _ := entry.Account()
-	return &account{id: id, key: key, head: entry.Head(), time: entry.Time()}
+	return &account{id: id, key: key, head: entry.Head()}
 }
 
-// next makes an entry that follows the account's head. The store does not ask
-// whether a ledger may have it.
-func (a *account) next(previous ledger.Head) *ledger.Entry {
+// Next makes an entry that follows a head. The store does not ask whether a ledger
+// may have it.
+func Next(id ledger.AccountID, key *signing.PrivateKey, previous ledger.Head) *ledger.Entry {
 	record := must(ledger.NewRecord(&recordv1.RecoveryVetoed{Request: random(32)}))
-	return must(ledger.Draft{Account: &a.id, Previous: previous, Time: a.time, Author: 1, Records: [][]byte{record}}.Sign(a.key))
+	return must(ledger.Draft{Account: &id, Previous: previous, Time: start, Author: 1, Records: [][]byte{record}}.Sign(key))
 }
+
+func (a *account) next(previous ledger.Head) *ledger.Entry { return Next(a.id, a.key, previous) }
 
 // append appends n entries.
 func (s *suite) append(a *account, n int) []*ledger.Entry {

@@ -224,12 +224,17 @@ func (s *Server) LoopbackURL(user, database string) string {
 	return fmt.Sprintf("postgres://%s@127.0.0.1:%d/%s?sslmode=disable", user, s.port, database)
 }
 
-// Database makes an empty database and returns its URL.
-func (s *Server) Database(t testing.TB) string {
+// Database makes a database and returns its name. It is empty, or a copy of
+// another one that nobody is connected to.
+func (s *Server) Database(t testing.TB, of ...string) string {
 	t.Helper()
 	name := fmt.Sprintf("test%d", s.databases.Add(1))
-	s.Exec(t, "postgres", `CREATE DATABASE `+name)
-	return s.URL(name)
+	statement := `CREATE DATABASE ` + name
+	if len(of) > 0 {
+		statement += ` TEMPLATE ` + of[0]
+	}
+	s.Exec(t, "postgres", statement)
+	return name
 }
 
 // Exec runs a statement as superuser.
