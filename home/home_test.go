@@ -152,6 +152,12 @@ func TestOpenRefuses(t *testing.T) {
 		t.Errorf("an empty directory: %v", err)
 	}
 	h := create(t)
+	if got := Holder(h.Dir()); got != os.Getpid() {
+		t.Errorf("process %d has it", got)
+	}
+	if got := Holder(t.TempDir()); got != 0 {
+		t.Errorf("process %d has a directory without a lock", got)
+	}
 	if _, err := Open(h.Dir()); !errors.Is(err, ErrBusy) {
 		t.Errorf("open twice: %v", err)
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -215,5 +216,29 @@ func TestPrivateNews(t *testing.T) {
 		if line := n.line(device.Event{Kind: kind, Text: "Bank", Do: "Bank"}); line == "" || strings.Contains(line, "Bank") {
 			t.Errorf("%s: %q", kind, line)
 		}
+	}
+}
+
+// Desktops start their notification server anew; what waits is on the next one's
+// screen.
+func TestAnotherNotificationServer(t *testing.T) {
+	n, screen := newScreen(t, notifyFull, "actions", "body")
+	now := time.Now()
+	n.mustAsk(t, now, waitingItem(1, nil))
+	screen.Stop()
+	next, err := desktoptest.StartServer(os.Getenv("DBUS_SESSION_BUS_ADDRESS"), "body")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for e := range n.desk.Events() {
+		t.Errorf("%+v", e)
+	}
+	if err := n.reconnect(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(n.desk.Disconnect)
+	n.mustAsk(t, now, waitingItem(1, nil))
+	if titles := open(next); len(titles) != 1 {
+		t.Errorf("%q", titles)
 	}
 }

@@ -157,7 +157,7 @@ func (w *watching) locked(within time.Duration) bool {
 // failed has the desktop say why nothing is shown there any more: nobody may look
 // at where the error is printed.
 func (w *watching) failed(ctx context.Context, err error) error {
-	if w.notes != nil {
+	if w.notes != nil && !errors.Is(err, device.ErrJoining) && !errors.Is(err, device.ErrRecovering) {
 		f := explain(ctx, err)
 		w.notes.say(ctx, "ZeroPass shows no more notifications", strings.TrimSpace(sentenceStart(f.text)+". "+sentenceStart(f.hint)))
 	}
