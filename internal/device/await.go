@@ -15,8 +15,9 @@ import (
 )
 
 const (
-	// firstPoll and slowestPoll are how soon a request that waits is sent again: a
-	// person who holds the other device answers in seconds.
+	// firstPoll and slowestPoll are how soon a request that waits is sent again where
+	// the server gives no hints: a person who holds the other device answers in
+	// seconds.
 	firstPoll   = 100 * time.Millisecond
 	slowestPoll = 2 * time.Second
 	// withdrawTime is how long a program that was stopped still tries to withdraw
@@ -75,6 +76,7 @@ func ask[A any](p *client.Prepared[A], keep func(*A)) *asked {
 // device's clock, and when the caller gives up; what still waits is withdrawn.
 func (d *Device) await(ctx context.Context, all ...*asked) error {
 	told := false
+	var woken <-chan struct{}
 	until := d.o.Now().Add(api.PendingLife + api.MaxClockSkew)
 	for pause := firstPoll; ; pause = min(pause*3/2, slowestPoll) {
 		left, err := sendAgain(ctx, all)
@@ -87,11 +89,14 @@ func (d *Device) await(ctx context.Context, all ...*asked) error {
 		if err == nil && !told {
 			if w, ok := d.waiting(all); ok {
 				told = true
+				var stop func()
+				woken, stop = d.wakes(ctx)
+				defer stop()
 				d.o.Waiting(w)
 			}
 		}
 		if err == nil {
-			err = rest(ctx, pause)
+			err = restUnless(ctx, pause, woken)
 		}
 		if err != nil {
 			d.withdraw(ctx, all)
@@ -124,13 +129,50 @@ func sendAgain(ctx context.Context, all []*asked) (left int, err error) {
 	return left, nil
 }
 
-func rest(ctx context.Context, pause time.Duration) error {
+// wakes listens to the server's hints, and says each time when something that
+// waits may have been answered; the first time at once, since that may have
+// happened before. Where there is no stream, or it ends, nothing is said: hints are
+// not signed, and what they save is time. The caller stops it, which waits for its
+// end.
+func (d *Device) wakes(ctx context.Context) (woken <-chan struct{}, stop func()) {
+	watching, err := d.client.PrepareWatch(d.identity())
+	if err != nil {
+		return nil, func() {}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	wake, ended := make(chan struct{}, 1), make(chan struct{})
+	go func() {
+		defer close(ended)
+		// Why it ends does not matter: the request that waits is sent nevertheless, and
+		// its answer says what is wrong.
+		_ = watching.Listen(ctx, func(kind apiv1.Hint_Kind) {
+			switch kind {
+			case apiv1.Hint_KIND_UNSPECIFIED, apiv1.Hint_KIND_PENDING, apiv1.Hint_KIND_LEDGER:
+				select {
+				case wake <- struct{}{}:
+				default: // it will wake anyway
+				}
+			}
+		})
+	}()
+	return wake, func() {
+		cancel()
+		<-ended
+	}
+}
+
+func rest(ctx context.Context, pause time.Duration) error { return restUnless(ctx, pause, nil) }
+
+// restUnless waits, unless it is woken. A nil channel never wakes.
+func restUnless(ctx context.Context, pause time.Duration, woken <-chan struct{}) error {
 	timer := time.NewTimer(pause)
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-timer.C:
+		return nil
+	case <-woken:
 		return nil
 	}
 }
