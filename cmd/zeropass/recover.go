@@ -312,7 +312,7 @@ func (a *app) showFinished(r *device.FinishResult, path string, written bool) er
 		a.say("")
 		a.say("Earlier devices are revoked. Epoch %d still protects everything, with the shares that", r.OldEpoch)
 		a.say("your contacts have; epoch %d takes its place when they have proved the new ones.", r.Epoch)
-		todo := []string{"ask your contacts to run: zeropass sync, which also tells this device their names", "then zeropass sync and zeropass status here"}
+		todo := []string{"ask your contacts to run: zeropass sync", "then zeropass sync and zeropass status here"}
 		if r.Sheet {
 			todo = append(todo, "print the new sheet: zeropass sheet print --pdf sheet.pdf, then zeropass sheet confirm")
 		}
