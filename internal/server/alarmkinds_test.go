@@ -186,6 +186,9 @@ func (s *stopping) End(ctx context.Context, d store.Delivery) error {
 	if s.stop != nil {
 		s.stop()
 	}
+	if err := ctx.Err(); err != nil { // as a database may answer
+		return err
+	}
 	return s.Store.End(ctx, d)
 }
 
