@@ -56,6 +56,12 @@ func (o *owner) must(err error) {
 
 // newOwner makes an account on a server, with epoch 1.
 func newOwner(t *testing.T, url string) *owner {
+	t.Helper()
+	return newOwnerNamed(t, url, "Ada")
+}
+
+func newOwnerNamed(t *testing.T, url, name string) *owner {
+	t.Helper()
 	o := &owner{
 		t:       t,
 		sign:    must[*signing.PrivateKey](t)(signing.GenerateKey(rand.Reader)),
@@ -77,7 +83,7 @@ func newOwner(t *testing.T, url string) *owner {
 		Policy: &recordv1.Policy{RevealsPerHour: 100, RevealsPerDay: 1000},
 	})
 	c := o.client(url)
-	_, _, err := c.CreateAccount(t.Context(), api.Identity{Key: o.sign}, &apiv1.CreateAccountRequest{Name: "Ada", Entry: genesis.Bytes()})
+	_, _, err := c.CreateAccount(t.Context(), api.Identity{Key: o.sign}, &apiv1.CreateAccountRequest{Name: name, Entry: genesis.Bytes()})
 	o.must(err)
 	o.must(o.state.Apply(genesis))
 

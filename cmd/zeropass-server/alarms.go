@@ -3,9 +3,7 @@ package main
 import (
 	"context"
 	"errors"
-	"io"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -71,27 +69,12 @@ func (o *alarmOptions) mail() (*notify.Mail, error) {
 	return m, nil
 }
 
-// maxPassword is how much of a password file is read.
-const maxPassword = 4 << 10
-
 func (o *alarmOptions) password() (string, error) {
-	file := o.passwordFile
-	if credentials := os.Getenv("CREDENTIALS_DIRECTORY"); file == "" && credentials != "" {
-		file = filepath.Join(credentials, smtpCredential)
-	}
+	file := secretFile(o.passwordFile, smtpCredential)
 	if file == "" {
 		return "", usage("Give --smtp-password-file, or systemd's LoadCredential="+smtpCredential+":FILE.", "--smtp-user needs a password")
 	}
-	f, err := os.Open(file)
-	if err != nil {
-		return "", fail(exitFailed, "Name a file that the server can read.", "the mail server's password: %v", err)
-	}
-	defer func() { _ = f.Close() }() // it was only read
-	b, err := io.ReadAll(io.LimitReader(f, maxPassword))
-	if err != nil {
-		return "", fail(exitFailed, "Name a file that the server can read.", "the mail server's password: %v", err)
-	}
-	return strings.TrimRight(string(b), "\r\n"), nil
+	return readPassword(file, "the mail server's password")
 }
 
 // openPlaces opens the file with countries, nil without one.

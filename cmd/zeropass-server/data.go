@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/spf13/pflag"
+
 	"zeropass.dev/zeropass/internal/server"
 	"zeropass.dev/zeropass/internal/store"
 	"zeropass.dev/zeropass/internal/store/sqlite"
@@ -21,7 +23,8 @@ const (
 	lockFile     = "lock"
 )
 
-// data is a data directory that this process alone uses, with the server's keys.
+// data are a server's data, with its keys: in a directory that this process alone
+// uses, or in a PostgreSQL database that several share.
 type data struct {
 	keys    *server.Keys
 	keyMade bool
@@ -29,35 +32,85 @@ type data struct {
 	lock    *os.File
 }
 
-// openData opens the data directory and the key file, and makes what is missing.
-func openData(ctx context.Context, dir, keyFile string) (_ *data, err error) {
-	if err := checkApart(dir, keyFile); err != nil {
-		return nil, err
+// dataOptions are the flags that say where data and keys are.
+type dataOptions struct {
+	dir, keyFile string
+	database     databaseOptions
+}
+
+func (o *dataOptions) add(flags *pflag.FlagSet) {
+	flags.StringVar(&o.dir, "data", "", "the server's data directory, made if it is missing")
+	o.database.add(flags)
+	flags.StringVar(&o.keyFile, "key-file", "", "the server's private keys, outside of the data directory")
+}
+
+// check wants one place for the data.
+func (o *dataOptions) check(command string) error {
+	switch {
+	case o.dir == "" && o.database.url == "":
+		return usage("For instance --data /var/lib/zeropass, or --database postgres://zeropass@database.example/zeropass for several servers.",
+			"%s needs --data or --database", command)
+	case o.dir != "" && o.database.url != "":
+		return usage("Give the one that has the data.", "--data and --database are two places for the same data")
 	}
-	// Nothing that this program writes is for others to read.
-	syscall.Umask(0o077)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, err
-	}
+	return nil
+}
+
+// open opens the data and the key file, and makes what is missing.
+func (o *dataOptions) open(ctx context.Context) (_ *data, err error) {
 	d := &data{}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, d.close())
 		}
 	}()
-	if d.lock, err = lockDir(dir); err != nil {
-		return nil, err
+	// Nothing that this program writes is for others to read.
+	syscall.Umask(0o077)
+	if o.database.url != "" {
+		return d, o.openDatabase(ctx, d)
 	}
-	database := filepath.Join(dir, databaseFile)
-	if d.keys, d.keyMade, err = openKeys(keyFile, database); err != nil {
-		return nil, err
+	return d, o.openDir(ctx, d)
+}
+
+func (o *dataOptions) openDir(ctx context.Context, d *data) error {
+	if err := checkApart(o.dir, o.keyFile); err != nil {
+		return err
 	}
-	opened, err := sqlite.Open(ctx, database)
+	if err := os.MkdirAll(o.dir, 0o700); err != nil {
+		return err
+	}
+	var err error
+	if d.lock, err = lockDir(o.dir); err != nil {
+		return err
+	}
+	file := filepath.Join(o.dir, databaseFile)
+	_, statErr := os.Stat(file)
+	if statErr != nil && !errors.Is(statErr, fs.ErrNotExist) {
+		return statErr
+	}
+	if d.keys, d.keyMade, err = openKeys(o.keyFile, o.dir, statErr == nil); err != nil {
+		return err
+	}
+	opened, err := sqlite.Open(ctx, file)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	d.store = opened
-	return d, nil
+	return nil
+}
+
+func (o *dataOptions) openDatabase(ctx context.Context, d *data) error {
+	opened, err := o.database.open(ctx)
+	if err != nil {
+		return err
+	}
+	d.store = opened
+	claimed, err := opened.Claimed(ctx)
+	if err != nil {
+		return err
+	}
+	d.keys, d.keyMade, err = openKeys(o.keyFile, "the database", claimed)
+	return err
 }
 
 // close closes what is open.
@@ -93,16 +146,13 @@ func lockDir(dir string) (*os.File, error) {
 }
 
 // openKeys reads the key file, or makes it for a server that has no data yet.
-func openKeys(keyFile, database string) (keys *server.Keys, made bool, err error) {
+func openKeys(keyFile, place string, hasData bool) (keys *server.Keys, made bool, err error) {
 	keys, err = server.ReadKeys(keyFile)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return keys, false, err
 	}
-	if _, err := os.Stat(database); !errors.Is(err, fs.ErrNotExist) {
-		if err != nil {
-			return nil, false, err
-		}
-		return nil, false, fail(exitFailed, "Restore it from its copy. Without it nobody can open the server's shares.", "there are data in %s, but their key file %s is missing", filepath.Dir(database), keyFile)
+	if hasData {
+		return nil, false, fail(exitFailed, "Restore it from its copy. Without it nobody can open the server's shares.", "there are data in %s, but their key file %s is missing", place, keyFile)
 	}
 	if keys, err = server.GenerateKeys(rand.Reader); err != nil {
 		return nil, false, err

@@ -10,6 +10,7 @@ import (
 
 	"zeropass.dev/zeropass/internal/server"
 	"zeropass.dev/zeropass/internal/store"
+	"zeropass.dev/zeropass/internal/store/postgres"
 )
 
 // exitCode is how the program ends. The numbers are documented, are those of
@@ -47,7 +48,15 @@ func explain(err error) *failure {
 	case errors.As(err, &f):
 		return f
 	case errors.Is(err, store.ErrOtherServer):
-		return &failure{exitFailed, "the data directory belongs to a server with another key file", "Start with the key file that the data were made with."}
+		return &failure{exitFailed, "the data belong to a server with another key file", "Start with the key file that the data were made with."}
+	case errors.Is(err, postgres.ErrURL):
+		return &failure{exitUsage, err.Error(), "For instance --database postgres://zeropass@database.example/zeropass"}
+	case errors.Is(err, postgres.ErrPasswordInURL):
+		return &failure{exitUsage, err.Error(), "Everybody on this machine sees what a program is called with. Take the password out, change it, and give it with --database-password-file or PGPASSFILE."}
+	case errors.Is(err, postgres.ErrUnreachable):
+		return &failure{exitFailed, err.Error(), "See that PostgreSQL runs, and that the URL, the user and the password are right."}
+	case errors.Is(err, postgres.ErrNotDurable):
+		return &failure{exitFailed, err.Error(), "Turn it on for this database and role. What a server has acknowledged must not be lost, and this database may lose it."}
 	case errors.Is(err, store.ErrNewerSchema):
 		return &failure{exitNewer, err.Error(), "Install the newer program. This one has changed nothing."}
 	case errors.Is(err, store.ErrFailed):

@@ -33,22 +33,30 @@ The key file is made with mode 0600 if it is missing. Keep a copy of it, apart
 from copies of the data: without it the data are worth nothing, and with both a
 thief has all of the server's shares.
 
+With --database the data are in PostgreSQL, and several servers with the same key
+file can serve them. Replace servers one by one for a new version: one serves the
+schema of its own version and of the next. The database must not acknowledge what it
+may lose: with synchronous_commit or fsync off the server does not start. Its
+password is never part of the URL; further settings of the connection come from the
+URL or from PostgreSQL's environment, sslmode and PGSSLMODE for one.
+
 Every flag can come from the environment, --smtp-server from
 ZEROPASS_SERVER_SMTP_SERVER; what is on the command line wins.`
 
 // serveOptions are the flags of serve.
 type serveOptions struct {
-	data, listen, keyFile string
-	tlsCert, tlsKey       string
-	json                  bool
-	entropy               entropyOptions
-	alarms                alarmOptions
+	data            dataOptions
+	listen          string
+	tlsCert, tlsKey string
+	json            bool
+	entropy         entropyOptions
+	alarms          alarmOptions
 }
 
 func serveCommand() *cobra.Command {
 	var o serveOptions
 	c := &cobra.Command{
-		Use:   "serve --data DIR --listen ADDR --key-file FILE",
+		Use:   "serve --data DIR|--database URL --listen ADDR --key-file FILE",
 		Short: "Answer devices",
 		Long:  serveLong,
 		Args:  noArgs,
@@ -60,9 +68,8 @@ func serveCommand() *cobra.Command {
 		},
 	}
 	flags := c.Flags()
-	flags.StringVar(&o.data, "data", "", "the server's data directory, made if it is missing")
+	o.data.add(flags)
 	flags.StringVar(&o.listen, "listen", "", "address and port, 127.0.0.1:8440 for one; port 0 takes a free one")
-	flags.StringVar(&o.keyFile, "key-file", "", "the server's private keys, outside of the data directory")
 	flags.StringVar(&o.tlsCert, "tls-cert", "", "certificate chain, PEM")
 	flags.StringVar(&o.tlsKey, "tls-key", "", "the certificate's private key, PEM")
 	o.entropy.add(flags)
@@ -73,10 +80,12 @@ func serveCommand() *cobra.Command {
 
 // check refuses flags that do not fit together.
 func (o *serveOptions) check() error {
+	if err := o.data.check("serve"); err != nil {
+		return err
+	}
 	for _, flag := range []struct{ name, value, example string }{
-		{"data", o.data, "/var/lib/zeropass"},
 		{"listen", o.listen, "127.0.0.1:8440"},
-		{"key-file", o.keyFile, "/etc/zeropass/server-keys"},
+		{"key-file", o.data.keyFile, "/etc/zeropass/server-keys"},
 	} {
 		if flag.value == "" {
 			return usage(fmt.Sprintf("For instance --%s %s", flag.name, flag.example), "serve needs --%s", flag.name)
@@ -118,7 +127,7 @@ func (o *serveOptions) serve(ctx context.Context, stdout, stderr io.Writer) (err
 		return err
 	}
 	defer func() { err = errors.Join(err, places.Close()) }()
-	d, err := openData(ctx, o.data, o.keyFile)
+	d, err := o.data.open(ctx)
 	if err != nil {
 		return err
 	}
@@ -126,7 +135,7 @@ func (o *serveOptions) serve(ctx context.Context, stdout, stderr io.Writer) (err
 
 	log := o.logger(stderr)
 	if d.keyMade {
-		log.Info("made the key file; keep a copy of it apart from the data", "file", o.keyFile)
+		log.Info("made the key file; keep a copy of it apart from the data", "file", o.data.keyFile)
 	}
 	sources, err := o.entropy.open(log)
 	if err != nil {

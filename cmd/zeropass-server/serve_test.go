@@ -79,7 +79,13 @@ type process struct {
 // start starts the program and waits until it is ready.
 func start(t *testing.T, dir string, args ...string) *process {
 	t.Helper()
-	args = append([]string{"serve", "--json", "--data", filepath.Join(dir, "data"), "--key-file", filepath.Join(dir, "keys")}, args...)
+	return startOver(t, append([]string{"--data", filepath.Join(dir, "data"), "--key-file", filepath.Join(dir, "keys")}, args...)...)
+}
+
+// startOver starts it over the data that the arguments name.
+func startOver(t *testing.T, args ...string) *process {
+	t.Helper()
+	args = append([]string{"serve", "--json"}, args...)
 	p := &process{cmd: exec.Command(os.Args[0], args...), stderr: &bytes.Buffer{}}
 	p.cmd.Env = append(os.Environ(), asProgram+"=1")
 	p.cmd.Stderr = p.stderr
@@ -270,7 +276,7 @@ func TestServeLeavesNothingRunning(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() {
-		o := serveOptions{data: filepath.Join(dir, "data"), keyFile: filepath.Join(dir, "keys"), listen: "localhost:0", json: true}
+		o := serveOptions{data: dataOptions{dir: filepath.Join(dir, "data"), keyFile: filepath.Join(dir, "keys")}, listen: "localhost:0", json: true}
 		ended <- o.serve(ctx, in, io.Discard)
 	}()
 	var ready readyLine
@@ -310,10 +316,16 @@ func TestServeEndsWhenTheStoreFails(t *testing.T) {
 // all: sent again byte for byte it is taken.
 func TestKilledServerLosesNothing(t *testing.T) {
 	dir := t.TempDir()
-	p := start(t, dir, loopback)
+	killWhileWriting(t, 6, func() *process { return start(t, dir, loopback) }).stop(t)
+}
+
+// killWhileWriting kills the program so many times, and returns the last one.
+func killWhileWriting(t *testing.T, rounds int, start func() *process) *process {
+	t.Helper()
+	p := start()
 	o := newOwner(t, p.URL)
 	acknowledged := 0
-	for round := range 6 {
+	for round := range rounds {
 		c := o.client(p.URL)
 		timer := time.AfterFunc(time.Duration(30+mathrand.IntN(200))*time.Millisecond, func() { _ = p.cmd.Process.Kill() })
 		var pending sent
@@ -331,7 +343,7 @@ func TestKilledServerLosesNothing(t *testing.T) {
 		timer.Stop()
 		_ = p.cmd.Wait() // "signal: killed"
 
-		p = start(t, dir, loopback)
+		p = start()
 		c = o.client(p.URL)
 		state, missing := o.pull(c)
 		if !state.Contains(o.state.Head()) {
@@ -349,5 +361,5 @@ func TestKilledServerLosesNothing(t *testing.T) {
 		t.Error("no append was acknowledged before the server was killed")
 	}
 	t.Logf("%d appends acknowledged", acknowledged)
-	p.stop(t)
+	return p
 }

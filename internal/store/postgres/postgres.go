@@ -27,6 +27,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
 
@@ -43,6 +44,8 @@ var (
 	ErrURL = errors.New("postgres: a database's URL looks like postgres://zeropass@database.example:5432/zeropass")
 	// ErrPasswordInURL: everybody on the machine sees what a program is called with.
 	ErrPasswordInURL = errors.New("postgres: the database's URL has a password in it")
+	// ErrUnreachable: the database is not there, or does not let this server in.
+	ErrUnreachable = errors.New("postgres: the database cannot be reached")
 	// ErrNotDurable: the database acknowledges what it may forget.
 	ErrNotDurable = errors.New("postgres: the database's settings let it lose what it acknowledged")
 )
@@ -84,7 +87,8 @@ func connections() int { return max(16, 4*runtime.GOMAXPROCS(0)) }
 
 // Open connects to the database and brings its schema up to date. It returns
 // [store.ErrNewerSchema] for one that is more than one version newer, which it
-// leaves as it is, [ErrURL], [ErrPasswordInURL] or [ErrNotDurable].
+// leaves as it is, [ErrURL], [ErrPasswordInURL], [ErrUnreachable] or
+// [ErrNotDurable].
 func Open(ctx context.Context, c Config) (*Store, error) {
 	config, err := c.parse()
 	if err != nil {
@@ -99,7 +103,11 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	d.pool.SetMaxIdleConns(connections())
 	d.pool.SetConnMaxIdleTime(5 * time.Minute)
 	if err := d.migrate(ctx); err != nil {
-		return nil, errors.Join(fmt.Errorf("postgres: %w", err), d.pool.Close())
+		var unreachable *pgconn.ConnectError
+		if errors.As(err, &unreachable) && !errors.Is(err, ErrNotDurable) {
+			err = fmt.Errorf("%w: %w", ErrUnreachable, err)
+		}
+		return nil, errors.Join(err, d.pool.Close())
 	}
 	return &Store{Store: sqlstore.New(d), db: d}, nil
 }
