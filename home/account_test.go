@@ -129,7 +129,7 @@ func policyEntries(state *ledger.State, keys *Keys, confirm *signing.PrivateKey,
 			BaseHash:     head.Hash[:],
 			Expiry:       uint64(at.Add(time.Hour).UnixMilli()),
 		}
-		c := ledger.ProposalContext(account, proposal, records, recordv1.Endorsement_ROLE_CONFIRM, 1)
+		c := ledger.ProposalContext(account, proposal, 1, records, recordv1.Endorsement_ROLE_CONFIRM, 1)
 		proposal.Endorsements = []*recordv1.Endorsement{{Role: recordv1.Endorsement_ROLE_CONFIRM, Device: 1, Signature: confirm.Sign(c)}}
 		e, err := ledger.Draft{Account: &account, Previous: head, Time: at, Author: 1, Records: records, Proposal: proposal}.Sign(keys.Sign)
 		if err != nil {

@@ -249,15 +249,17 @@ func compareEndorsements(a, b *recordv1.Endorsement) int {
 	return cmp.Or(cmp.Compare(a.Role, b.Role), cmp.Compare(a.Device, b.Device))
 }
 
-// ProposalContext returns what one co-signer of a proposal signs: the records
-// that the entry will have, the head they were made for, and in which role.
-func ProposalContext(account AccountID, p *recordv1.Proposal, records [][]byte, role recordv1.Endorsement_Role, device uint64) *signing.Context {
+// ProposalContext returns what one co-signer of a proposal signs: who will append
+// the entry, the records that it will have, the head they were made for, and in
+// which role. What was endorsed for one author is no other's to use.
+func ProposalContext(account AccountID, p *recordv1.Proposal, author uint64, records [][]byte, role recordv1.Endorsement_Role, device uint64) *signing.Context {
 	c := signing.NewContext("proposal").
 		Bytes(account[:]).
 		Bytes(p.GetNonce()).
 		Uint(p.GetBaseSequence()).
 		Bytes(p.GetBaseHash()).
 		Uint(p.GetExpiry()).
+		Uint(author).
 		Count(len(records))
 	for _, record := range records {
 		c.Bytes(record)

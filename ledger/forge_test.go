@@ -120,6 +120,14 @@ var proposalForgeries = []forgery{
 		d.signEndorsements()
 		d.records = append(d.records, w.draft(&recordv1.PolicyChanged{Policy: &recordv1.Policy{RevealsPerHour: 1, RevealsPerDay: 1}}).records[0])
 	}),
+	entry("endorsed for another author", "G E D D P:a", RuleEndorsement, func(w *world) []proto.Message {
+		id := w.slot("a")
+		return list(&recordv1.SlotDeleted{Slot: id[:]})
+	}, func(w *world, d *draft) {
+		d.without(recordv1.Endorsement_ROLE_DEVICE, 2)
+		d.signEndorsements()
+		d.author, d.key = 2, w.devices[2].sign
+	}),
 	entry("endorsed expiry is prolonged", "G E P:a", RuleEndorsement, edit, func(w *world, d *draft) {
 		d.signEndorsements()
 		d.proposal.Expiry++
@@ -185,7 +193,7 @@ func stale(name, before, then string, kinds func(*world) []proto.Message) forger
 func (d *draft) signEndorsements() {
 	p := d.proposal
 	for _, e := range d.endorsers {
-		c := ProposalContext(d.w.state.Account(), p, d.records, e.role, e.device)
+		c := ProposalContext(d.w.state.Account(), p, d.author, d.records, e.role, e.device)
 		p.Endorsements = append(p.Endorsements, &recordv1.Endorsement{Role: e.role, Device: e.device, Signature: e.key.Sign(c)})
 	}
 	d.endorsers = nil
@@ -454,7 +462,7 @@ func TestForgeries(t *testing.T) {
 		count     int
 	}{
 		{"place", placeForgeries, 14},
-		{"proposal", proposalForgeries, 32},
+		{"proposal", proposalForgeries, 33},
 		{"device", deviceForgeries, 53},
 		{"epoch", epochForgeries, 47},
 		{"slot", slotForgeries, 18},

@@ -23,7 +23,7 @@ func proposed(t *testing.T, d *draft) *Proposal {
 func (d *draft) endorsements() []*recordv1.Endorsement {
 	var all []*recordv1.Endorsement
 	for _, e := range d.endorsers {
-		c := ProposalContext(d.w.state.Account(), d.proposal, d.records, e.role, e.device)
+		c := ProposalContext(d.w.state.Account(), d.proposal, d.author, d.records, e.role, e.device)
 		all = append(all, &recordv1.Endorsement{Role: e.role, Device: e.device, Signature: e.key.Sign(c)})
 	}
 	return all

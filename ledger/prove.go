@@ -96,7 +96,7 @@ func (s *State) jobs(entries []*Entry) []job {
 				continue
 			}
 			jobs = append(jobs, job{key, func() *signing.Context {
-				return ProposalContext(account, e.message.Proposal, e.message.Records, endorsement.Role, endorsement.Device)
+				return ProposalContext(account, e.message.Proposal, e.Author(), e.message.Records, endorsement.Role, endorsement.Device)
 			}, endorsement.Signature})
 		}
 	}

@@ -84,7 +84,7 @@ func (s *State) checkEndorsement(tx *transaction, e *recordv1.Endorsement) error
 	if err != nil {
 		return err
 	}
-	c := ProposalContext(s.account, tx.entry.message.Proposal, tx.entry.message.Records, e.Role, e.Device)
+	c := ProposalContext(s.account, tx.entry.message.Proposal, tx.author, tx.entry.message.Records, e.Role, e.Device)
 	if !s.verify(key, c, e.Signature) {
 		return refuse(RuleEndorsement, "the signature is not device %d's", e.Device)
 	}

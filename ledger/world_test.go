@@ -199,7 +199,7 @@ func (d *draft) sign() (*Entry, error) {
 	if proposal != nil {
 		proposal = proto.CloneOf(proposal)
 		for _, e := range d.endorsers {
-			c := ProposalContext(d.w.state.Account(), proposal, d.records, e.role, e.device)
+			c := ProposalContext(d.w.state.Account(), proposal, d.author, d.records, e.role, e.device)
 			proposal.Endorsements = append(proposal.Endorsements, &recordv1.Endorsement{Role: e.role, Device: e.device, Signature: e.key.Sign(c)})
 		}
 	}

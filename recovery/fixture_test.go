@@ -205,7 +205,7 @@ func (f *fixture) append(kinds ...proto.Message) {
 				BaseHash:     draft.Previous.Hash[:],
 				Expiry:       uint64(f.now.Add(time.Hour).UnixMilli()),
 			}
-			c := ledger.ProposalContext(account, p, draft.Records, recordv1.Endorsement_ROLE_CONFIRM, 1)
+			c := ledger.ProposalContext(account, p, draft.Author, draft.Records, recordv1.Endorsement_ROLE_CONFIRM, 1)
 			p.Endorsements = []*recordv1.Endorsement{{Role: recordv1.Endorsement_ROLE_CONFIRM, Device: 1, Signature: f.confirm.Sign(c)}}
 			draft.Proposal = p
 		}

@@ -161,14 +161,14 @@ func (w *world) draft(author uint64, kinds ...proto.Message) *ledger.Entry {
 			BaseHash:     head.Hash[:],
 			Expiry:       uint64(w.now.Add(time.Hour).UnixMilli()),
 		}
-		c := ledger.ProposalContext(account, d.Proposal, d.Records, recordv1.Endorsement_ROLE_CONFIRM, author)
+		c := ledger.ProposalContext(account, d.Proposal, author, d.Records, recordv1.Endorsement_ROLE_CONFIRM, author)
 		d.Proposal.Endorsements = []*recordv1.Endorsement{
 			{Role: recordv1.Endorsement_ROLE_CONFIRM, Device: author, Signature: w.devices[author].confirm.Sign(c)},
 		}
 		for _, record := range records {
 			if added := record.GetDeviceAdded(); added != nil {
 				role := recordv1.Endorsement_ROLE_NEW_DEVICE
-				c := ledger.ProposalContext(account, d.Proposal, d.Records, role, added.Device)
+				c := ledger.ProposalContext(account, d.Proposal, author, d.Records, role, added.Device)
 				signature := w.devices[added.Device].sign.Sign(c)
 				d.Proposal.Endorsements = append(d.Proposal.Endorsements, &recordv1.Endorsement{Role: role, Device: added.Device, Signature: signature})
 			}

@@ -239,7 +239,7 @@ func (d *Device) endorsed(ctx context.Context, s *ledger.State, records [][]byte
 	p.Endorsements = append(p.Endorsements, &recordv1.Endorsement{
 		Role:      role,
 		Device:    d.keys.Device,
-		Signature: key.Sign(ledger.ProposalContext(s.Account(), p, records, role, d.keys.Device)),
+		Signature: key.Sign(ledger.ProposalContext(s.Account(), p, d.keys.Device, records, role, d.keys.Device)),
 	})
 	return p, nil
 }

@@ -337,7 +337,7 @@ func (d *Device) ConfirmPending(ctx context.Context, id string) (*PendingItem, e
 			return &apiv1.ConfirmRequest{Id: r.Hash[:], Confirmation: c}, err
 		}
 		role := recordv1.Endorsement_ROLE_DEVICE
-		c := ledger.ProposalContext(d.keys.Account, r.proposal.Message(), r.proposal.Bytes(), role, d.keys.Device)
+		c := ledger.ProposalContext(d.keys.Account, r.proposal.Message(), r.Header.Device, r.proposal.Bytes(), role, d.keys.Device)
 		signature, err := d.keys.Sign.SignContext(c)
 		return &apiv1.ConfirmRequest{Id: r.Hash[:], Endorsement: &recordv1.Endorsement{Role: role, Device: d.keys.Device, Signature: signature}}, err
 	})

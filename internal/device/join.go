@@ -372,7 +372,7 @@ func (d *Device) addsThis(added *recordv1.DeviceAdded) bool {
 }
 
 func (d *Device) sendEndorsement(ctx context.Context, who api.Identity, request *api.Request, p *ledger.Proposal, role recordv1.Endorsement_Role, device uint64) error {
-	signature, err := d.keys.Sign.SignContext(ledger.ProposalContext(d.keys.Account, p.Message(), p.Bytes(), role, device))
+	signature, err := d.keys.Sign.SignContext(ledger.ProposalContext(d.keys.Account, p.Message(), request.Header.Device, p.Bytes(), role, device))
 	if err != nil {
 		return err
 	}

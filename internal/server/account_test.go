@@ -64,7 +64,7 @@ func (a *account) draft(by *device, records ...proto.Message) *ledger.Entry {
 			}
 		}
 		p.Endorsements = []*recordv1.Endorsement{{Role: role, Device: device.number,
-			Signature: key.Sign(ledger.ProposalContext(a.id, p, encoded, role, device.number))}}
+			Signature: key.Sign(ledger.ProposalContext(a.id, p, by.number, encoded, role, device.number))}}
 		draft.Proposal = p
 	}
 	return must(draft.Sign(by.sign))
@@ -377,7 +377,7 @@ func (a *account) proposal(records ...proto.Message) *apiv1.ProposeRequest {
 	return q
 }
 
-// endorses is the device's endorsement of a proposal.
+// endorses is the device's endorsement of a proposal by the first one.
 func (d *device) endorses(q *apiv1.ProposeRequest, role recordv1.Endorsement_Role) *recordv1.Endorsement {
 	p, key := &recordv1.Proposal{}, d.sign
 	d.w.ok(canonical.Unmarshal(q.Proposal, p))
@@ -385,7 +385,7 @@ func (d *device) endorses(q *apiv1.ProposeRequest, role recordv1.Endorsement_Rol
 		key = d.confirm
 	}
 	return &recordv1.Endorsement{Role: role, Device: d.number,
-		Signature: key.Sign(ledger.ProposalContext(d.account.id, p, q.Records, role, d.number))}
+		Signature: key.Sign(ledger.ProposalContext(d.account.id, p, d.account.first().number, q.Records, role, d.number))}
 }
 
 // sendEndorsed appends what was proposed.

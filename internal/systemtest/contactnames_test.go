@@ -243,7 +243,7 @@ func (th *thief) appendConfirmed(bound *recordv1.ContactBound) {
 	}
 	confirm, err := th.home.ConfirmKey([]byte(confirmPassphrase))
 	must(t, err)
-	c := ledger.ProposalContext(th.keys.Account, p, [][]byte{record}, recordv1.Endorsement_ROLE_CONFIRM, th.keys.Device)
+	c := ledger.ProposalContext(th.keys.Account, p, th.keys.Device, [][]byte{record}, recordv1.Endorsement_ROLE_CONFIRM, th.keys.Device)
 	p.Endorsements = []*recordv1.Endorsement{{Role: recordv1.Endorsement_ROLE_CONFIRM, Device: th.keys.Device, Signature: confirm.Sign(c)}}
 	entry, err := ledger.Draft{
 		Account: &th.keys.Account, Previous: head, Time: now, Author: th.keys.Device, Records: [][]byte{record}, Proposal: p,

@@ -95,7 +95,7 @@ export class Ledger {
       const added = records.find((record) => record.deviceAdded?.device === device);
       demand(role !== roleNewDevice || added, "endorsement: by a device that is not added");
       const keys = role === roleNewDevice ? added.deviceAdded.keys : this.activeDevice(device, "endorsement").keys;
-      const signs = context("proposal", this.account, proposal.nonce, proposal.baseSequence, proposal.baseHash, proposal.expiry,
+      const signs = context("proposal", this.account, proposal.nonce, proposal.baseSequence, proposal.baseHash, proposal.expiry, entry.author,
         entry.records.length, ...entry.records, role, device);
       demand(verifies(role === roleConfirm ? keys.confirmKey : keys.signKey, signs, signature), `endorsement: not device ${device}'s signature`);
     }
