@@ -12,8 +12,8 @@ import (
 	"zeropass.dev/zeropass/seed"
 )
 
-// sealedAtOnce is how many shares are in memory at a time.
-const sealedAtOnce = 32
+// sealedAtOnce is how many shares are read at a time: one may have megabytes.
+const sealedAtOnce = 8
 
 // sealedShares gives a device shares that it has not got, because it was added
 // after them or another device wrote them: sealed to this server's own key, as
@@ -35,35 +35,59 @@ func (s *Server) sealedShares(ctx context.Context, a *asked, q *apiv1.SealedShar
 	answer := &apiv1.SealedSharesAnswer{}
 	for size := 0; size < api.PageSize && answer.Dealt < uint64(len(q.Shares)); {
 		asked := q.Shares[answer.Dealt:min(answer.Dealt+sealedAtOnce, uint64(len(q.Shares)))]
-		var names []ledger.ShareID
-		for _, share := range asked {
-			name, err := ledger.SealedShareID(share)
-			if err != nil {
-				return nil, api.RefuseRule(api.ErrMalformed, err)
-			}
-			if _, ok := required[name]; ok { // the device's ledger may be older
-				names = append(names, name)
-			}
-		}
-		sealed, err := s.seal(ctx, acct.id, required, names)
+		found, err := s.requiredShares(ctx, acct.id, required, asked)
 		if err != nil {
 			return nil, err
 		}
-		for _, share := range sealed {
-			size += len(share.Sealed)
+		var fit []store.Share
+		for _, share := range found {
+			if size >= api.PageSize {
+				break
+			}
+			answer.Dealt++
+			if share != nil {
+				fit = append(fit, *share)
+				size += len(share.Sealed)
+			}
+		}
+		sealed, err := s.seal(ctx, acct.id, required, fit)
+		if err != nil {
+			return nil, err
 		}
 		answer.Shares = append(answer.Shares, sealed...)
-		answer.Dealt += uint64(len(asked))
 	}
 	return answer, nil
 }
 
-// seal seals to this server those of the named shares that the store has.
-func (s *Server) seal(ctx context.Context, id ledger.AccountID, required map[ledger.ShareID]ledger.ServerShare, names []ledger.ShareID) ([]*recordv1.SealedServerShare, error) {
+// requiredShares reads the shares that are asked for, in that order, nil for each
+// that the ledger does not require or the store has not: the device's ledger may be
+// older.
+func (s *Server) requiredShares(ctx context.Context, id ledger.AccountID, required map[ledger.ShareID]ledger.ServerShare, asked []*recordv1.SealedServerShare) ([]*store.Share, error) {
+	place := map[ledger.ShareID]int{}
+	var names []ledger.ShareID
+	for i, share := range asked {
+		name, err := ledger.SealedShareID(share)
+		if err != nil {
+			return nil, api.RefuseRule(api.ErrMalformed, err)
+		}
+		if _, ok := required[name]; ok {
+			place[name] = i
+			names = append(names, name)
+		}
+	}
 	stored, err := s.store.Shares(ctx, id, names)
 	if err != nil {
 		return nil, err
 	}
+	found := make([]*store.Share, len(asked))
+	for i := range stored {
+		found[place[stored[i].ShareID]] = &stored[i]
+	}
+	return found, nil
+}
+
+// seal seals shares to this server.
+func (s *Server) seal(ctx context.Context, id ledger.AccountID, required map[ledger.ShareID]ledger.ServerShare, stored []store.Share) ([]*recordv1.SealedServerShare, error) {
 	return credential.Map(ctx, stored, func(_ context.Context, share store.Share) (*recordv1.SealedServerShare, error) {
 		plain, err := s.decryptShare(id, share)
 		if err != nil {

@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"strings"
 	"testing"
 
 	recordv1 "zeropass.dev/zeropass/gen/zeropass/record/v1"
@@ -71,4 +72,35 @@ func TestSealedShares(t *testing.T) {
 	owner.add(&recordv1.DeviceLocked{Device: second.number})
 	_, err = w.client().SealedShares(t.Context(), second.identity(), asked)
 	w.refused(err, api.ErrDeviceLocked)
+}
+
+// Large shares come in pages, and the device asks again for what is left.
+func TestSealedSharesInPages(t *testing.T) {
+	w := newWorld(t)
+	owner, _ := w.family()
+	var asked []*recordv1.SealedServerShare
+	for slot := range byte(4) {
+		owner.store(slot+1, 1, strings.Repeat("large ", 500<<10))
+	}
+	for _, r := range owner.state.RequiredShares() {
+		asked = append(asked, named(r.ShareID))
+	}
+	given, pages := 0, 0
+	for len(asked) > 0 {
+		answer, err := w.client().SealedShares(t.Context(), owner.first().identity(), asked)
+		w.ok(err)
+		size := 0
+		for _, s := range answer.Shares {
+			size += len(s.Sealed)
+		}
+		if answer.Dealt == 0 || answer.Dealt > uint64(len(asked)) || size > 2*api.PageSize {
+			t.Fatalf("%d shares of %d bytes, dealt with %d of %d", len(answer.Shares), size, answer.Dealt, len(asked))
+		}
+		asked = asked[answer.Dealt:]
+		given += len(answer.Shares)
+		pages++
+	}
+	if want := len(owner.state.RequiredShares()); given != want || pages < 2 {
+		t.Errorf("%d of %d shares in %d pages", given, want, pages)
+	}
 }
