@@ -242,5 +242,5 @@ func (a *app) waiting(w device.Waiting) {
 	if w.Requests == 1 {
 		id = " " + w.ID[:8]
 	}
-	a.note("Waiting until %s for %s to confirm; there: zeropass confirm%s", until, strings.Join(names, or), id)
+	a.note("Waiting until %s for %s to confirm; there: zeropass confirm%s (Ctrl-C here withdraws)", until, strings.Join(names, or), id)
 }

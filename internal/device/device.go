@@ -122,7 +122,7 @@ func openError(dir string, err error) error {
 	case errors.Is(err, home.ErrMissing):
 		return failure(CodeHome, err, "make an account with zeropass init, or name another directory with --home", "there is no account in %s", dir)
 	case errors.Is(err, home.ErrBusy):
-		return failure(CodeHome, err, "wait until the other zeropass has ended, or end it", "another zeropass is working in %s", dir)
+		return failure(CodeHome, err, "wait until the other zeropass has ended, or end it with Ctrl-C; one that waits for another device withdraws its request then", "another zeropass is working in %s", dir)
 	case errors.Is(err, home.ErrDamaged):
 		return &Error{Code: CodeHome, Message: err.Error(), Hint: HintDamaged, Err: err}
 	case errors.Is(err, home.ErrPermissions):
