@@ -285,8 +285,12 @@ func (d *Device) compareJoin(state *joinState, j JoinOptions, expires time.Time)
 // the ledger.
 func (d *Device) awaitAdded(ctx context.Context, state *joinState, until time.Time) error {
 	for pause := firstPoll; ; pause = min(pause*3/2, slowestPoll) {
+		before := len(state.Endorsed)
 		if err := d.endorseOwn(ctx, state); err != nil {
 			return err
+		}
+		if len(state.Endorsed) > before {
+			pause = firstPoll // the entry follows at once, where no other device must endorse it
 		}
 		if done, err := d.takeLedger(ctx, state); done || err != nil {
 			return err
