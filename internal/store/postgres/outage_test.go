@@ -226,6 +226,14 @@ func testCrash(t *testing.T, server *postgrestest.Server, s *Store) {
 	}
 	stop()
 	group.Wait()
+	server.Crash(t)
+	server.Run(t)
+	// Also what only reads goes on, whichever connection it gets.
+	for range 2 * writers {
+		if _, err := s.Account(t.Context(), id); err != nil {
+			t.Errorf("reading after a crash: %v", err)
+		}
+	}
 	if _, end, err := s.ActivityLog(t.Context(), id, 0, 1); err != nil || end.Sequence != uint64(acknowledged.Load()) {
 		t.Errorf("%d were acknowledged, %d are there, %v", acknowledged.Load(), end.Sequence, err)
 	}

@@ -160,7 +160,7 @@ func checkDurable(ctx context.Context, conn *pgx.Conn) error {
 }
 
 // migrate brings the schema up to date. Of servers that start at the same time one
-// does it, while it holds a row that the others wait for.
+// does it, while it holds a row that the others wait for, however long that takes.
 func (d *database) migrate(ctx context.Context) error {
 	files, err := fs.Sub(migrations, "migrations")
 	if err != nil {
@@ -176,12 +176,24 @@ func (d *database) migrate(ctx context.Context) error {
 	}); err != nil && !hasCode(err, uniqueViolation) { // another server has just made it
 		return err
 	}
-	return d.Change(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		if _, err := tx.ExecContext(ctx, `INSERT INTO schema_lock (id) VALUES (1) ON CONFLICT (id) DO UPDATE SET id = 1`); err != nil {
+	tx, err := d.pool.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback() }()
+	for _, statement := range []string{
+		`SET LOCAL lock_timeout = 0`,
+		`SET LOCAL idle_in_transaction_session_timeout = 0`,
+		`INSERT INTO schema_lock (id) VALUES (1) ON CONFLICT (id) DO UPDATE SET id = 1`,
+	} {
+		if _, err := tx.ExecContext(ctx, statement); err != nil {
 			return err
 		}
-		return sqlstore.Migrate(ctx, goose.DialectPostgres, d.pool, files, newerSchema)
-	})
+	}
+	if err := sqlstore.Migrate(ctx, goose.DialectPostgres, d.pool, files, newerSchema); err != nil {
+		return err
+	}
+	return tx.Commit()
 }
 
 // Claimed says whether the data belong to a server already.

@@ -80,7 +80,10 @@ func (s *Store) Send(ctx context.Context, sending store.Sending) (id uint64, err
 		}
 		return insertMessage(ctx, tx, id, m)
 	})
-	return id, err
+	if err != nil {
+		return 0, err
+	}
+	return id, nil
 }
 
 // Inbox implements [store.Store].
