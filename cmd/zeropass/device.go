@@ -41,13 +41,14 @@ type deviceView struct {
 	Changed   *time.Time `json:"changed,omitempty"`
 	ChangedBy uint64     `json:"changed_by"`
 	Proof     proofView  `json:"proof"`
+	Confirms  *time.Time `json:"this_device_confirms_from,omitempty"`
 	Opens     int        `json:"still_opens"`
 }
 
 func deviceJSON(d device.DeviceInfo) deviceView {
 	return deviceView{
 		d.Number, d.Name, d.This, d.Status.String(), jsonTime(d.Added), jsonTime(d.Changed), d.ChangedBy,
-		proofsJSON([]device.Proof{d.Proof})[0], d.Opens,
+		proofsJSON([]device.Proof{d.Proof})[0], jsonTime(d.Confirms), d.Opens,
 	}
 }
 
@@ -212,6 +213,10 @@ other devices and have their way. A recovery by your contacts waits for no lock.
 		}
 		return a.show(deviceJSON(*info), func() {
 			a.say("Device %d (%s) is locked.", info.Number, oneLine(info.Name))
+			if info.Confirms.After(time.Now()) {
+				a.say("This device is the only active one now. It confirms by itself from %s on: until", when(info.Confirms))
+				a.say("then it shows no passwords and changes none. A recovery by your contacts does not wait for it.")
+			}
 			a.next(
 				fmt.Sprintf("zeropass device revoke %d      if it is lost for good", number),
 				fmt.Sprintf("zeropass device unlock %d      when it is back in your hands", number),

@@ -245,6 +245,9 @@ func (d *Device) readyToConfirm(s *ledger.State) error {
 	if len(d.othersActive(s)) > 0 {
 		return nil
 	}
+	if err := d.confirmsAlready(s); err != nil {
+		return err
+	}
 	_, err := d.confirmKey()
 	return err
 }

@@ -30,6 +30,7 @@ type DeviceInfo struct {
 	Changed   time.Time // newest change of the status
 	ChangedBy uint64    // device that made it
 	Proof     Proof     // of its copy of the ledger
+	Confirms  time.Time // of a locked device that leaves this one alone: when this one confirms by itself
 	Opens     int       // of a revoked device: secrets that it still opens together with the server, until a new epoch commits
 }
 
@@ -51,6 +52,9 @@ func (d *Device) deviceInfo(s *ledger.State, own *ledger.Device) DeviceInfo {
 	info := DeviceInfo{
 		Number: own.Number, Name: d.nameOf(s, own), This: own.Number == d.keys.Device, Status: own.Status,
 		Added: own.Added.Time, Changed: own.Changed.Time, ChangedBy: own.ChangedBy, Proof: d.copyProof(s, own.Number),
+	}
+	if from, _ := d.confirmsFrom(s); own.Status == ledger.Locked && len(d.othersActive(s)) == 0 {
+		info.Confirms = from
 	}
 	if own.Status == ledger.Revoked {
 		info.Opens = len(s.OpenedBy(own.Number))

@@ -217,6 +217,9 @@ func (d *Device) ownSecondFactor(s *ledger.State) (func(*apiv1.SignedRequest), e
 	if len(d.othersActive(s)) > 0 {
 		return nil, nil
 	}
+	if err := d.confirmsAlready(s); err != nil {
+		return nil, err
+	}
 	confirm, err := d.confirmKey()
 	if err != nil {
 		return nil, err

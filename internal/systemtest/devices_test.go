@@ -128,6 +128,14 @@ func (w *world) further(name string, by *person, others ...*person) *person {
 	return j.added()
 }
 
+// noConfirmPassphrase opens the device for somebody who does not know its confirm
+// passphrase, and should not be asked for it.
+func (p *person) noConfirmPassphrase() {
+	o := p.w.options()
+	o.ConfirmPassphrase = func() ([]byte, error) { return nil, errors.New("it asks for the confirm passphrase") }
+	p.openWith(o)
+}
+
 // devices is the list by the device's own ledger.
 func (p *person) devices() []device.DeviceInfo {
 	p.w.t.Helper()
@@ -394,9 +402,21 @@ func TestLostDevice(t *testing.T) {
 	if !strings.Contains(err.Error(), "from "+w.now().Add(waiting).Local().Format(time.DateOnly)) {
 		t.Errorf("it does not say when: %v", err)
 	}
-	if _, err = ann.Get(ctx, "untouched"); err == nil {
-		t.Error("a device that locked the other one reveals at once")
+	if !info.Confirms.Equal(info.Changed.Add(waiting)) {
+		t.Errorf("locking says that this device confirms from %s", info.Confirms)
 	}
+	ann.noConfirmPassphrase()
+	for doing, try := range map[string]func() error{
+		"get":    func() error { return ann.get("untouched") },
+		"export": func() error { _, _, err := ann.Export(ctx); return err },
+	} {
+		err := try()
+		wantCode(t, err, device.CodeNotYet)
+		if !strings.Contains(err.Error(), "confirms by itself from "+info.Confirms.Local().Format(time.DateTime)) {
+			t.Errorf("%s: %v", doing, err)
+		}
+	}
+	ann.openWith(w.options())
 	w.wait(waiting)
 	if info, err = ann.RevokeDevice(ctx, 2); err != nil || info.Status != ledger.Revoked || info.Opens != 3 {
 		t.Fatalf("%+v, %v", info, err)
