@@ -397,8 +397,8 @@ func TestAnotherDeviceHasNotTheSheet(t *testing.T) {
 	if !strings.Contains(strings.Join(item.Look, "\n"), "printed sheet") {
 		t.Errorf("the phone is asked %+v", item)
 	}
+	phone.confirmPending(item.ID)
 	withConfirms(t, func() {
-		phone.confirmPending(item.ID)
 		if err := <-done; err != nil {
 			t.Error(explained(err))
 		}
