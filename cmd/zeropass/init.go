@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"os"
 	"path/filepath"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"zeropass.dev/zeropass/internal/api"
 	"zeropass.dev/zeropass/internal/device"
 	"zeropass.dev/zeropass/internal/entropy"
 )
@@ -22,7 +24,7 @@ func initCommand(a *app) *cobra.Command {
 	contacts := quorum{2, 3}
 	waiting := period(72 * time.Hour)
 	deviceName, _ := os.Hostname()
-	var server, name string
+	var server, name, tokenFile string
 	var cost int
 	var noMouse, printed bool
 	c := &cobra.Command{
@@ -52,6 +54,7 @@ zeropass init --server https://zeropass.example --name Ada --contacts 3-of-5 --w
 	flags.Var(&waiting, "waiting-period", "how long a recovery waits, so that you can object; 72h, 3d")
 	flags.BoolVar(&printed, "printed", false, "with a printed sheet that is worth a quorum")
 	flags.IntVar(&cost, "unlock-cost", 0, "how costly unlocking is, as scrypt's log2 N; each step doubles time and memory (default 18)")
+	flags.StringVar(&tokenFile, "registration-token-file", "", "file with a token from whoever runs the server, where it takes new accounts by token; - reads standard input")
 	flags.BoolVar(&noMouse, "no-mouse", false, "do not ask for mouse movements")
 	must(c.MarkFlagRequired("server"), c.MarkFlagRequired("name"))
 	c.RunE = a.run(func(cmd *cobra.Command, _ []string) error {
@@ -62,6 +65,10 @@ zeropass init --server https://zeropass.example --name Ada --contacts 3-of-5 --w
 		}
 		if time.Duration(waiting) < soonWait {
 			a.warn("with a waiting period of %s there is little time to object to a stranger's recovery; the usual one is 3 days.", duration(time.Duration(waiting)))
+		}
+		token, err := a.registrationToken(ctx, tokenFile)
+		if err != nil {
+			return err
 		}
 		a.guessable(name, server, deviceName)
 		if err := a.passphrasesForInit(ctx, dir); err != nil {
@@ -78,7 +85,7 @@ zeropass init --server https://zeropass.example --name Ada --contacts 3-of-5 --w
 			Dir: dir, ServerURL: server, Name: name, DeviceName: deviceName,
 			Passphrase: a.passphrase, ConfirmPassphrase: a.confirmPassphrase,
 			Quorum: contacts.k, Members: contacts.n, WaitingPeriod: time.Duration(waiting), Printed: printed,
-			UnlockCost: cost, MousePool: &pool,
+			UnlockCost: cost, MousePool: &pool, Token: token,
 		})
 		if err != nil {
 			return err
@@ -92,6 +99,28 @@ zeropass init --server https://zeropass.example --name Ada --contacts 3-of-5 --w
 		return errors.Join(err, d.Close())
 	})
 	return c
+}
+
+// registrationToken reads a token, nil where no file is named.
+func (a *app) registrationToken(ctx context.Context, file string) ([]byte, error) {
+	var text []byte
+	var err error
+	switch file {
+	case "":
+		return nil, nil
+	case "-":
+		text, err = a.readInput(ctx)
+	default:
+		text, err = readFile(file)
+	}
+	if err != nil {
+		return nil, err
+	}
+	token, err := hex.DecodeString(strings.TrimSpace(string(text)))
+	if err != nil || len(token) != api.TokenSize {
+		return nil, usage("Give the token as you got it.", "--registration-token-file: a token has %d hexadecimal digits", 2*api.TokenSize)
+	}
+	return token, nil
 }
 
 // passphrasesForInit asks for two new passphrases, or, where an init stopped in

@@ -31,6 +31,8 @@ const (
 	PageSize = 4 << 20
 	// NonceSize is the size of every nonce.
 	NonceSize = 16
+	// TokenSize is the size of a token that registers an account.
+	TokenSize = 16
 	// MaxSealedShares is how many shares one SealedShares names.
 	MaxSealedShares = 1024
 	// MaxName is the greatest size of an account's name.

@@ -56,6 +56,7 @@ const (
 	ErrConfirmationRefused = Reason(apiv1.Reason_REASON_CONFIRMATION_REFUSED)
 	ErrConfirmationExpired = Reason(apiv1.Reason_REASON_CONFIRMATION_EXPIRED)
 	ErrUnknownPending      = Reason(apiv1.Reason_REASON_UNKNOWN_PENDING)
+	ErrRegistrationClosed  = Reason(apiv1.Reason_REASON_REGISTRATION_CLOSED)
 )
 
 // ErrUnreachable: no answer came, signed or not. Whether the server did what it
@@ -104,6 +105,7 @@ var reasons = map[Reason]reason{
 	ErrConfirmationRefused: {"another device refused it", connect.CodePermissionDenied},
 	ErrConfirmationExpired: {"no other device confirmed it in time", connect.CodeDeadlineExceeded},
 	ErrUnknownPending:      {"no such request waits for this device", connect.CodeNotFound},
+	ErrRegistrationClosed:  {"the server takes no new account", connect.CodePermissionDenied},
 }
 
 // Error returns the reason in words.

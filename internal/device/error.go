@@ -121,6 +121,7 @@ var hints = []struct {
 	{client.ErrDishonest, "do not type secrets into anything from this server; ask whoever runs it, and keep this directory as it is"},
 	{api.ErrClock, "set this machine's clock"},
 	{api.ErrNameTaken, "choose another name"},
+	{api.ErrRegistrationClosed, "ask whoever runs the server for a token, and run the command again with --registration-token-file"},
 	{api.ErrPeriodNotOver, "wait until the period is over, then run the command again"},
 	{api.ErrNotEnoughApprovals, "ask more of your contacts to approve, then run the command again"},
 	{api.ErrVetoed, "one of the account's devices vetoed the recovery; if it is not in your hands, ask your contacts to approve again"},

@@ -51,6 +51,7 @@ type InitOptions struct {
 	Passphrase        []byte
 	ConfirmPassphrase []byte        // must differ
 	MousePool         *entropy.Pool // may be nil
+	Token             []byte        // 16 bytes from the server's operator, where the server takes new accounts by token
 }
 
 // InitResult is the new account.
@@ -236,7 +237,7 @@ func (d *Device) finishInit(ctx context.Context, i InitOptions) (*InitResult, er
 	defer g.Erase()
 	if d.home.State() == nil {
 		d.o.Progress(Progress{Step: "making the account", Done: 1, Total: 3})
-		if err := d.genesis(ctx, g, i.DeviceName); err != nil {
+		if err := d.genesis(ctx, g, i); err != nil {
 			return nil, err
 		}
 	}
@@ -290,13 +291,13 @@ func (d *Device) beginInit(i InitOptions) (*initState, error) {
 
 // genesis makes the ledger's first entry, journals it and sends it. A journalled
 // one is sent again as it is: its hash is the account's id.
-func (d *Device) genesis(ctx context.Context, g *seed.Generation, deviceName string) error {
+func (d *Device) genesis(ctx context.Context, g *seed.Generation, i InitOptions) error {
 	journal, err := d.home.Journal()
 	if err != nil {
 		return err
 	}
 	if journal != nil {
-		err := d.sendGenesis(ctx, journal.Entries[0])
+		err := d.sendGenesis(ctx, journal.Entries[0], i.Token)
 		if !signed(err) || !errors.Is(err, api.ErrEntryTime) {
 			return err
 		}
@@ -305,20 +306,20 @@ func (d *Device) genesis(ctx context.Context, g *seed.Generation, deviceName str
 			return err
 		}
 	}
-	entry, err := d.newGenesis(g, deviceName)
+	entry, err := d.newGenesis(g, i.DeviceName)
 	if err != nil {
 		return err
 	}
 	if err := d.home.PutJournal(&home.Append{Entries: []*ledger.Entry{entry}}); err != nil {
 		return err
 	}
-	return d.sendGenesis(ctx, entry)
+	return d.sendGenesis(ctx, entry, i.Token)
 }
 
-func (d *Device) sendGenesis(ctx context.Context, entry *ledger.Entry) error {
+func (d *Device) sendGenesis(ctx context.Context, entry *ledger.Entry, token []byte) error {
 	who := d.identity()
 	who.Account, who.Device = nil, 0
-	answer, hash, err := d.client.CreateAccount(ctx, who, &apiv1.CreateAccountRequest{Name: d.Name(), Entry: entry.Bytes()})
+	answer, hash, err := d.client.CreateAccount(ctx, who, &apiv1.CreateAccountRequest{Name: d.Name(), Entry: entry.Bytes(), Token: token})
 	if err != nil {
 		return err
 	}

@@ -52,6 +52,12 @@ func (s *Server) createAccount(ctx context.Context, a *asked, q *apiv1.CreateAcc
 	if err := checkTime(a, genesis, excused); err != nil {
 		return nil, err
 	}
+	var token *[32]byte
+	if excused == 0 {
+		if token, err = s.register(q.Token); err != nil {
+			return nil, err
+		}
+	}
 
 	answer, err := s.created(a, state, nil)
 	if err != nil {
@@ -62,12 +68,14 @@ func (s *Server) createAccount(ctx context.Context, a *asked, q *apiv1.CreateAcc
 		return nil, err
 	}
 	spend.Origin = s.origin(a, &account{id: state.Account(), name: q.Name}, true)
-	err = s.store.Create(ctx, store.Creation{Spend: spend, Name: q.Name, NameKey: key, Genesis: genesis})
+	err = s.store.Create(ctx, store.Creation{Spend: spend, Name: q.Name, NameKey: key, Genesis: genesis, Token: token})
 	switch {
 	case errors.Is(err, store.ErrAccountExists):
 		return nil, store.ErrHeadMoved // it was created just now: look again
 	case errors.Is(err, store.ErrNameTaken):
 		return nil, api.Refuse(api.ErrNameTaken, "choose another name")
+	case errors.Is(err, store.ErrToken):
+		return nil, api.Refuse(api.ErrRegistrationClosed, "the token is not known, is used up or has expired; ask whoever runs the server for a new one")
 	case err != nil:
 		return nil, err
 	}

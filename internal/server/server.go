@@ -47,6 +47,8 @@ type Config struct {
 	Mail    *notify.Mail   // nil where the server sends no mail
 	Webhook notify.Webhook // which webhooks may be reached
 	Places  *Places        // nil where countries are not known
+
+	Registration Registration // open if zero
 }
 
 // Server answers devices. Make it with [New].
@@ -61,6 +63,8 @@ type Server struct {
 	webhook notify.Webhook
 	places  *Places
 	raised  chan struct{} // wakes Deliver
+
+	registration Registration
 
 	states   states
 	pauses   pauses
@@ -89,7 +93,7 @@ func New(ctx context.Context, c Config) (*Server, error) {
 		mail: c.Mail, webhook: c.Webhook, places: c.Places, raised: make(chan struct{}, 1),
 		remotes: newRemotes(remoteRate, remoteBurst), devices: newDevices(), starters: newRemotes(startRate, startBurst),
 		joiners: newRemotes(startRate, startBurst), sources: sources,
-		failed: make(chan struct{}),
+		registration: c.Registration, failed: make(chan struct{}),
 	}, nil
 }
 

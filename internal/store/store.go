@@ -77,6 +77,7 @@ type Creation struct {
 	Name    string
 	NameKey string // what makes a name unique
 	Genesis *ledger.Entry
+	Token   *[32]byte // hash of the token that registers it; nil where none is needed
 }
 
 // Append adds entries to a ledger, with everything that follows from them.
@@ -205,7 +206,7 @@ type Store interface {
 	// when the data belong to another.
 	Claim(ctx context.Context, keys []byte) error
 
-	// Create returns ErrAccountExists, ErrNameTaken or ErrReplayed.
+	// Create returns ErrAccountExists, ErrNameTaken, ErrToken or ErrReplayed.
 	Create(ctx context.Context, c Creation) error
 	// Account returns ErrNotFound.
 	Account(ctx context.Context, id ledger.AccountID) (Account, error)
@@ -265,6 +266,8 @@ type Store interface {
 	Outbox
 
 	Waiting
+
+	Operation
 
 	// Close waits for what runs and closes the store.
 	Close() error

@@ -39,6 +39,9 @@ func (s *Store) Create(ctx context.Context, c store.Creation) error {
 			}
 			return err
 		}
+		if err := useToken(ctx, tx, c.Token, c.Spend.Now); err != nil {
+			return err
+		}
 		return insertEntry(ctx, tx, id, c.Genesis)
 	})
 }

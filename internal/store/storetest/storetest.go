@@ -29,6 +29,8 @@ func Run(t *testing.T, open func(t *testing.T) func() store.Store) {
 	}{
 		{"claim", testClaim},
 		{"create", testCreate},
+		{"tokens", testTokens},
+		{"backlog", testBacklog},
 		{"append", testAppend},
 		{"append: one of many wins", testConcurrentAppend},
 		{"append: nothing of what is refused stays", testAtomic},
@@ -58,6 +60,7 @@ func Run(t *testing.T, open func(t *testing.T) func() store.Store) {
 		{"kept requests and joins are there after reopening", testPendingReopen},
 		{"everything is there after reopening", testReopen},
 		{"two servers: heads, nonces, names", testTwoHeads},
+		{"two servers: tokens", testTwoTokens},
 		{"two servers: limits", testTwoLimits},
 		{"two servers: inboxes", testTwoInboxes},
 		{"two servers: deliveries", testTwoDeliverers},

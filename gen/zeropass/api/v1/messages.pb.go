@@ -63,6 +63,7 @@ const (
 	Reason_REASON_CONFIRMATION_REFUSED Reason = 34 // another device refused, or the asking one withdrew; final
 	Reason_REASON_CONFIRMATION_EXPIRED Reason = 35 // nobody answered in time; final
 	Reason_REASON_UNKNOWN_PENDING      Reason = 36 // no such request waits for this device
+	Reason_REASON_REGISTRATION_CLOSED  Reason = 37 // the server takes no new accounts, or only with a token that is good
 )
 
 // Enum value maps for Reason.
@@ -105,6 +106,7 @@ var (
 		34: "REASON_CONFIRMATION_REFUSED",
 		35: "REASON_CONFIRMATION_EXPIRED",
 		36: "REASON_UNKNOWN_PENDING",
+		37: "REASON_REGISTRATION_CLOSED",
 	}
 	Reason_value = map[string]int32{
 		"REASON_UNSPECIFIED":          0,
@@ -144,6 +146,7 @@ var (
 		"REASON_CONFIRMATION_REFUSED": 34,
 		"REASON_CONFIRMATION_EXPIRED": 35,
 		"REASON_UNKNOWN_PENDING":      36,
+		"REASON_REGISTRATION_CLOSED":  37,
 	}
 )
 
@@ -989,6 +992,7 @@ type CreateAccountRequest struct {
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	Entry         []byte                 `protobuf:"bytes,2,opt,name=entry,proto3" json:"entry,omitempty"`             // exact bytes of the SignedEntry with Genesis
 	Attestation   []byte                 `protobuf:"bytes,3,opt,name=attestation,proto3" json:"attestation,omitempty"` // as in AppendRequest, when a restored server lacks the account
+	Token         []byte                 `protobuf:"bytes,4,opt,name=token,proto3" json:"token,omitempty"`             // 16 bytes from the server's operator, or absent
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1040,6 +1044,13 @@ func (x *CreateAccountRequest) GetEntry() []byte {
 func (x *CreateAccountRequest) GetAttestation() []byte {
 	if x != nil {
 		return x.Attestation
+	}
+	return nil
+}
+
+func (x *CreateAccountRequest) GetToken() []byte {
+	if x != nil {
+		return x.Token
 	}
 	return nil
 }
@@ -4191,11 +4202,12 @@ const file_zeropass_api_v1_messages_proto_rawDesc = "" +
 	"\bsign_key\x18\x01 \x01(\fR\asignKey\x12\x19\n" +
 	"\bseal_key\x18\x02 \x01(\fR\asealKey\x12\x12\n" +
 	"\x04time\x18\x03 \x01(\x04R\x04time\x12\x1c\n" +
-	"\tsignature\x18\x04 \x01(\fR\tsignature\"b\n" +
+	"\tsignature\x18\x04 \x01(\fR\tsignature\"x\n" +
 	"\x14CreateAccountRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05entry\x18\x02 \x01(\fR\x05entry\x12 \n" +
-	"\vattestation\x18\x03 \x01(\fR\vattestation\"7\n" +
+	"\vattestation\x18\x03 \x01(\fR\vattestation\x12\x14\n" +
+	"\x05token\x18\x04 \x01(\fR\x05token\"7\n" +
 	"\x13CreateAccountAnswer\x12 \n" +
 	"\vattestation\x18\x01 \x01(\fR\vattestation\"'\n" +
 	"\x0fSeedHalfRequest\x12\x14\n" +
@@ -4390,7 +4402,7 @@ const file_zeropass_api_v1_messages_proto_rawDesc = "" +
 	"\rKIND_ACTIVITY\x10\x03\x12\x0e\n" +
 	"\n" +
 	"KIND_INBOX\x10\x04\x12\x11\n" +
-	"\rKIND_RECOVERY\x10\x05*\xdb\a\n" +
+	"\rKIND_RECOVERY\x10\x05*\xfb\a\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10REASON_MALFORMED\x10\x01\x12\x18\n" +
@@ -4429,7 +4441,8 @@ const file_zeropass_api_v1_messages_proto_rawDesc = "" +
 	"\x1bREASON_CONFIRMATION_PENDING\x10!\x12\x1f\n" +
 	"\x1bREASON_CONFIRMATION_REFUSED\x10\"\x12\x1f\n" +
 	"\x1bREASON_CONFIRMATION_EXPIRED\x10#\x12\x1a\n" +
-	"\x16REASON_UNKNOWN_PENDING\x10$B1Z/zeropass.dev/zeropass/gen/zeropass/api/v1;apiv1b\x06proto3"
+	"\x16REASON_UNKNOWN_PENDING\x10$\x12\x1e\n" +
+	"\x1aREASON_REGISTRATION_CLOSED\x10%B1Z/zeropass.dev/zeropass/gen/zeropass/api/v1;apiv1b\x06proto3"
 
 var (
 	file_zeropass_api_v1_messages_proto_rawDescOnce sync.Once
