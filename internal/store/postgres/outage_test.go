@@ -216,7 +216,7 @@ func testCrash(t *testing.T, server *postgrestest.Server, s *Store) {
 			}
 		})
 	}
-	for range 3 {
+	for range 2 {
 		// In the middle of writing.
 		for before := acknowledged.Load(); acknowledged.Load() < before+10 && !t.Failed(); {
 			time.Sleep(time.Millisecond)

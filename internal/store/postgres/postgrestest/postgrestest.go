@@ -69,7 +69,7 @@ func Start(t testing.TB, o Options) *Server {
 		s.port = freePort(t)
 	}
 	s.Run(t)
-	t.Cleanup(func() { _ = s.end("INT") })
+	t.Cleanup(func() { _ = s.end("QUIT") }) // nobody reads its files again
 	return s
 }
 
@@ -224,16 +224,11 @@ func (s *Server) LoopbackURL(user, database string) string {
 	return fmt.Sprintf("postgres://%s@127.0.0.1:%d/%s?sslmode=disable", user, s.port, database)
 }
 
-// Database makes a database and returns its name. It is empty, or a copy of
-// another one that nobody is connected to.
-func (s *Server) Database(t testing.TB, of ...string) string {
+// Database makes an empty database and returns its name.
+func (s *Server) Database(t testing.TB) string {
 	t.Helper()
 	name := fmt.Sprintf("test%d", s.databases.Add(1))
-	statement := `CREATE DATABASE ` + name
-	if len(of) > 0 {
-		statement += ` TEMPLATE ` + of[0]
-	}
-	s.Exec(t, "postgres", statement)
+	s.Exec(t, "postgres", `CREATE DATABASE `+name)
 	return name
 }
 
