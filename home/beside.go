@@ -13,82 +13,9 @@ import (
 	"zeropass.dev/zeropass/ledger"
 )
 
-// What a device keeps beside the ledger: the server's activity log, the newest
-// proof of every holder, the shares that it holds for others, and evidence.
-
-func (h *Home) loadActivity() error {
-	var err error
-	h.acts, err = h.openLog(activityFile, func(b []byte) error {
-		a, err := ledger.ParseActivity(b)
-		if err == nil {
-			err = a.Follows(a.Account(), h.lastAct)
-		}
-		if err != nil {
-			return err
-		}
-		h.lastAct = a
-		return nil
-	})
-	return err
-}
-
-// LastActivity returns the newest entry of the activity log that the device
-// has, nil if it has none.
-func (h *Home) LastActivity() *ledger.Activity {
-	h.mu.RLock()
-	defer h.mu.RUnlock()
-	return h.lastAct
-}
-
-// AppendActivity stores entries of the activity log that follow those it has.
-// One that does not is the ledger's error, and a sign that the server hides or
-// rewrites something.
-func (h *Home) AppendActivity(activities ...*ledger.Activity) error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if err := h.writable(); err != nil {
-		return err
-	}
-	last := h.lastAct
-	var payloads [][]byte
-	for _, a := range activities {
-		if err := a.Follows(ledger.AccountID(h.config.GetAccount()), last); err != nil {
-			return err
-		}
-		payloads, last = append(payloads, a.Bytes()), a
-	}
-	if len(payloads) == 0 {
-		return nil
-	}
-	if err := h.acts.append(payloads...); err != nil {
-		return err
-	}
-	h.lastAct = last
-	return nil
-}
-
-// Activity returns at most limit entries of the activity log that follow the
-// one with this sequence number; 0 is before the first.
-func (h *Home) Activity(after uint64, limit int) ([]*ledger.Activity, error) {
-	h.mu.RLock()
-	defer h.mu.RUnlock()
-	if h.closed {
-		return nil, ErrClosed
-	}
-	var activities []*ledger.Activity
-	for i := after; i < uint64(h.acts.len()) && len(activities) < limit; i++ {
-		b, err := h.acts.read(int(i))
-		if err != nil {
-			return nil, err
-		}
-		a, err := ledger.ParseActivity(b)
-		if err != nil {
-			return nil, err
-		}
-		activities = append(activities, a)
-	}
-	return activities, nil
-}
+// What a device keeps beside the ledger: the newest proof of every holder, the
+// shares that it holds for others, and evidence. The server's activity log has a
+// file of its own.
 
 func (h *Home) loadProofs() error {
 	frames, err := h.readFrames(proofsFile)
@@ -345,7 +272,7 @@ func Salvage(dir string) ([]*DamageError, error) {
 	if err := h.load(); err != nil {
 		return nil, err
 	}
-	for _, l := range []*log{h.entries, h.shares, h.acts} {
+	for _, l := range []*log{h.entries, h.shares, h.acts, h.lost} {
 		i := slices.IndexFunc(h.damage, func(d *DamageError) bool { return l != nil && d.File == l.name && d.Offset > 0 })
 		if i < 0 {
 			continue

@@ -153,6 +153,66 @@ func TestActivity(t *testing.T) {
 	}
 }
 
+// After a branch, the log goes on with the server's entries, and what the server
+// lost stays. What it shows again later is lost no more.
+func TestActivityThatTheServerLost(t *testing.T) {
+	h := create(t)
+	withAccount(t, h, 1)
+	chain := func(after *ledger.Activity, request string, n int) (log []*ledger.Activity) {
+		for range n {
+			after = must[*ledger.Activity](t)(ledger.NewActivity(h.State().Account(), after, testTime, []byte(request), [32]byte{}))
+			log = append(log, after)
+		}
+		return log
+	}
+	ours := chain(nil, "ours", 12)
+	if err := h.AppendActivity(ours...); err != nil {
+		t.Fatal(err)
+	}
+	theirs := chain(ours[1], "theirs", 3)
+	wants := func(name string, log, lost []*ledger.Activity) {
+		t.Helper()
+		for _, again := range []bool{false, true} {
+			if again {
+				h = reopen(t, h)
+			}
+			here, gone := must[[]*ledger.Activity](t)(h.Activity(0, 100)), must[[]*ledger.Activity](t)(h.LostActivity())
+			same := func(a, b *ledger.Activity) bool { return a.Hash() == b.Hash() }
+			if !slices.EqualFunc(here, log, same) || !slices.EqualFunc(gone, lost, same) || h.LastActivity().Hash() != log[len(log)-1].Hash() {
+				t.Fatalf("%s, opened again %v: %d entries and %d lost ones", name, again, len(here), len(gone))
+			}
+		}
+	}
+	var rule *ledger.RuleError
+	if err := h.BranchActivity(3, theirs...); !errors.As(err, &rule) {
+		t.Fatalf("a branch that follows another entry: %v", err)
+	}
+	if err := h.BranchActivity(13); !errors.Is(err, ErrGap) {
+		t.Fatalf("a branch beyond the end: %v", err)
+	}
+	wants("nothing happened", ours, nil)
+	if err := h.BranchActivity(4); err != nil {
+		t.Fatal(err)
+	}
+	wants("a shorter log", ours[:4], ours[4:])
+	branched := slices.Concat(ours[:2], theirs)
+	for range 2 {
+		if err := h.BranchActivity(2, theirs...); err != nil {
+			t.Fatal(err)
+		}
+		wants("a branch", branched, slices.Concat(ours[4:], ours[2:4]))
+	}
+	more := chain(theirs[2], "more", 1)
+	if err := h.AppendActivity(more...); err != nil {
+		t.Fatal(err)
+	}
+	wants("it goes on", slices.Concat(branched, more), slices.Concat(ours[4:], ours[2:4]))
+	if err := h.BranchActivity(2, ours[2:]...); err != nil {
+		t.Fatal(err)
+	}
+	wants("the first log again", ours, slices.Concat(theirs, more))
+}
+
 func TestPrivate(t *testing.T) {
 	h := create(t)
 	for _, name := range []string{"", ".hidden", "a/b", "..", "A", "ü", "x.new", strings.Repeat("a", 101)} {

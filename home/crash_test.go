@@ -146,6 +146,16 @@ var steps = []func(h *Home) error{
 		}
 		return h.AppendActivity(a)
 	},
+	func(h *Home) error { // follow another branch of the activity log
+		if lost, err := h.LostActivity(); err != nil || len(lost) > 0 {
+			return err
+		}
+		a, err := ledger.NewActivity(h.State().Account(), nil, testTime, []byte("another request"), [32]byte{})
+		if err != nil {
+			return err
+		}
+		return h.BranchActivity(0, a)
+	},
 	func(h *Home) error { // follow another branch
 		if h.State().Head().Sequence == 3 {
 			return nil
@@ -239,6 +249,10 @@ func checkLife(dir string) error {
 	}
 	if h.LastActivity() == nil || h.State().Head().Sequence != 3 || len(h.share) != 2 || len(h.Repairs()) > 0 {
 		return fmt.Errorf("head %v, %d shares, repairs %v", h.State().Head(), len(h.share), h.Repairs())
+	}
+	lost, err := h.LostActivity()
+	if err != nil || len(lost) != 1 || string(lost[0].Request()) != "request" || string(h.LastActivity().Request()) != "another request" {
+		return fmt.Errorf("lost activity: %d, %v", len(lost), err)
 	}
 	evidence, err := h.EvidenceNames()
 	if err != nil || len(evidence) == 0 {

@@ -15,6 +15,7 @@
 //	ledger          frames of SignedEntry: the replica
 //	server-shares   frames of SealedServerShare
 //	activity        frames of Activity
+//	activity-lost   frames of Activity that the server has lost, from the first time on
 //	proofs          frames of SignedAttestation, the newest of each holder
 //	held            frames of StoredShare, each sealed
 //	pending/append  the append under way (see [Append])
@@ -83,6 +84,7 @@ const (
 	ledgerFile       = "ledger"
 	serverSharesFile = "server-shares"
 	activityFile     = "activity"
+	lostFile         = "activity-lost"
 	proofsFile       = "proofs"
 	heldFile         = "held"
 	lockFile         = "lock"
@@ -113,6 +115,8 @@ type Home struct {
 	share   map[ledger.ShareID]int // frame of the newest
 	acts    *log
 	lastAct *ledger.Activity
+	lost    *log // nil while nothing was ever lost
+	hasLost map[ledger.Hash]bool
 	proofs  []*ledger.Attestation
 	damage  []*DamageError
 	repairs []Repair
@@ -206,7 +210,7 @@ func (h *Home) load() error {
 			}
 		}
 	}
-	for _, load := range []func() error{h.loadConfig, h.loadLedger, h.loadServerShares, h.loadActivity, h.loadProofs} {
+	for _, load := range []func() error{h.loadConfig, h.loadLedger, h.loadServerShares, h.loadActivity, h.loadLost, h.loadProofs} {
 		err := load()
 		var damage *DamageError
 		if h.tolerant && errors.As(err, &damage) {
@@ -303,7 +307,7 @@ func (h *Home) Close() error {
 	h.closed = true
 	h.erase()
 	var errs []error
-	for _, l := range []*log{h.entries, h.shares, h.acts} {
+	for _, l := range []*log{h.entries, h.shares, h.acts, h.lost} {
 		if l != nil {
 			errs = append(errs, l.close())
 		}
