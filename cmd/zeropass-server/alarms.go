@@ -2,9 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
-	"os"
-	"strings"
 
 	"github.com/spf13/pflag"
 
@@ -14,40 +11,20 @@ import (
 
 // alarmOptions are the flags of serve that say how alarms leave.
 type alarmOptions struct {
-	server, tls, from, user, passwordFile string
-	private                               bool
-	places                                string
+	server, tls, from, user string
+	password                secret
+	private                 bool
+	places                  string
 }
-
-// smtpCredential is the name of systemd's credential with the mail server's
-// password.
-const smtpCredential = "smtp-password"
 
 func (o *alarmOptions) add(flags *pflag.FlagSet) {
 	flags.StringVar(&o.server, "smtp-server", "", "mail server for alarms, smtp.example.org:587 for one; without it the server sends no mail")
 	flags.StringVar(&o.tls, "smtp-tls", notify.StartTLS, "starttls, implicit, or none for a mail server on this machine")
 	flags.StringVar(&o.from, "smtp-from", "", "address that alarms come from")
 	flags.StringVar(&o.user, "smtp-user", "", "user name at the mail server")
-	flags.StringVar(&o.passwordFile, "smtp-password-file", "", "file with the password there; without it systemd's credential "+smtpCredential)
+	o.password.add(flags, "smtp-password", "the mail server's password", "")
 	flags.BoolVar(&o.private, "webhook-private", false, "let webhooks reach private networks and this machine; every user can name an address there")
 	flags.StringVar(&o.places, "places", "", "file in the MaxMind DB format that knows the countries of addresses")
-}
-
-// fromEnvironment sets flags that were not given from ZEROPASS_SERVER_ and their
-// name, ZEROPASS_SERVER_SMTP_SERVER for one.
-func fromEnvironment(flags *pflag.FlagSet) error {
-	var errs []error
-	flags.VisitAll(func(f *pflag.Flag) {
-		name := "ZEROPASS_SERVER_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
-		value, ok := os.LookupEnv(name)
-		if !ok || f.Changed {
-			return
-		}
-		if err := flags.Set(f.Name, value); err != nil {
-			errs = append(errs, usage("Give it as the flag takes it.", "%s does not fit --%s", name, f.Name))
-		}
-	})
-	return errors.Join(errs...)
 }
 
 // mail returns the mail server's settings, nil without one.
@@ -57,9 +34,12 @@ func (o *alarmOptions) mail() (*notify.Mail, error) {
 	}
 	m := &notify.Mail{Server: o.server, TLS: o.tls, From: o.from, User: o.user}
 	if o.user != "" {
-		password, err := o.password()
+		password, err := o.password.read()
 		if err != nil {
 			return nil, err
+		}
+		if password == "" {
+			return nil, usage("Give --smtp-password-file, or systemd's LoadCredential=smtp-password:FILE.", "--smtp-user needs a password")
 		}
 		m.Password = password
 	}
@@ -67,14 +47,6 @@ func (o *alarmOptions) mail() (*notify.Mail, error) {
 		return nil, usage("For instance --smtp-server smtp.example.org:587 --smtp-from alarms@example.org", "the settings of the mail server do not fit: %v", err)
 	}
 	return m, nil
-}
-
-func (o *alarmOptions) password() (string, error) {
-	file := secretFile(o.passwordFile, smtpCredential)
-	if file == "" {
-		return "", usage("Give --smtp-password-file, or systemd's LoadCredential="+smtpCredential+":FILE.", "--smtp-user needs a password")
-	}
-	return readPassword(file, "the mail server's password")
 }
 
 // openPlaces opens the file with countries, nil without one.

@@ -2,10 +2,6 @@ package main
 
 import (
 	"context"
-	"io"
-	"os"
-	"path/filepath"
-	"strings"
 
 	"github.com/spf13/pflag"
 
@@ -14,55 +10,33 @@ import (
 
 // databaseOptions are the flags that name a PostgreSQL database.
 type databaseOptions struct {
-	url, passwordFile string
+	url      string
+	password secret
 }
 
-// databaseCredential is the name of systemd's credential with the database's
-// password.
-const databaseCredential = "database-password"
+const databaseFlag = "database"
 
 func (o *databaseOptions) add(flags *pflag.FlagSet) {
-	flags.StringVar(&o.url, "database", "", "PostgreSQL database instead of a data directory, postgres://zeropass@database.example/zeropass for one, without a password")
-	flags.StringVar(&o.passwordFile, "database-password-file", "",
-		"file with the password there; without it systemd's credential "+databaseCredential+", or PGPASSWORD, PGPASSFILE or ~/.pgpass")
+	flags.StringVar(&o.url, databaseFlag, "", "PostgreSQL database instead of a data directory, postgres://zeropass@database.example/zeropass for one, without a password")
+	o.password.add(flags, "database-password", "the database's password", ", or PGPASSWORD, PGPASSFILE or ~/.pgpass")
+}
+
+// check finds what is wrong without the database.
+func (o *databaseOptions) check() error {
+	if o.url == "" {
+		return nil
+	}
+	password, err := o.password.read()
+	if err != nil {
+		return err
+	}
+	return postgres.Config{URL: o.url, Password: password}.Check()
 }
 
 func (o *databaseOptions) open(ctx context.Context) (*postgres.Store, error) {
-	c := postgres.Config{URL: o.url}
-	if file := secretFile(o.passwordFile, databaseCredential); file != "" {
-		password, err := readPassword(file, "the database's password")
-		if err != nil {
-			return nil, err
-		}
-		c.Password = password
-	}
-	return postgres.Open(ctx, c)
-}
-
-// secretFile returns the file that a flag names, else systemd's credential, else
-// nothing.
-func secretFile(flag, credential string) string {
-	if directory := os.Getenv("CREDENTIALS_DIRECTORY"); flag == "" && directory != "" {
-		file := filepath.Join(directory, credential)
-		if _, err := os.Stat(file); err == nil {
-			return file
-		}
-	}
-	return flag
-}
-
-// maxPassword is how much of a password file is read.
-const maxPassword = 4 << 10
-
-func readPassword(file, what string) (string, error) {
-	f, err := os.Open(file)
+	password, err := o.password.read()
 	if err != nil {
-		return "", fail(exitFailed, "Name a file that the server can read.", "%s: %v", what, err)
+		return nil, err
 	}
-	defer func() { _ = f.Close() }() // it was only read
-	b, err := io.ReadAll(io.LimitReader(f, maxPassword))
-	if err != nil {
-		return "", fail(exitFailed, "Name a file that the server can read.", "%s: %v", what, err)
-	}
-	return strings.TrimRight(string(b), "\r\n"), nil
+	return postgres.Open(ctx, postgres.Config{URL: o.url, Password: password})
 }

@@ -71,7 +71,7 @@ func newRoot() *cobra.Command {
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usage(fmt.Sprintf("Run %s --help to see what it takes.", c.CommandPath()), "%s", err)
 	})
-	root.AddCommand(serveCommand(), entropyCommand(), versionCommand())
+	root.AddCommand(serveCommand(), configCommand(), entropyCommand(), versionCommand())
 	return root
 }
 

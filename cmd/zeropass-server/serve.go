@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"zeropass.dev/zeropass/internal/notify"
 	"zeropass.dev/zeropass/internal/server"
@@ -38,10 +39,7 @@ file can serve them. Replace servers one by one for a new version: one serves th
 schema of its own version and of the next. The database must not acknowledge what it
 may lose: with synchronous_commit or fsync off the server does not start. Its
 password is never part of the URL; further settings of the connection come from the
-URL or from PostgreSQL's environment, sslmode and PGSSLMODE for one.
-
-Every flag can come from the environment, --smtp-server from
-ZEROPASS_SERVER_SMTP_SERVER; what is on the command line wins.`
+URL or from PostgreSQL's environment, sslmode and PGSSLMODE for one.` + settingsUsage
 
 // serveOptions are the flags of serve.
 type serveOptions struct {
@@ -55,19 +53,20 @@ type serveOptions struct {
 
 func serveCommand() *cobra.Command {
 	var o serveOptions
-	c := &cobra.Command{
+	c := configured(&cobra.Command{
 		Use:   "serve --data DIR|--database URL --listen ADDR --key-file FILE",
 		Short: "Answer devices",
 		Long:  serveLong,
 		Args:  noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			if err := fromEnvironment(c.Flags()); err != nil {
-				return err
-			}
 			return o.serve(c.Context(), c.OutOrStdout(), c.ErrOrStderr())
 		},
-	}
-	flags := c.Flags()
+	})
+	o.add(c.Flags())
+	return c
+}
+
+func (o *serveOptions) add(flags *pflag.FlagSet) {
 	o.data.add(flags)
 	flags.StringVar(&o.listen, "listen", "", "address and port, 127.0.0.1:8440 for one; port 0 takes a free one")
 	flags.StringVar(&o.tlsCert, "tls-cert", "", "certificate chain, PEM")
@@ -75,7 +74,6 @@ func serveCommand() *cobra.Command {
 	o.entropy.add(flags)
 	o.alarms.add(flags)
 	flags.BoolVar(&o.json, "json", false, "print and log JSON")
-	return c
 }
 
 // check refuses flags that do not fit together.

@@ -112,6 +112,12 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	return &Store{Store: sqlstore.New(d), db: d}, nil
 }
 
+// Check returns the errors that Open finds without the database.
+func (c Config) Check() error {
+	_, err := c.parse()
+	return err
+}
+
 func (c Config) parse() (*pgx.ConnConfig, error) {
 	u, err := url.Parse(c.URL)
 	if err != nil || u.Scheme != "postgres" && u.Scheme != "postgresql" {
