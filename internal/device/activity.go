@@ -29,10 +29,12 @@ type ActivityEntry struct {
 	Confirmed []uint64 // devices whose confirmation came with it, each checked by this device's own ledger
 	Text      string
 	Alarm     bool   // something that ought to be looked at if it was not you
+	Lost      bool   // the server, which was restored from an older copy, has it no more
 	Exact     []byte // the signed entry, as every copy has it
 }
 
-const activityPage = 1000
+// activityAtOnce is how many entries are read from the disk at once.
+const activityAtOnce = 1000
 
 // pullActivity replicates the activity log and checks its chain. A log that does
 // not go on from what this device has is evidence against the server.
@@ -43,11 +45,7 @@ func (d *Device) pullActivity(ctx context.Context, result *SyncResult) error {
 		if last != nil {
 			after = last.Sequence()
 		}
-		nonce, err := d.nonce()
-		if err != nil {
-			return err
-		}
-		page, err := d.client.ActivityLog(ctx, d.identity(), &apiv1.ActivityLogRequest{After: after, Nonce: nonce})
+		page, err := d.activityPage(ctx, after)
 		if err != nil {
 			return err
 		}
@@ -73,46 +71,71 @@ func (d *Device) pullActivity(ctx context.Context, result *SyncResult) error {
 		if page.More && len(more) > 0 {
 			continue
 		}
-		if last = d.home.LastActivity(); last != nil && last.Sequence() == page.Sequence {
-			if hash := last.Hash(); string(hash[:]) != string(page.Head) {
-				return d.rewritten(page, errors.New("its newest entry is another one"), result)
-			}
+		if last = d.home.LastActivity(); last == nil || last.Sequence() != page.Sequence {
+			return nil
 		}
-		return nil
+		if !endsWith(page, last) {
+			return d.rewritten(page, errors.New("its newest entry is another one"), result)
+		}
+		return d.closeBranch()
 	}
+}
+
+// activityPage asks for entries that follow the one with this number.
+func (d *Device) activityPage(ctx context.Context, after uint64) (*apiv1.ActivityLogAnswer, error) {
+	nonce, err := d.nonce()
+	if err != nil {
+		return nil, err
+	}
+	return d.client.ActivityLog(ctx, d.identity(), &apiv1.ActivityLogRequest{After: after, Nonce: nonce})
 }
 
 // rewritten keeps what shows that the activity log is not the one that this
 // device has, and says so. It does not stop the device: a restored server loses
-// the end of its log. A server that shows ever others fills no disk.
+// the end of its log. But nothing is taken from that log until the owner has
+// decided: see [Device.FollowActivity]. A server that shows ever others fills no
+// disk.
 func (d *Device) rewritten(page *apiv1.ActivityLogAnswer, why error, result *SyncResult) error {
+	result.Branches = true
+	if err := d.openBranch(page.Sequence); err != nil {
+		return err
+	}
 	b, err := proto.Marshal(page)
 	if err != nil {
 		return err
 	}
-	name := fmt.Sprintf(activityEvidence+"%d-%s", page.Sequence, hex.EncodeToString(page.Head)[:min(16, 2*len(page.Head))])
+	name := fmt.Sprintf(activityEvidenceName+"%d-%s", page.Sequence, hex.EncodeToString(page.Head)[:min(16, 2*len(page.Head))])
 	kept, err := d.ActivityEvidence()
 	if err != nil {
 		return err
 	}
-	switch {
-	case slices.Contains(kept, name):
+	switch _, err := d.home.Evidence(name); {
+	case err == nil:
 	case len(kept) >= maxActivityEvidence:
-		result.note("the server's activity log is not the one that this device has seen (%v); evidence/ has %s of that already", why, count(len(kept), "file"))
+		result.note("the server's activity log is not the one that this device has seen (%v); evidence/ has %s of that already; "+followActivityHint, why, count(len(kept), "file"))
 		return nil
 	default:
 		if err := d.home.PutEvidence(name, b); err != nil {
 			return err
 		}
 	}
-	result.note("the server's activity log is not the one that this device has seen (%v): the server was restored from an older copy, or rewrites it; what it shows is kept in evidence/%s", why, name)
+	result.note("the server's activity log is not the one that this device has seen (%v): the server was restored from an older copy, or rewrites it; what it shows is kept in evidence/%s; "+followActivityHint, why, name)
 	return nil
 }
 
 // Activity returns the activity log as the last sync left it, from the oldest
-// entry on.
+// entry on, and in its place by time what a restored server has lost.
 func (d *Device) Activity(ctx context.Context) ([]ActivityEntry, error) {
-	return d.activityAfter(ctx, 0)
+	all, err := d.activityAfter(ctx, 0)
+	if err != nil {
+		return nil, err
+	}
+	lost, err := d.lostActivity()
+	if len(lost) > 0 {
+		all = append(all, lost...)
+		byTime(all)
+	}
+	return all, err
 }
 
 func (d *Device) activityAfter(ctx context.Context, after uint64) ([]ActivityEntry, error) {
@@ -125,7 +148,7 @@ func (d *Device) activityAfter(ctx context.Context, after uint64) ([]ActivityEnt
 	}
 	var all []ActivityEntry
 	for {
-		page, err := d.home.Activity(after, activityPage)
+		page, err := d.home.Activity(after, activityAtOnce)
 		if err != nil {
 			return nil, explain(err, "read the activity log")
 		}
@@ -151,24 +174,32 @@ func (d *Device) titles() (map[ledger.SlotID]string, error) {
 	return titles, nil
 }
 
-// activityEvidence begins the names of the evidence that [Device.rewritten] keeps.
-const activityEvidence = "activity-"
+// activityEvidenceName begins the names of the evidence that [Device.rewritten] keeps.
+const activityEvidenceName = "activity-"
 
 // maxActivityEvidence is how many of these are kept.
 const maxActivityEvidence = 16
 
 // ActivityEvidence names what this device keeps of activity logs that were not
-// the one that it had seen.
+// the one that it had seen, and of which the owner has not said that the server
+// was restored.
 func (d *Device) ActivityEvidence() ([]string, error) {
-	names, err := d.home.EvidenceNames()
+	names, err := d.activityEvidence()
 	if err != nil {
 		return nil, explain(err, "read what is kept as evidence")
 	}
-	var found []string
-	for _, name := range names {
-		if strings.HasPrefix(name, activityEvidence) {
-			found = append(found, name)
-		}
+	b, err := d.activityBranch()
+	if err != nil {
+		return nil, explain(err, "read what is known of the server's activity log")
 	}
-	return found, nil
+	return slices.DeleteFunc(names, func(name string) bool { return slices.Contains(b.Settled, name) }), nil
+}
+
+// activityEvidence names all evidence about activity logs.
+func (d *Device) activityEvidence() ([]string, error) {
+	names, err := d.home.EvidenceNames()
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(names, func(name string) bool { return !strings.HasPrefix(name, activityEvidenceName) }), nil
 }

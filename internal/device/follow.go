@@ -102,12 +102,15 @@ type FollowResult struct {
 	Again  int      // slot records that were appended again
 	Rest   []string // what was not, in words: look at it and do it again where it matters
 	Head   ledger.Head
+
+	Activity *FollowedActivity // of the activity log; nil if the server's goes on from this device's
 }
 
 // FollowServer gives up this device's branch of a forked ledger, because the
 // owner says that the server was restored from an older copy: it takes the
 // server's branch, appends its own slot records that are missing there again, and
-// lists the rest. The old branch stays as evidence.
+// lists the rest. The old branch stays as evidence. The activity log follows the
+// server too, as with [Device.FollowActivity].
 func (d *Device) FollowServer(ctx context.Context) (*FollowResult, error) {
 	if err := d.readable(); err != nil {
 		return nil, err
@@ -128,6 +131,9 @@ func (d *Device) FollowServer(ctx context.Context) (*FollowResult, error) {
 		return nil, explain(err, "compare both histories")
 	}
 	result := &FollowResult{Common: common}
+	if result.Activity, err = d.followActivity(ctx); err != nil {
+		return nil, explain(err, "take the server's activity log")
+	}
 	var redo []ownSlots
 	for _, e := range mine {
 		t, rest, err := d.again(e)

@@ -82,7 +82,7 @@ func (d *Device) askedSince(ctx context.Context, since time.Time) (map[uint64]in
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		begin := end - min(end, activityPage)
+		begin := end - min(end, activityAtOnce)
 		page, err := d.home.Activity(begin, int(end-begin))
 		if err != nil {
 			return nil, explain(err, "read the activity log")

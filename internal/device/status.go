@@ -52,6 +52,8 @@ type Status struct {
 	NotBackedUp []Entry // slots with a wrong slot key: contacts cannot open them
 	Fork        bool    // the server has shown, or another device proved, another history
 	Revoked     bool    // this device does not belong to the account any more
+
+	ActivityBranches bool // the server shows another activity log than this device's
 }
 
 // NextEpoch is an epoch that is prepared beside the one in use.
@@ -378,6 +380,13 @@ func (d *Device) warn(s *ledger.State, st *Status) error {
 	}
 	if f != nil {
 		warn("%s", forkError(f).Error())
+	}
+	branches, err := d.ActivityBranches()
+	if err != nil {
+		return err
+	}
+	if st.ActivityBranches = branches != ""; st.ActivityBranches {
+		warn("%s", branches)
 	}
 	shown, err := d.shown()
 	if err != nil {

@@ -132,22 +132,34 @@ func suspect(s *ledger.State, own *ledger.Device, e Entry, revealed map[ledger.S
 // by requests that its own key signed.
 func (d *Device) revealedBy(own *ledger.Device, result *Suspects) (map[ledger.SlotID]time.Time, error) {
 	revealed := map[ledger.SlotID]time.Time{}
+	look := func(a *ledger.Activity) {
+		request, body, err := api.ParseLogged(a.Request())
+		if err != nil || request.Header.Procedure != apiv1connect.ServerServiceRevealProcedure || !own.SignKey.Equal(request.Key) {
+			return
+		}
+		e := &ActivityEntry{}
+		e.reveal(body, nil)
+		for _, id := range e.Slots {
+			if a.Time().After(revealed[id]) {
+				revealed[id] = a.Time()
+			}
+		}
+	}
+	lost, err := d.home.LostActivity() // what the server has lost has happened all the same
+	if err != nil {
+		return nil, err
+	}
+	for _, a := range lost {
+		look(a)
+	}
 	for after := uint64(0); ; {
-		page, err := d.home.Activity(after, activityPage)
+		page, err := d.home.Activity(after, activityAtOnce)
 		if err != nil || len(page) == 0 {
 			return revealed, err
 		}
 		for _, a := range page {
 			after, result.Activity = a.Sequence(), a.Time()
-			request, body, err := api.ParseLogged(a.Request())
-			if err != nil || request.Header.Procedure != apiv1connect.ServerServiceRevealProcedure || !own.SignKey.Equal(request.Key) {
-				continue
-			}
-			e := &ActivityEntry{}
-			e.reveal(body, nil)
-			for _, id := range e.Slots {
-				revealed[id] = a.Time()
-			}
+			look(a)
 		}
 	}
 }

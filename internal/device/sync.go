@@ -24,6 +24,7 @@ type SyncResult struct {
 	Approvals   []string          // owners for whom an approval left
 	Requests    []RecoveryRequest // open recoveries of this account and of those whose shares are here
 	Notes       []string          // what a person ought to know, in words
+	Branches    bool              // the server's activity log is not the one that this device has: see [Device.FollowActivity]
 }
 
 func (r *SyncResult) note(format string, args ...any) {

@@ -41,6 +41,7 @@ type Seen struct {
 	begun    bool
 	entries  uint64
 	activity uint64
+	newest   ledger.Hash // of the activity log's entry with that number
 	told     map[string]bool
 	waiting  []PendingItem
 }
@@ -184,12 +185,16 @@ func recordWords(record *recordv1.Record) string {
 
 func (d *Device) newActivity(ctx context.Context, seen *Seen, _ *SyncResult) ([]Event, error) {
 	var last uint64
+	var newest ledger.Hash
 	if a := d.home.LastActivity(); a != nil {
-		last = a.Sequence()
+		last, newest = a.Sequence(), a.Hash()
 	}
-	if !seen.begun || seen.activity > last {
-		seen.activity = last
+	if !seen.begun {
+		seen.activity, seen.newest = last, newest
 		return nil, nil
+	}
+	if err := d.branchedSince(seen); err != nil {
+		return nil, err
 	}
 	if seen.activity == last {
 		return nil, nil
@@ -205,9 +210,30 @@ func (d *Device) newActivity(ctx context.Context, seen *Seen, _ *SyncResult) ([]
 		}
 		events = append(events, Event{Kind: EventActivity, Time: e.Time, ID: fmt.Sprint(e.Sequence), Text: e.Text, Alarm: e.Alarm})
 	}
-	seen.activity = last
+	seen.activity, seen.newest = last, newest
 	limits, err := d.newLimits(ctx, seen, all)
 	return append(events, limits...), err
+}
+
+// branchedSince has what is new begin where the activity log branched, if it has
+// followed the server since.
+func (d *Device) branchedSince(seen *Seen) error {
+	if seen.activity == 0 {
+		return nil
+	}
+	here, err := d.home.Activity(seen.activity-1, 1)
+	if err != nil {
+		return explain(err, "read the activity log")
+	}
+	if len(here) > 0 && here[0].Hash() == seen.newest {
+		return nil
+	}
+	b, err := d.activityBranch()
+	if err != nil {
+		return explain(err, "read what is known of the server's activity log")
+	}
+	seen.activity = min(seen.activity, b.Common)
+	return nil
 }
 
 func (d *Device) newPending(ctx context.Context, seen *Seen, _ *SyncResult) ([]Event, error) {

@@ -49,7 +49,7 @@ func TestActivityThatIsNotTrue(t *testing.T) {
 	}{
 		{"its end is withheld", func(a *apiv1.ActivityLogAnswer) {
 			a.Entries, a.Sequence, a.Head = nil, 1, make([]byte, 32)
-		}, "hides something", false},
+		}, "activity follow-server", true},
 		{"an entry is left out", func(a *apiv1.ActivityLogAnswer) { a.Entries = slices.Delete(a.Entries, 1, 2) }, "rewrites it", true},
 		{"two entries are exchanged", func(a *apiv1.ActivityLogAnswer) {
 			a.Entries[0], a.Entries[1] = a.Entries[1], a.Entries[0]
