@@ -55,7 +55,7 @@ func newStage(t *testing.T) *stage {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("building the server: %v\n%s", err, out)
 	}
-	if s.server, err = startServer(s.path("bin"), s.path("data", "server"), "127.0.0.1:0"); err != nil {
+	if s.server, err = startServer(s.path("bin"), s.path("data", "server"), "127.0.0.1:0", ""); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = s.server.stop() })

@@ -20,6 +20,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"zeropass.dev/zeropass/home"
+	"zeropass.dev/zeropass/internal/store/postgres/postgrestest"
 )
 
 // The scripts run this program, the server and zeropass-recover as processes of
@@ -28,18 +29,27 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"zeropass": main})
 }
 
-func TestScripts(t *testing.T) {
+func TestScripts(t *testing.T) { runScripts(t, "testdata/script", "") }
+
+// The scripts in their own folder run servers over PostgreSQL.
+func TestPostgresScripts(t *testing.T) {
+	database := postgrestest.Start(t, postgrestest.Options{Durable: true})
+	runScripts(t, "testdata/postgres", database.URL(database.Database(t)))
+}
+
+func runScripts(t *testing.T, folder, database string) {
 	bin := t.TempDir()
 	build := exec.Command("go", "build", "-o", bin, "zeropass.dev/zeropass/cmd/zeropass-server", "zeropass.dev/zeropass/cmd/zeropass-recover")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("building the programs beside this one: %v\n%s", err, out)
 	}
 	testscript.Run(t, testscript.Params{
-		Dir: "testdata/script",
+		Dir: folder,
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("PATH", bin+string(os.PathListSeparator)+env.Getenv("PATH"))
 			env.Setenv("SAMPLE", sample(t))
 			env.Values[serversKey{}] = map[string]*server{}
+			env.Values[databaseKey{}] = database
 			env.Values[keystoresKey{}] = new(keystores)
 			env.Values[desktopKey{}] = new(scriptDesktop)
 			for _, name := range []string{"owner", "ann", "ben", "cleo", "new"} {
@@ -91,16 +101,21 @@ func writePassphrases(dir string) error {
 
 type serversKey struct{}
 
+// databaseKey finds the URL of the servers' database, which is empty where each has
+// a directory.
+type databaseKey struct{}
+
 type server struct {
 	cmd *exec.Cmd
 	url string
 }
 
-// server start NAME [VARIABLE] runs a server on the directory NAME and puts its
-// address into the variable, SERVER if none is named; server stop NAME ends it.
+// server start NAME [VARIABLE] runs a server on the directory NAME, or on the
+// scripts' database, and puts its address into the variable, SERVER if none is
+// named; server stop NAME ends it; server kill NAME leaves it no time for anything.
 func cmdServer(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
-		ts.Fatalf("usage: server start|stop NAME [VARIABLE]")
+		ts.Fatalf("usage: server start|stop|kill NAME [VARIABLE]")
 	}
 	servers := ts.Value(serversKey{}).(map[string]*server)
 	name := args[1]
@@ -114,24 +129,31 @@ func cmdServer(ts *testscript.TestScript, neg bool, args []string) {
 		if old := servers[name]; old != nil {
 			address = strings.TrimPrefix(old.url, "http://") // where its accounts look for it
 		}
-		s, err := startServer(ts.Getenv("PATH"), ts.MkAbs(name), address)
+		s, err := startServer(ts.Getenv("PATH"), ts.MkAbs(name), address, ts.Value(databaseKey{}).(string))
 		ts.Check(err)
 		servers[name] = s
 		ts.Setenv(variable, s.url)
 		ts.Defer(func() { _ = s.stop() })
 	case "stop":
 		ts.Check(servers[name].stop())
+	case "kill":
+		ts.Check(servers[name].cmd.Process.Kill())
+		_ = servers[name].cmd.Wait() // "signal: killed"
 	default:
-		ts.Fatalf("server: %q is neither start nor stop", args[0])
+		ts.Fatalf("server: %q is none of start, stop and kill", args[0])
 	}
 }
 
 var listening = regexp.MustCompile(`http://127\.0\.0\.1:\d+`)
 
-func startServer(path, dir, address string) (*server, error) {
+func startServer(path, dir, address, database string) (*server, error) {
 	program, _, _ := strings.Cut(path, string(os.PathListSeparator))
+	data := []string{"--data", dir}
+	if database != "" {
+		data = []string{"--database", database}
+	}
 	cmd := exec.Command(filepath.Join(program, "zeropass-server"),
-		"serve", "--data", dir, "--listen", address, "--key-file", dir+".key")
+		append([]string{"serve", "--listen", address, "--key-file", dir + ".key"}, data...)...)
 	out, err := os.OpenFile(dir+".log", os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, err
