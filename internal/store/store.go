@@ -25,6 +25,7 @@ var (
 	ErrNotFound      = errors.New("store: no such thing")
 	ErrAccountExists = errors.New("store: the account exists")
 	ErrNameTaken     = errors.New("store: another account has the name")
+	ErrRemoved       = errors.New("store: the operator has deleted the account")
 	ErrHeadMoved     = errors.New("store: the ledger has another head")
 	ErrReplayed      = errors.New("store: the nonce was spent before")
 	ErrFull          = errors.New("store: a limit is reached")
@@ -66,9 +67,10 @@ type Log struct {
 
 // Account is one account.
 type Account struct {
-	ID   ledger.AccountID
-	Name string
-	Head ledger.Head
+	ID     ledger.AccountID
+	Name   string
+	Head   ledger.Head
+	Locked time.Time // when the operator locked it; zero if it is not locked
 }
 
 // Creation makes an account.
@@ -206,7 +208,8 @@ type Store interface {
 	// when the data belong to another.
 	Claim(ctx context.Context, keys []byte) error
 
-	// Create returns ErrAccountExists, ErrNameTaken, ErrToken or ErrReplayed.
+	// Create returns ErrAccountExists, ErrRemoved, ErrNameTaken, ErrToken or
+	// ErrReplayed.
 	Create(ctx context.Context, c Creation) error
 	// Account returns ErrNotFound.
 	Account(ctx context.Context, id ledger.AccountID) (Account, error)

@@ -30,6 +30,9 @@ func (s *Store) Claim(ctx context.Context, keys []byte) error {
 func (s *Store) Create(ctx context.Context, c store.Creation) error {
 	id, _ := c.Genesis.Account()
 	return s.change(ctx, c.Spend, []ledger.AccountID{id}, func(ctx context.Context, tx *sql.Tx) error {
+		if removed, err := isRemoved(ctx, tx, id); err != nil || removed {
+			return errors.Join(err, store.ErrRemoved)
+		}
 		hash := c.Genesis.Hash()
 		if err := one(store.ErrNameTaken)(tx.ExecContext(ctx,
 			`INSERT INTO accounts (account, name, name_key, sequence, head) VALUES ($1, $2, $3, 1, $4) ON CONFLICT DO NOTHING`,
@@ -51,14 +54,28 @@ func insertEntry(ctx context.Context, tx *sql.Tx, id ledger.AccountID, e *ledger
 	return err
 }
 
+const accountColumns = `account, name, sequence, head, locked`
+
+func scanAccount(row interface{ Scan(...any) error }) (store.Account, error) {
+	var a store.Account
+	var id, hash []byte
+	var locked int64
+	if err := row.Scan(&id, &a.Name, &a.Head.Sequence, &hash, &locked); err != nil {
+		return store.Account{}, err
+	}
+	copy(a.ID[:], id)
+	copy(a.Head.Hash[:], hash)
+	if locked != 0 {
+		a.Locked = timeOf(locked)
+	}
+	return a, nil
+}
+
 // Account implements [store.Store].
 func (s *Store) Account(ctx context.Context, id ledger.AccountID) (store.Account, error) {
-	a := store.Account{ID: id}
-	err := s.db.Read(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		var hash []byte
-		err := tx.QueryRowContext(ctx, `SELECT name, sequence, head FROM accounts WHERE account = $1`, id[:]).
-			Scan(&a.Name, &a.Head.Sequence, &hash)
-		copy(a.Head.Hash[:], hash)
+	var a store.Account
+	err := s.db.Read(ctx, func(ctx context.Context, tx *sql.Tx) (err error) {
+		a, err = scanAccount(tx.QueryRowContext(ctx, `SELECT `+accountColumns+` FROM accounts WHERE account = $1`, id[:]))
 		return found(err)
 	})
 	if err != nil {

@@ -32,6 +32,10 @@ type Database interface {
 	Change(ctx context.Context, f func(context.Context, *sql.Tx) error) error
 	// Read runs f, which only reads, on one state of the database.
 	Read(ctx context.Context, f func(context.Context, *sql.Tx) error) error
+	// ChangeWhole and ReadWhole are the same for what concerns all accounts and may
+	// take hours. ChangeWhole makes one attempt.
+	ChangeWhole(ctx context.Context, f func(context.Context, *sql.Tx) error) error
+	ReadWhole(ctx context.Context, f func(context.Context, *sql.Tx) error) error
 	// LocksRows says whether changes run beside each other, so that they must lock
 	// what they decide on.
 	LocksRows() bool

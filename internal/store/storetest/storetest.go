@@ -58,6 +58,10 @@ func Run(t *testing.T, open func(t *testing.T) func() store.Store) {
 		{"joins", testJoins},
 		{"joins: a flood", testJoinFlood},
 		{"kept requests and joins are there after reopening", testPendingReopen},
+		{"accounts", testAccounts},
+		{"accounts: one is deleted", testRemove},
+		{"what is encrypted", testReencrypt},
+		{"copies", testCopy},
 		{"everything is there after reopening", testReopen},
 		{"two servers: heads, nonces, names", testTwoHeads},
 		{"two servers: tokens", testTwoTokens},
@@ -66,7 +70,7 @@ func Run(t *testing.T, open func(t *testing.T) func() store.Store) {
 		{"two servers: deliveries", testTwoDeliverers},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			s := &suite{t: t, ctx: t.Context(), open: open(t), now: start}
+			s := &suite{t: t, ctx: t.Context(), fresh: open, open: open(t), now: start}
 			s.Store = s.open()
 			t.Cleanup(func() {
 				if err := s.Store.Close(); err != nil {
@@ -84,6 +88,8 @@ type suite struct {
 	ctx  context.Context
 	open func() store.Store
 	now  time.Time
+
+	fresh func(*testing.T) func() store.Store // opens other data
 }
 
 // account is an account under test, with the key of its device.
