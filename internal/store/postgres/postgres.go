@@ -179,7 +179,7 @@ func (d *database) migrate(ctx context.Context) error {
 		}
 		_, err := tx.ExecContext(ctx, `CREATE TABLE IF NOT EXISTS schema_lock (id INTEGER PRIMARY KEY)`)
 		return err
-	}); err != nil && !hasCode(err, uniqueViolation) { // another server has just made it
+	}); err != nil && !hasCode(err, uniqueViolation, duplicateObject, duplicateTable) { // another server has just made it
 		return err
 	}
 	tx, err := d.pool.BeginTx(ctx, nil)

@@ -137,6 +137,8 @@ func isLost(conn *sql.Conn) bool {
 // Error codes, from PostgreSQL's documentation, appendix A.
 const (
 	uniqueViolation      = "23505"
+	duplicateObject      = "42710"
+	duplicateTable       = "42P07"
 	serializationFailure = "40001"
 	deadlockDetected     = "40P01"
 	tooManyConnections   = "53300"
