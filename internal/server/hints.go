@@ -144,6 +144,13 @@ func (h *hub) close() {
 	h.byAccount, h.byRemote, h.open = nil, nil, 0
 }
 
+// count returns how many streams are open.
+func (h *hub) count() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.open
+}
+
 // hint tells the devices of an account that it is worth asking again, and the
 // outbox that alarms may have been raised. It comes after what it speaks of is
 // durable.

@@ -15,6 +15,7 @@ import (
 func (s *Server) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle(apiv1connect.NewServerServiceHandler(service{s: s},
+		connect.WithInterceptors(s.interceptors()...),
 		connect.WithRecover(s.recovered),
 		// What is small is mostly keys, signatures and ciphertext, and does not shrink.
 		connect.WithCompressMinBytes(4<<10),
@@ -22,7 +23,7 @@ func (s *Server) Handler() http.Handler {
 			return []connect.HandlerOption{connect.WithReadMaxBytes(messageLimit(spec.Procedure))}
 		}),
 	))
-	return s.limited(mux)
+	return s.observed(s.limited(mux))
 }
 
 // NewHTTPServer returns a server of the handler that no slow or silent client

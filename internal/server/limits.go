@@ -64,6 +64,7 @@ func (s *Server) limited(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !s.remotes.allow(r.RemoteAddr, time.Now()) {
 			w.Header().Set("Retry-After", "10")
+			setReason(r, reasonName(api.ErrRateLimited))
 			_ = refused.Write(w, r, api.Refuse(api.ErrRateLimited, "too many requests from this address; wait a little").Connect(s.keys.sign, nil, s.now()))
 			return
 		}
@@ -84,8 +85,10 @@ func (s *Server) limited(next http.Handler) http.Handler {
 			case lane <- struct{}{}:
 				defer func() { <-lane }()
 			case <-r.Context().Done():
+				setReason(r, "gone")
 				return
 			case <-time.After(queueTime):
+				setReason(r, reasonName(api.ErrUnavailable))
 				_ = refused.Write(w, r, api.Refuse(api.ErrUnavailable, "the server is busy; try again").Connect(s.keys.sign, nil, s.now()))
 				return
 			}

@@ -23,19 +23,27 @@ const (
 	// and died.
 	outboxPause = 5 * time.Second
 
+	// stopDelivering is how long deliveries that are under way may take when the
+	// server stops.
+	stopDelivering = 10 * time.Second
+
 	firstRetry = 15 * time.Second
 	lastRetry  = 6 * time.Hour
 	giveUp     = 3 * 24 * time.Hour
 )
 
-// Deliver delivers alarms until ctx ends. Each is delivered at least once, and by
+// Deliver delivers alarms until ctx ends, and what is under way then to its end, if
+// that comes soon. Each is delivered at least once, and by
 // all servers over the same data together mostly once. Between deliveries what
 // waited for other devices and has expired is erased.
 func (s *Server) Deliver(ctx context.Context) {
 	again := time.NewTicker(outboxPause)
 	defer again.Stop()
+	underWay, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(stopDelivering, cancel) })()
 	for ctx.Err() == nil {
-		n, err := s.DeliverDue(ctx)
+		n, err := s.DeliverDue(underWay)
 		if err != nil && ctx.Err() == nil {
 			s.log.Error("alarms could not be delivered", "error", err)
 		}
@@ -119,7 +127,7 @@ func (s *Server) attempt(ctx context.Context, d store.Delivery) error {
 		}
 		return s.mail.Send(ctx, d.Target, alarm)
 	case store.ChannelWebhook:
-		key, err := s.keys.encryptionKey(d.Key)
+		key, err := s.keys.ring.key(d.Key)
 		if err != nil {
 			return err
 		}

@@ -22,6 +22,7 @@ import (
 	"net/http"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"connectrpc.com/connect"
@@ -49,6 +50,9 @@ type Config struct {
 	Places  *Places        // nil where countries are not known
 
 	Registration Registration // open if zero
+
+	Observe func(Outcome)       // is told how requests end; may be nil
+	Tracing connect.Interceptor // sees procedures and reasons; may be nil
 }
 
 // Server answers devices. Make it with [New].
@@ -65,6 +69,10 @@ type Server struct {
 	raised  chan struct{} // wakes Deliver
 
 	registration Registration
+	observe      func(Outcome)
+	tracing      connect.Interceptor
+	draining     atomic.Bool
+	underWay     atomic.Int64
 
 	states   states
 	pauses   pauses
@@ -88,12 +96,16 @@ func New(ctx context.Context, c Config) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("server: %w", err)
 	}
+	observe := c.Observe
+	if observe == nil {
+		observe = func(Outcome) {}
+	}
 	return &Server{
 		store: c.Store, keys: c.Keys, now: c.Now, rand: c.Rand, entropy: c.Entropy, log: c.Log,
 		mail: c.Mail, webhook: c.Webhook, places: c.Places, raised: make(chan struct{}, 1),
 		remotes: newRemotes(remoteRate, remoteBurst), devices: newDevices(), starters: newRemotes(startRate, startBurst),
 		joiners: newRemotes(startRate, startBurst), sources: sources,
-		registration: c.Registration, failed: make(chan struct{}),
+		registration: c.Registration, observe: observe, tracing: c.Tracing, failed: make(chan struct{}),
 	}, nil
 }
 
