@@ -57,6 +57,8 @@ const (
 	ErrConfirmationExpired = Reason(apiv1.Reason_REASON_CONFIRMATION_EXPIRED)
 	ErrUnknownPending      = Reason(apiv1.Reason_REASON_UNKNOWN_PENDING)
 	ErrRegistrationClosed  = Reason(apiv1.Reason_REASON_REGISTRATION_CLOSED)
+	ErrAccountLocked       = Reason(apiv1.Reason_REASON_ACCOUNT_LOCKED)
+	ErrAccountDeleted      = Reason(apiv1.Reason_REASON_ACCOUNT_DELETED)
 )
 
 // ErrUnreachable: no answer came, signed or not. Whether the server did what it
@@ -106,6 +108,8 @@ var reasons = map[Reason]reason{
 	ErrConfirmationExpired: {"no other device confirmed it in time", connect.CodeDeadlineExceeded},
 	ErrUnknownPending:      {"no such request waits for this device", connect.CodeNotFound},
 	ErrRegistrationClosed:  {"the server takes no new account", connect.CodePermissionDenied},
+	ErrAccountLocked:       {"the server's operator has locked the account", connect.CodePermissionDenied},
+	ErrAccountDeleted:      {"the server's operator has deleted the account", connect.CodePermissionDenied},
 }
 
 // Error returns the reason in words.

@@ -228,7 +228,7 @@ func (s *Server) checkAlarms(ctx context.Context, acct *account, q *apiv1.AlarmS
 	if len(q.WebhookSecret) != notify.SecretSize {
 		return refuse("the webhook's secret has %d bytes instead of %d", len(q.WebhookSecret), notify.SecretSize)
 	}
-	with := s.keys.encrypt[0]
+	with := s.keys.ring.first()
 	sealed, err := with.key.Seal(s.rand, webhookContext(acct.id, with.id), q.WebhookSecret)
 	settings.Key, settings.Secret = with.id, sealed
 	return settings, err

@@ -18,7 +18,8 @@ import (
 
 // keyFileVersion is the first line of a key file. After it come, each on a line
 // of its own: "sign" and "seal" with a private key, and one or more "encrypt"
-// with an id and a key; the first of those encrypts, the others still decrypt.
+// with an id and a key; the first of those encrypts, the others still decrypt
+// (see [KeyFile]).
 // Keys are 32 bytes in base64 (RFC 4648 section 4).
 const keyFileVersion = "zeropass-server-keys v1"
 
@@ -30,15 +31,9 @@ var (
 
 // Keys are a server's keys. Make them with [GenerateKeys] or [ReadKeys].
 type Keys struct {
-	sign    *signing.PrivateKey
-	seal    *hpke.PrivateKey
-	encrypt []encryptionKey // the first encrypts
-}
-
-// encryptionKey encrypts shares at rest.
-type encryptionKey struct {
-	id  string
-	key *aead.Key
+	sign *signing.PrivateKey
+	seal *hpke.PrivateKey
+	ring *keyRing
 }
 
 // GenerateKeys makes a server's keys. Its errors are rand's.
@@ -51,15 +46,11 @@ func GenerateKeys(rand io.Reader) (*Keys, error) {
 	if err != nil {
 		return nil, err
 	}
-	key, err := aead.GenerateKey(rand)
+	key, err := newEncryptionKey(rand)
 	if err != nil {
 		return nil, err
 	}
-	id := make([]byte, 4)
-	if _, err := io.ReadFull(rand, id); err != nil {
-		return nil, err
-	}
-	return &Keys{sign: sign, seal: seal, encrypt: []encryptionKey{{hex.EncodeToString(id), key}}}, nil
+	return &Keys{sign: sign, seal: seal, ring: &keyRing{keys: []encryptionKey{key}}}, nil
 }
 
 // SignKey returns the key that answers are signed with.
@@ -83,22 +74,12 @@ func (k *Keys) Fingerprint() string {
 	return strings.Join(groups, " ")
 }
 
-// encryptionKey returns the key with this id.
-func (k *Keys) encryptionKey(id string) (*aead.Key, error) {
-	for _, e := range k.encrypt {
-		if e.id == id {
-			return e.key, nil
-		}
-	}
-	return nil, fmt.Errorf("server: the key file has no key %q, which encrypts some shares", id)
-}
-
 func (k *Keys) encode() []byte {
 	var b strings.Builder
 	fmt.Fprintln(&b, keyFileVersion)
 	fmt.Fprintln(&b, "sign", base64.StdEncoding.EncodeToString(k.sign.Bytes()))
 	fmt.Fprintln(&b, "seal", base64.StdEncoding.EncodeToString(k.seal.Bytes()))
-	for _, e := range k.encrypt {
+	for _, e := range k.ring.all() {
 		fmt.Fprintln(&b, "encrypt", e.id, base64.StdEncoding.EncodeToString(e.key.Bytes()))
 	}
 	return []byte(b.String())
@@ -113,7 +94,7 @@ func parseKeys(b []byte) (*Keys, error) {
 	if len(lines) < 5 || lines[len(lines)-1] != "" {
 		return nil, fmt.Errorf("%w: it ends too early", ErrKeyFile)
 	}
-	k := &Keys{}
+	k := &Keys{ring: &keyRing{}}
 	ids := map[string]bool{}
 	for i, line := range lines[1 : len(lines)-1] {
 		words := strings.Split(line, " ")
@@ -128,7 +109,7 @@ func parseKeys(b []byte) (*Keys, error) {
 				ids[words[1]] = true
 				var encrypt *aead.Key
 				encrypt, err = aead.NewKey(key)
-				k.encrypt = append(k.encrypt, encryptionKey{words[1], encrypt})
+				k.ring.keys = append(k.ring.keys, encryptionKey{words[1], encrypt})
 			default:
 				err = ErrKeyFile
 			}
@@ -169,28 +150,32 @@ func ReadKeys(path string) (*Keys, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
+	k.ring.path, k.ring.public, k.ring.stamp = path, k.public(), stampOf(info)
 	return k, nil
 }
 
 // WriteKeys makes a key file with mode 0600, whole or not at all. It returns an
 // error that wraps io/fs.ErrExist if there is a file already.
-func WriteKeys(path string, k *Keys) (err error) {
+func WriteKeys(path string, k *Keys) error {
+	// A link, unlike a rename, never takes the place of a file that exists.
+	return k.write(path, func(made string) error { return errors.Join(os.Link(made, path), os.Remove(made)) })
+}
+
+// write writes the keys to a file beside path, gives that its place, and leaves
+// none behind.
+func (k *Keys) write(path string, place func(made string) error) (err error) {
 	dir := filepath.Dir(path)
 	f, err := os.CreateTemp(dir, ".zeropass-server-keys-*") // mode 0600
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, os.Remove(f.Name())) }()
 	b := k.encode()
 	defer clear(b)
-	if _, err := f.Write(b); err != nil {
-		return errors.Join(err, f.Close())
+	_, err = f.Write(b)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return errors.Join(err, os.Remove(f.Name()))
 	}
-	if err := errors.Join(f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	// A link, unlike a rename, never takes the place of a file that exists.
-	if err := os.Link(f.Name(), path); err != nil {
+	if err := place(f.Name()); err != nil {
 		return err
 	}
 	return syncDir(dir)

@@ -190,7 +190,7 @@ func (s *Server) encryptKept(k *store.Kept, message *apiv1.SignedRequest) error 
 		return err
 	}
 	defer clear(plain)
-	with := s.keys.encrypt[0]
+	with := s.keys.ring.first()
 	k.Key = with.id
 	k.Request, err = with.key.Seal(s.rand, keptContext(k), plain)
 	return err
@@ -198,7 +198,7 @@ func (s *Server) encryptKept(k *store.Kept, message *apiv1.SignedRequest) error 
 
 // decryptKept reads a request that waits.
 func (s *Server) decryptKept(k *store.Kept) (*apiv1.SignedRequest, error) {
-	key, err := s.keys.encryptionKey(k.Key)
+	key, err := s.keys.ring.key(k.Key)
 	if err != nil {
 		return nil, err
 	}

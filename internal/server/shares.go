@@ -134,7 +134,7 @@ func shareName(id ledger.ShareID) string {
 
 // encryptShares encrypts shares for the store.
 func (s *Server) encryptShares(id ledger.AccountID, shares *openedShares) ([]store.Share, error) {
-	with := s.keys.encrypt[0]
+	with := s.keys.ring.first()
 	encrypted := make([]store.Share, 0, len(shares.opened))
 	for _, share := range shares.opened {
 		sealed, err := with.key.Seal(s.rand, storedContext(id, share.id, with.id), share.share)
@@ -148,7 +148,7 @@ func (s *Server) encryptShares(id ledger.AccountID, shares *openedShares) ([]sto
 
 // decryptShare decrypts a share from the store. The caller erases it.
 func (s *Server) decryptShare(id ledger.AccountID, share store.Share) ([]byte, error) {
-	key, err := s.keys.encryptionKey(share.Key)
+	key, err := s.keys.ring.key(share.Key)
 	if err != nil {
 		return nil, err
 	}

@@ -62,7 +62,10 @@ func newWorld(t *testing.T) *world {
 
 func (w *world) begin(t *testing.T) {
 	t.Helper()
-	w.t, w.keys, w.dir = t, must(server.GenerateKeys(rand.Reader)), t.TempDir()
+	w.t, w.dir = t, t.TempDir()
+	if w.keys == nil {
+		w.keys = must(server.GenerateKeys(rand.Reader))
+	}
 	w.now = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 	w.start()
 	t.Cleanup(func() {

@@ -64,6 +64,8 @@ const (
 	Reason_REASON_CONFIRMATION_EXPIRED Reason = 35 // nobody answered in time; final
 	Reason_REASON_UNKNOWN_PENDING      Reason = 36 // no such request waits for this device
 	Reason_REASON_REGISTRATION_CLOSED  Reason = 37 // the server takes no new accounts, or only with a token that is good
+	Reason_REASON_ACCOUNT_LOCKED       Reason = 38 // by the server's operator
+	Reason_REASON_ACCOUNT_DELETED      Reason = 39 // by the server's operator; final
 )
 
 // Enum value maps for Reason.
@@ -107,6 +109,8 @@ var (
 		35: "REASON_CONFIRMATION_EXPIRED",
 		36: "REASON_UNKNOWN_PENDING",
 		37: "REASON_REGISTRATION_CLOSED",
+		38: "REASON_ACCOUNT_LOCKED",
+		39: "REASON_ACCOUNT_DELETED",
 	}
 	Reason_value = map[string]int32{
 		"REASON_UNSPECIFIED":          0,
@@ -147,6 +151,8 @@ var (
 		"REASON_CONFIRMATION_EXPIRED": 35,
 		"REASON_UNKNOWN_PENDING":      36,
 		"REASON_REGISTRATION_CLOSED":  37,
+		"REASON_ACCOUNT_LOCKED":       38,
+		"REASON_ACCOUNT_DELETED":      39,
 	}
 )
 
@@ -4402,7 +4408,7 @@ const file_zeropass_api_v1_messages_proto_rawDesc = "" +
 	"\rKIND_ACTIVITY\x10\x03\x12\x0e\n" +
 	"\n" +
 	"KIND_INBOX\x10\x04\x12\x11\n" +
-	"\rKIND_RECOVERY\x10\x05*\xfb\a\n" +
+	"\rKIND_RECOVERY\x10\x05*\xb2\b\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10REASON_MALFORMED\x10\x01\x12\x18\n" +
@@ -4442,7 +4448,9 @@ const file_zeropass_api_v1_messages_proto_rawDesc = "" +
 	"\x1bREASON_CONFIRMATION_REFUSED\x10\"\x12\x1f\n" +
 	"\x1bREASON_CONFIRMATION_EXPIRED\x10#\x12\x1a\n" +
 	"\x16REASON_UNKNOWN_PENDING\x10$\x12\x1e\n" +
-	"\x1aREASON_REGISTRATION_CLOSED\x10%B1Z/zeropass.dev/zeropass/gen/zeropass/api/v1;apiv1b\x06proto3"
+	"\x1aREASON_REGISTRATION_CLOSED\x10%\x12\x19\n" +
+	"\x15REASON_ACCOUNT_LOCKED\x10&\x12\x1a\n" +
+	"\x16REASON_ACCOUNT_DELETED\x10'B1Z/zeropass.dev/zeropass/gen/zeropass/api/v1;apiv1b\x06proto3"
 
 var (
 	file_zeropass_api_v1_messages_proto_rawDescOnce sync.Once
