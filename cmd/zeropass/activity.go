@@ -36,7 +36,8 @@ shown, something was written, or a recovery was asked for, by which device, and 
 confirmed it. This device checks each signature and confirmation itself. The log is
 a chain; the server cannot take anything out of it without being noticed.
 
-Lines with ! ought to be looked at if that was not you.
+Lines with ! ought to be looked at if that was not you. What a server that was
+restored from an older copy has lost stays, marked as lost by the server.
 
 --export writes the exact signed entries, one JSON object a line, so that somebody
 else can verify them.`,
@@ -79,13 +80,77 @@ zeropass activity --device 2 --since 24h`,
 			if err != nil {
 				return err
 			}
+			branches, err := d.ActivityBranches()
+			if err != nil {
+				return err
+			}
+			if branches != "" {
+				a.warn("%s", oneLine(branches))
+			}
 			for _, name := range evidence {
 				a.warn("the server has shown another activity log than this one, or a shorter one: it was restored from an older copy, or rewrites the log. What it showed is kept in evidence/%s", oneLine(name))
 			}
 			return a.show(activityJSON(entries), func() { a.showActivity(entries, f.all) })
 		})
 	})
+	c.AddCommand(followActivityCommand(a))
 	return c
+}
+
+func followActivityCommand(a *app) *cobra.Command {
+	var yes bool
+	c := &cobra.Command{
+		Use:   "follow-server",
+		Short: "Accept that the server was restored and lost the end of its activity log",
+		Long: `Whoever runs the server may have restored it from an older copy: then its activity
+log lacks what was asked since that copy was made, and goes on otherwise. This
+device keeps what it has, says that there are two branches, and takes nothing new.
+Ask them. Only if they say so, and you believe it, follow the server: the log goes
+on from the last entry that both have. What the server has lost stays on this
+device: it happened, and activity and device suspects go on showing it.`,
+		Args: takesNothing,
+	}
+	c.Flags().BoolVar(&yes, "yes", false, "do not ask")
+	c.RunE = a.run(func(cmd *cobra.Command, _ []string) error {
+		ctx := cmd.Context()
+		return a.with(ctx, func(d *device.Device) error {
+			if err := a.confirmStep(ctx, yes, restoredQuestion); err != nil {
+				return err
+			}
+			followed, err := d.FollowActivity(ctx)
+			if err != nil {
+				return err
+			}
+			return a.show(followedJSON(followed), func() {
+				a.showFollowedActivity(followed)
+				a.next("zeropass activity")
+			})
+		})
+	})
+	return c
+}
+
+// restoredQuestion is what the owner answers before this device follows a server.
+const restoredQuestion = "Has whoever runs the server said that it was restored from an older copy?"
+
+type followedView struct {
+	Common   uint64         `json:"common_sequence"`
+	Lost     []activityView `json:"lost_by_server"`
+	Sequence uint64         `json:"sequence"`
+}
+
+func followedJSON(f *device.FollowedActivity) *followedView {
+	if f == nil {
+		return nil
+	}
+	return &followedView{f.Common, activityJSON(f.Lost), f.Sequence}
+}
+
+func (a *app) showFollowedActivity(f *device.FollowedActivity) {
+	a.say("The activity log follows the server again, from entry %d on.", f.Common+1)
+	a.say("")
+	a.say("Lost by the server, and kept here:")
+	table(a.out, a.width(), activityRows(f.Lost))
 }
 
 func kindNames() string {
@@ -140,6 +205,7 @@ type exportedActivity struct {
 	Sequence uint64 `json:"sequence"`
 	Time     string `json:"time"`
 	Text     string `json:"text"`
+	Lost     bool   `json:"lost_by_server,omitempty"`
 	Activity string `json:"activity"` // exact bytes of the record Activity, hexadecimal
 }
 
@@ -156,7 +222,7 @@ func (a *app) exportActivity(to string, entries []device.ActivityEntry) (err err
 	encoder := json.NewEncoder(out)
 	encoder.SetEscapeHTML(false)
 	for _, e := range entries {
-		line := exportedActivity{e.Sequence, e.Time.UTC().Format(time.RFC3339Nano), e.Text, hex.EncodeToString(e.Exact)}
+		line := exportedActivity{e.Sequence, e.Time.UTC().Format(time.RFC3339Nano), e.Text, e.Lost, hex.EncodeToString(e.Exact)}
 		if err := encoder.Encode(line); err != nil {
 			return err
 		}
@@ -179,12 +245,13 @@ type activityView struct {
 	Confirmed []uint64  `json:"confirmed_by,omitempty"`
 	Text      string    `json:"text"`
 	Alarm     bool      `json:"alarm"`
+	Lost      bool      `json:"lost_by_server,omitempty"`
 }
 
 func activityJSON(entries []device.ActivityEntry) []activityView {
 	views := make([]activityView, 0, len(entries))
 	for _, e := range entries {
-		v := activityView{e.Sequence, e.Time.UTC(), e.Device, e.Account, e.Procedure, string(e.Kind), e.Purpose, nil, e.Confirmed, e.Text, e.Alarm}
+		v := activityView{e.Sequence, e.Time.UTC(), e.Device, e.Account, e.Procedure, string(e.Kind), e.Purpose, nil, e.Confirmed, e.Text, e.Alarm, e.Lost}
 		for _, slot := range e.Slots {
 			v.Slots = append(v.Slots, slot.String())
 		}
@@ -204,11 +271,19 @@ func (a *app) showActivity(entries []device.ActivityEntry, all bool) {
 		a.say("(%s before these; --all shows them)", count(skipped, "line"))
 		entries = entries[skipped:]
 	}
+	table(a.out, a.width(), activityRows(entries))
+}
+
+func activityRows(entries []device.ActivityEntry) [][]string {
 	var rows [][]string
 	for _, e := range entries {
-		rows = append(rows, []string{mark(e.Alarm) + " " + when(e.Time), oneLine(e.Text)})
+		text := oneLine(e.Text)
+		if e.Lost {
+			text += " (lost by the server)"
+		}
+		rows = append(rows, []string{mark(e.Alarm) + " " + when(e.Time), text})
 	}
-	table(a.out, a.width(), rows)
+	return rows
 }
 
 // mark is what a line begins with that ought to be looked at.

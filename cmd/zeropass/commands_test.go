@@ -22,8 +22,8 @@ func leaves() []*cobra.Command {
 	var all []*cobra.Command
 	var walk func(c *cobra.Command)
 	walk = func(c *cobra.Command) {
-		// These groups are commands too: one shows the keystore, the other is the agent.
-		if c.Runnable() && !c.Hidden && (!c.HasSubCommands() || name(c) == "device keystore" || name(c) == "agent") {
+		// These groups are commands too: they show the keystore, are the agent, show the activity.
+		if c.Runnable() && !c.Hidden && (!c.HasSubCommands() || name(c) == "device keystore" || name(c) == "agent" || name(c) == "activity") {
 			all = append(all, c)
 		}
 		for _, sub := range c.Commands() {

@@ -38,7 +38,7 @@ const exitCodesText = `Every command ends with one of these codes, and so does z
    3  wrong passphrase
    4  the server cannot be reached
    5  the server refused
-   6  the server is dishonest, or there are two histories of the account
+   6  the server is dishonest, or there are two histories of the account or two branches of its activity log
    7  not yet: the account is not recoverable, a recovery still waits, no other device confirmed, or a compared head is ahead
    8  not found
    9  a newer program is needed

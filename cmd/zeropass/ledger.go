@@ -229,14 +229,15 @@ func followCommand(a *app) *cobra.Command {
 holds. Whoever runs the server may have restored it from an older copy and gone on
 from there. Ask them. Only if they say so, and you believe it, follow the server:
 this device takes over its history, appends again what it had stored itself, and
-lists what else is lost. Both histories are kept as evidence.`,
+lists what else is lost. Both histories are kept as evidence. The activity log
+follows the server too, as with "zeropass activity follow-server".`,
 		Args: takesNothing,
 	}
 	c.Flags().BoolVar(&yes, "yes", false, "do not ask")
 	c.RunE = a.run(func(cmd *cobra.Command, _ []string) error {
 		ctx := cmd.Context()
 		return a.with(ctx, func(d *device.Device) error {
-			if err := a.confirmStep(ctx, yes, "Has whoever runs the server said that it was restored from an older copy?"); err != nil {
+			if err := a.confirmStep(ctx, yes, restoredQuestion); err != nil {
 				return err
 			}
 			r, err := d.FollowServer(ctx)
@@ -251,18 +252,23 @@ lists what else is lost. Both histories are kept as evidence.`,
 
 func (a *app) showFollowed(r *device.FollowResult) error {
 	v := struct {
-		Common   uint64   `json:"common_sequence"`
-		Again    int      `json:"appended_again"`
-		Rest     []string `json:"not_appended"`
-		Sequence uint64   `json:"sequence"`
-		Head     string   `json:"head"`
-	}{r.Common, r.Again, append([]string{}, r.Rest...), r.Head.Sequence, r.Head.Hash.String()}
+		Common   uint64        `json:"common_sequence"`
+		Again    int           `json:"appended_again"`
+		Rest     []string      `json:"not_appended"`
+		Sequence uint64        `json:"sequence"`
+		Head     string        `json:"head"`
+		Activity *followedView `json:"activity,omitempty"`
+	}{r.Common, r.Again, append([]string{}, r.Rest...), r.Head.Sequence, r.Head.Hash.String(), followedJSON(r.Activity)}
 	return a.show(v, func() {
 		a.say("This device follows the server again, from entry %d on.", r.Common+1)
 		if r.Again > 0 {
 			a.say("%s stored again that the server had lost.", count(r.Again, "secret"))
 		}
 		a.section("Not stored again, look at it", r.Rest)
+		if r.Activity != nil {
+			a.say("")
+			a.showFollowedActivity(r.Activity)
+		}
 		a.next("zeropass sync, then zeropass status")
 	})
 }

@@ -98,6 +98,7 @@ type statusView struct {
 	Shares        []proofView    `json:"shares"`
 	NotBackedUp   []entryView    `json:"not_backed_up"`
 	Fork          bool           `json:"fork"`
+	Branches      bool           `json:"activity_branches"`
 	Revoked       bool           `json:"revoked"`
 }
 
@@ -109,7 +110,8 @@ func statusJSON(s *device.Status) statusView {
 		Epoch: s.Epoch, Committed: s.Committed, Quorum: s.Quorum, Contacts: s.Members, Receipts: s.Receipts,
 		WaitingPeriod: int64(s.WaitingPeriod / time.Second),
 		Missing:       some(s.Missing), Survives: some(s.Survives), Fatal: some(s.Fatal), Warnings: some(s.Warnings),
-		Copies: proofsJSON(s.Copies), Shares: proofsJSON(s.Shares), NotBackedUp: []entryView{}, Fork: s.Fork, Revoked: s.Revoked,
+		Copies: proofsJSON(s.Copies), Shares: proofsJSON(s.Shares), NotBackedUp: []entryView{}, Fork: s.Fork, Branches: s.ActivityBranches,
+		Revoked: s.Revoked,
 	}
 	if n := s.Next; n != nil {
 		v.Next = &nextEpochView{n.Epoch, n.Quorum, n.Receipts, jsonTime(n.CommitFrom), some(n.Missing)}

@@ -17,7 +17,10 @@ func syncCommand(a *app) *cobra.Command {
 it keeps for others, and see whether anybody asks for a recovery. It is safe to run
 at any time, and to run again when it was interrupted.
 
-Changes that another device must confirm stay here: --wait asks for them and waits.`,
+Changes that another device must confirm stay here: --wait asks for them and waits.
+
+It ends with 6 while the server shows another activity log than the one that this
+device has seen: everything else is done all the same.`,
 		Args: takesNothing,
 		RunE: a.run(func(cmd *cobra.Command, _ []string) error {
 			return a.with(cmd.Context(), func(d *device.Device) error {
@@ -48,6 +51,12 @@ Changes that another device must confirm stay here: --wait asks for them and wai
 				}
 				if err := a.show(v, func() { a.showSync(r) }); err != nil {
 					return err
+				}
+				for _, note := range r.Notes {
+					a.warn("%s", oneLine(note))
+				}
+				if r.Branches {
+					return answered(exitDishonest)
 				}
 				if wait && r.Unconfirmed > 0 {
 					return answered(exitNotYet)
@@ -80,9 +89,6 @@ func (a *app) showSync(r *device.SyncResult) {
 	}
 	for _, owner := range r.Approvals {
 		a.say("Your approval and your share for %s have left.", oneLine(owner))
-	}
-	for _, note := range r.Notes {
-		a.say("%s", sentence(oneLine(note)))
 	}
 	if open := openRequests(r.Requests); len(open) > 0 {
 		a.say("")
