@@ -432,8 +432,9 @@ func (d *Device) joined(ctx context.Context, state *joinState) (*JoinResult, err
 	if d.keys, err = d.home.Keys(); err != nil {
 		return nil, err
 	}
-	if _, err := d.allGenerations(s); err != nil {
-		return nil, fmt.Errorf("what device %d sealed to this one does not open, revoke this device there and add it again: %w", own.ChangedBy, err)
+	if err := d.opensAll(s); err != nil {
+		return nil, failure(CodeFailed, err, fmt.Sprintf("revoke this device there (zeropass device revoke %d) and add it again in another directory", own.Number),
+			"what device %d sealed to this one does not open: %v", own.ChangedBy, err)
 	}
 	if err := d.home.RemovePrivate(joinFile); err != nil {
 		return nil, err

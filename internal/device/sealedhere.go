@@ -2,6 +2,7 @@ package device
 
 import (
 	"bytes"
+	"context"
 	"crypto/subtle"
 	"fmt"
 
@@ -107,6 +108,37 @@ func (d *Device) openSealedHere(s *ledger.State, author uint64, g *recordv1.KeyG
 		return nil, fmt.Errorf("the device-share key of generation %d: %w", g.Number, err)
 	}
 	return opened, nil
+}
+
+// opensAll opens everything that the ledger has sealed to this device: the fold
+// takes any bytes.
+func (d *Device) opensAll(s *ledger.State) error {
+	if _, err := d.allGenerations(s); err != nil {
+		return err
+	}
+	for _, e := range openEpochs(s) {
+		sealed, author, ok := s.SeedShare(e.Number, d.keys.Device)
+		if !ok {
+			return fmt.Errorf("the devices' share of the seed of epoch %d is not sealed to this device", e.Number)
+		}
+		share, err := seed.OpenDeviceShare(d.keys.Seal, s.Account(), e.Record, author, d.keys.Device, sealed)
+		if err != nil {
+			return fmt.Errorf("the devices' share of the seed of epoch %d: %w", e.Number, err)
+		}
+		share.Erase()
+	}
+	return nil
+}
+
+// noteUnopened says so when something that is sealed to this device does not open,
+// which whoever added or unlocked it, or made an epoch, can have done. It does not
+// stop the device: it may have to lock that one.
+func (d *Device) noteUnopened(_ context.Context, result *SyncResult) error {
+	s := d.home.State()
+	if err := d.opensAll(s); err != nil {
+		result.note("something that is sealed to this device does not open, so it can help with no recovery and not read everything: %v; have another device revoke this one, and add it again", err)
+	}
+	return nil
 }
 
 func sealedHere(list []*recordv1.SealedToDevice, device uint64) []byte {
