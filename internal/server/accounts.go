@@ -72,6 +72,8 @@ func (s *Server) createAccount(ctx context.Context, a *asked, q *apiv1.CreateAcc
 	switch {
 	case errors.Is(err, store.ErrAccountExists):
 		return nil, store.ErrHeadMoved // it was created just now: look again
+	case errors.Is(err, store.ErrRemoved):
+		return nil, api.Refuse(api.ErrAccountDeleted, "its secrets are no longer here; what the devices have stays on them")
 	case errors.Is(err, store.ErrNameTaken):
 		return nil, api.Refuse(api.ErrNameTaken, "choose another name")
 	case errors.Is(err, store.ErrToken):

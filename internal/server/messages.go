@@ -43,6 +43,10 @@ func (s *Server) sendMessage(ctx context.Context, a *asked, q *apiv1.SendMessage
 		return nil, api.Refuse(api.ErrMalformed, "the server says number, sender and time of a message")
 	}
 	to, err := s.account(ctx, ledger.AccountID(m.To))
+	if errors.Is(err, api.ErrAccountLocked) {
+		// That is between its owner and the operator.
+		return nil, api.Refuse(api.ErrUnavailable, "the recipient's account takes no messages now")
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -355,6 +355,9 @@ func (s *Server) recoveries(ctx context.Context, a *asked, _ *apiv1.RecoveriesRe
 	}
 	for _, id := range owners {
 		owner, err := s.account(ctx, id)
+		if errors.Is(err, api.ErrAccountLocked) {
+			continue // nothing is approved there
+		}
 		if err != nil {
 			return nil, err
 		}

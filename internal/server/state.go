@@ -106,6 +106,9 @@ func (s *Server) account(ctx context.Context, id ledger.AccountID) (*account, er
 	if err != nil {
 		return nil, err
 	}
+	if !stored.Locked.IsZero() {
+		return nil, api.Refuse(api.ErrAccountLocked, "since %s; ask whoever runs the server", stored.Locked.Format("2006-01-02 15:04 UTC"))
+	}
 	state := s.states.get(id)
 	if state == nil || state.Head() != stored.Head {
 		size := 0

@@ -82,6 +82,9 @@ type Maintenance interface {
 	// Encrypted returns what an account has under other keys than this one, at most
 	// so many of each kind.
 	Encrypted(ctx context.Context, id ledger.AccountID, except string, most int) ([]Encrypted, error)
+	// EncryptedBeside returns everything of an account that is encrypted beside its
+	// shares, under any key.
+	EncryptedBeside(ctx context.Context, id ledger.AccountID) ([]Encrypted, error)
 	// Reencrypt puts things of one account under other keys, and returns how many:
 	// what was changed or destroyed meanwhile stays as it is.
 	Reencrypt(ctx context.Context, id ledger.AccountID, things []Reencryption) (int, error)

@@ -8,20 +8,37 @@ import (
 	"zeropass.dev/zeropass/ledger"
 )
 
+// encrypted reads one kind of what is encrypted. Its condition starts with the
+// account as $1.
+type encrypted struct {
+	query string
+	scan  func(*sql.Rows, *store.Encrypted) error
+}
+
+var (
+	encryptedShares = encrypted{`SELECT ` + shareColumns + ` FROM shares WHERE account = $1`, scanEncryptedShare}
+	encryptedBeside = []encrypted{
+		{`SELECT id, key, request FROM kept WHERE account = $1 AND LENGTH(request) > 0`, scanEncryptedRequest},
+		{`SELECT key, secret FROM alarm_settings WHERE account = $1 AND LENGTH(secret) > 0`, scanEncryptedSettings},
+		{`SELECT id, key, secret FROM outbox WHERE account = $1 AND LENGTH(secret) > 0`, scanEncryptedDelivery},
+	}
+)
+
 // Encrypted implements [store.Maintenance].
 func (s *Store) Encrypted(ctx context.Context, id ledger.AccountID, except string, most int) ([]store.Encrypted, error) {
+	return s.readEncrypted(ctx, id, append([]encrypted{encryptedShares}, encryptedBeside...), ` AND key <> $2 LIMIT $3`, except, most)
+}
+
+// EncryptedBeside implements [store.Maintenance].
+func (s *Store) EncryptedBeside(ctx context.Context, id ledger.AccountID) ([]store.Encrypted, error) {
+	return s.readEncrypted(ctx, id, encryptedBeside, ``)
+}
+
+func (s *Store) readEncrypted(ctx context.Context, id ledger.AccountID, kinds []encrypted, condition string, args ...any) ([]store.Encrypted, error) {
 	var things []store.Encrypted
 	err := s.db.Read(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		for _, of := range []struct {
-			query string
-			scan  func(*sql.Rows, *store.Encrypted) error
-		}{
-			{`SELECT ` + shareColumns + ` FROM shares WHERE account = $1 AND key <> $2 LIMIT $3`, scanEncryptedShare},
-			{`SELECT id, key, request FROM kept WHERE account = $1 AND key <> $2 AND LENGTH(request) > 0 LIMIT $3`, scanEncryptedRequest},
-			{`SELECT key, secret FROM alarm_settings WHERE account = $1 AND key <> $2 AND LENGTH(secret) > 0 LIMIT $3`, scanEncryptedSettings},
-			{`SELECT id, key, secret FROM outbox WHERE account = $1 AND key <> $2 AND LENGTH(secret) > 0 LIMIT $3`, scanEncryptedDelivery},
-		} {
-			rows, err := tx.QueryContext(ctx, of.query, id[:], except, most)
+		for _, of := range kinds {
+			rows, err := tx.QueryContext(ctx, of.query+condition, append([]any{id[:]}, args...)...)
 			if err := collect(rows, err, func(rows *sql.Rows) (bool, error) {
 				e := store.Encrypted{Account: id}
 				err := of.scan(rows, &e)

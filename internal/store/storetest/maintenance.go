@@ -127,6 +127,9 @@ func testReencrypt(t *testing.T, s *suite) {
 		t.Fatalf("encrypted are %v", kinds)
 	}
 	wantUse(5, 0)
+	if beside := must(m.EncryptedBeside(s.ctx, a.id)); len(beside) != 3 {
+		t.Errorf("beside shares: %+v", beside)
+	}
 	if some := must(m.Encrypted(s.ctx, a.id, "new", 1)); len(some) != 4 {
 		t.Errorf("one of each kind are %d", len(some))
 	}
