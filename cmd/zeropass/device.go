@@ -41,6 +41,7 @@ type deviceView struct {
 	Changed   *time.Time `json:"changed,omitempty"`
 	ChangedBy uint64     `json:"changed_by"`
 	Proof     proofView  `json:"proof"`
+	Locked    bool       `json:"server_says_locked,omitempty"`
 	Confirms  *time.Time `json:"this_device_confirms_from,omitempty"`
 	Opens     int        `json:"still_opens"`
 }
@@ -48,7 +49,7 @@ type deviceView struct {
 func deviceJSON(d device.DeviceInfo) deviceView {
 	return deviceView{
 		d.Number, d.Name, d.This, d.Status.String(), jsonTime(d.Added), jsonTime(d.Changed), d.ChangedBy,
-		proofsJSON([]device.Proof{d.Proof})[0], jsonTime(d.Confirms), d.Opens,
+		proofsJSON([]device.Proof{d.Proof})[0], d.SaidLocked, jsonTime(d.Confirms), d.Opens,
 	}
 }
 
@@ -112,7 +113,11 @@ func (a *app) showDevices(all []device.DeviceInfo, joining []device.JoiningDevic
 				proved = ago(now, info.Proof.At)
 			}
 		}
-		rows = append(rows, []string{strconv.FormatUint(info.Number, 10), name, info.Status.String(), ago(now, info.Added), proved})
+		status := info.Status.String()
+		if info.SaidLocked {
+			status = "locked, says the server"
+		}
+		rows = append(rows, []string{strconv.FormatUint(info.Number, 10), name, status, ago(now, info.Added), proved})
 	}
 	table(a.out, a.width(), rows)
 	for _, info := range all {

@@ -42,6 +42,7 @@ type pendingView struct {
 	Asked      *time.Time `json:"asked,omitempty"`
 	Expires    *time.Time `json:"expires,omitempty"`
 	Answered   []uint64   `json:"answered_by,omitempty"`
+	Dishonest  bool       `json:"dishonest,omitempty"`
 	Cannot     string     `json:"cannot,omitempty"`
 	Account    string     `json:"account_phrase,omitempty"`
 	NewDevice  string     `json:"device_phrase,omitempty"`
@@ -50,7 +51,7 @@ type pendingView struct {
 func pendingItemJSON(i device.PendingItem) pendingView {
 	v := pendingView{
 		ID: i.ID, Device: i.Device, DeviceName: i.DeviceName, Own: i.Own, What: i.What, Look: i.Look, Bulk: i.Bulk,
-		Asked: jsonTime(i.Asked), Expires: jsonTime(i.Expires), Answered: i.Answered, Cannot: i.Cannot,
+		Asked: jsonTime(i.Asked), Expires: jsonTime(i.Expires), Answered: i.Answered, Dishonest: i.Dishonest, Cannot: i.Cannot,
 	}
 	if i.Phrases != nil {
 		v.Account, v.NewDevice = i.Phrases.Account, i.Phrases.Device
@@ -75,6 +76,9 @@ func (a *app) showPending(items []device.PendingItem) {
 		if n > 0 {
 			a.say("")
 		}
+		if i.Dishonest {
+			a.warn("%s: the server shows a request that was changed, or that nobody signed: it may be dishonest", i.ID[:8])
+		}
 		for _, line := range pendingLines(i) {
 			a.say("%s", line)
 		}
@@ -84,8 +88,11 @@ func (a *app) showPending(items []device.PendingItem) {
 // pendingLines says what is asked, and what can be done about it.
 func pendingLines(i device.PendingItem) []string {
 	who := oneLine(device.WaitingDevice{Number: i.Device, Name: i.DeviceName}.String())
-	if i.Own {
+	switch {
+	case i.Own:
 		who = "this device"
+	case i.Device == 0:
+		who = "an unknown device"
 	}
 	id := i.ID[:8]
 	lines := []string{id + ": " + who + " wants to"}
@@ -224,7 +231,7 @@ device asks for. If it was not you who asked, somebody has that device: lock it.
 // waiting says once what a command waits for, wherever the errors go: a script that
 // hangs should say why.
 func (a *app) waiting(w device.Waiting) {
-	until := w.Expires.Local().Format("15:04:05")
+	until := when(w.Expires)
 	var names []string
 	or := " or "
 	for _, d := range w.Devices {

@@ -47,7 +47,7 @@ func (w WaitingDevice) String() string {
 	case w.Name == "":
 		return fmt.Sprintf("device %d", w.Number)
 	}
-	return fmt.Sprintf("device %d (%s)", w.Number, w.Name)
+	return fmt.Sprintf("device %d (%q)", w.Number, w.Name) // which a device gives itself
 }
 
 // asked is a request that may have to wait for other devices. send sends it,

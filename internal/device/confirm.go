@@ -36,6 +36,7 @@ type PendingItem struct {
 	Expires    time.Time
 	Answered   []uint64       // devices that have confirmed it; 0 for the new device
 	Done       bool           // this device has answered it
+	Dishonest  bool           // it was changed on its way, or nobody signed it
 	Cannot     string         // why this device cannot confirm it; empty if it can
 	Phrases    *DevicePhrases // of a device that is added: both must be the same on its screen
 
@@ -60,7 +61,7 @@ type answeredBook struct {
 
 // Pending returns what waits for the second factor in this account, the oldest
 // first, after it has brought the ledgers together. A request that was changed on
-// its way, or that nobody signed, is an error that wraps [client.ErrDishonest].
+// its way, or that nobody signed, is an item that says so.
 func (d *Device) Pending(ctx context.Context) ([]PendingItem, error) {
 	if err := d.refresh(ctx); err != nil {
 		return nil, d.noticeRevoked(err, "bring the ledgers together")
@@ -81,12 +82,14 @@ func (d *Device) pendingItems(ctx context.Context) ([]PendingItem, error) {
 	bulk := map[string]*PendingItem{}
 	for _, w := range shown {
 		r, err := d.checkWaiting(w)
-		if err != nil {
-			return nil, err
+		var item *PendingItem
+		group := ""
+		if err == nil {
+			item, group, err = d.describePending(r)
 		}
-		item, group, err := d.describePending(r)
 		if err != nil {
-			return nil, err
+			items = append(items, unreadable(w, err))
+			continue
 		}
 		if first := bulk[group]; item.Bulk && first != nil {
 			first.join(item)
@@ -109,6 +112,24 @@ func (d *Device) pendingItems(ctx context.Context) ([]PendingItem, error) {
 	return all, nil
 }
 
+// unreadable is the item of a request that says nothing that this device believes:
+// it hides no other, and can be refused.
+func unreadable(w *apiv1.Waiting, why error) *PendingItem {
+	item := &PendingItem{
+		What: []string{"something that this device cannot read"}, Cannot: why.Error(), Expires: millis(w.GetExpires()),
+		Dishonest: errors.Is(why, client.ErrDishonest),
+		requests:  []*waitingRequest{{Request: &api.Request{Hash: api.RequestHash(w.GetRequest())}, shown: w}},
+	}
+	header := &apiv1.RequestHeader{}
+	if canonical.Unmarshal(w.GetRequest().GetHeader(), header) == nil {
+		item.Device = header.Device // as it says
+	}
+	if item.Dishonest {
+		item.Look = []string{"the server, or a device of yours, shows what it should not: " + why.Error()}
+	}
+	return item
+}
+
 // join makes one item of two requests of a bulk reveal.
 func (i *PendingItem) join(other *PendingItem) {
 	i.requests = append(i.requests, other.requests...)
@@ -120,6 +141,9 @@ func (i *PendingItem) join(other *PendingItem) {
 		i.Expires = other.Expires
 	}
 }
+
+// maxTitles is up to how many secrets of a bulk reveal are named one by one.
+const maxTitles = 10
 
 // finish gives the item its id, which changes with what is in it: a request that
 // comes while a person looks is not confirmed unseen.
@@ -150,7 +174,11 @@ func (i *PendingItem) finish(book *answeredBook) {
 				slots += len(asked.Slots)
 			}
 		}
+		titles := i.What
 		i.What = []string{fmt.Sprintf("see %s at once (%s)", count(slots, "secret"), i.purpose())}
+		if len(titles) <= maxTitles {
+			i.What = append(i.What, titles...)
+		}
 		i.Look = append(i.Look, "whoever holds that device then has all of them")
 	}
 }

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"google.golang.org/protobuf/proto"
@@ -30,8 +32,11 @@ type DeviceInfo struct {
 	Changed   time.Time // newest change of the status
 	ChangedBy uint64    // device that made it
 	Proof     Proof     // of its copy of the ledger
-	Confirms  time.Time // of a locked device that leaves this one alone: when this one confirms by itself
-	Opens     int       // of a revoked device: secrets that it still opens together with the server, until a new epoch commits
+	// SaidLocked says of this device that the server has signed that it is locked: a
+	// locked device is not shown the entry.
+	SaidLocked bool
+	Confirms   time.Time // of a locked device that leaves this one alone: when this one confirms by itself
+	Opens      int       // of a revoked device: secrets that it still opens together with the server, until a new epoch commits
 }
 
 // Devices lists the devices that the account has and had, as this device's ledger
@@ -42,8 +47,14 @@ func (d *Device) Devices(ctx context.Context) ([]DeviceInfo, error) {
 	}
 	s := d.home.State()
 	var all []DeviceInfo
+	locked, err := load[lockedState](d, lockedFile)
+	if err != nil {
+		return nil, explain(err, "read what the server has said")
+	}
 	for _, own := range s.Devices() {
-		all = append(all, d.deviceInfo(s, own))
+		info := d.deviceInfo(s, own)
+		info.SaidLocked = info.This && locked != nil && own.Status == ledger.Active
+		all = append(all, info)
 	}
 	return all, ctx.Err()
 }
@@ -79,10 +90,10 @@ func (d *Device) nameOf(s *ledger.State, own *ledger.Device) string {
 		c = renamedContext(account, own.SignKey, own.Name.Generation, own.Name.Version)
 	}
 	name, err := g.Metadata.Open(c, own.Name.Sealed)
-	if err != nil || !utf8.Valid(name) {
+	if err != nil {
 		return ""
 	}
-	return string(name)
+	return printableName(name)
 }
 
 // renamedContext is what a name is sealed under that a device is given later: the
@@ -94,10 +105,24 @@ func renamedContext(account ledger.AccountID, key *signing.PublicKey, generation
 }
 
 func checkDeviceName(name string) error {
-	if len(name) == 0 || len(name) > maxDeviceName || !utf8.ValidString(name) {
-		return failure(CodeUsage, nil, "choose another one", "a device's name has 1 to %d bytes", maxDeviceName)
+	if len(name) == 0 || len(name) > maxDeviceName || !utf8.ValidString(name) || strings.ContainsFunc(name, unprintable) {
+		return failure(CodeUsage, nil, "choose another one", "a device's name has 1 to %d bytes and no control characters", maxDeviceName)
 	}
 	return nil
+}
+
+func unprintable(r rune) bool { return !unicode.IsPrint(r) }
+
+// printableName is what is shown of a name that some device's program sealed, which
+// need not have checked it.
+func printableName(name []byte) string {
+	name = name[:min(len(name), maxDeviceName)]
+	return strings.Map(func(r rune) rune {
+		if unprintable(r) {
+			return '?'
+		}
+		return r
+	}, strings.ToValidUTF8(string(name), "?"))
 }
 
 // RenameDevice gives a device another name: this one alone, another one with the

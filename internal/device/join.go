@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -78,6 +79,9 @@ type joinState struct {
 }
 
 const joinFile = "join"
+
+// maxEndorsed is how many numbers a new device remembers.
+const maxEndorsed = 64
 
 // joining says whether the directory waits to be added to an account.
 func (d *Device) joining() bool {
@@ -163,8 +167,10 @@ func (d *Device) join(ctx context.Context, j JoinOptions) (*JoinResult, error) {
 			return nil, err
 		}
 	}
-	if state.Compared && d.home.State() != nil {
-		return d.joined(ctx, state) // stopped between the ledger and the device's number
+	// Stopped between the ledger and the device's number. One that was stopped while
+	// it stored the ledger has its first entries, without this device, or none.
+	if s := d.home.State(); state.Compared && s != nil && deviceWithKey(s, d.keys.Sign.PublicKey().Bytes()) != nil {
+		return d.joined(ctx, state)
 	}
 	expires, err := d.askToJoin(ctx, state)
 	if err != nil {
@@ -320,7 +326,12 @@ func (d *Device) endorseOwn(ctx context.Context, state *joinState) error {
 			continue
 		}
 		number := p.Added().Device
-		state.Endorsed = append(state.Endorsed, number)
+		if !slices.Contains(state.Endorsed, number) {
+			// A server that shows ever other proposals fills no disk, and only keeps
+			// itself from adding this device.
+			state.Endorsed = append(state.Endorsed, number)
+			state.Endorsed = state.Endorsed[max(0, len(state.Endorsed)-maxEndorsed):]
+		}
 		if err := d.save(joinFile, state); err != nil {
 			return err
 		}

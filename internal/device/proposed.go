@@ -2,8 +2,12 @@ package device
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
+	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -60,11 +64,19 @@ func (w *wording) records(records []*recordv1.Record) {
 			w.policy(r.PolicyChanged.Policy)
 		case *recordv1.Record_ServerKeyChanged:
 			w.say("use other keys of the server, at %s", r.ServerKeyChanged.Server.Url)
-			w.look("the server's new keys get the server's share of everything that is stored from now on")
+			w.look("the server's new keys get the server's share of everything that is stored from now on: are they what zeropass-server printed? Fingerprint until now %s, then %s",
+				fingerprint(w.s.Server()), fingerprint(r.ServerKeyChanged.Server))
 		default:
 			w.say("write into the ledger: %s", record.ProtoReflect().WhichOneof(record.ProtoReflect().Descriptor().Oneofs().ByName("kind")).Name())
 		}
 	}
+}
+
+// fingerprint is that of a server's keys as zeropass-server prints it: the first
+// 128 bits of the SHA-256 of both, in hexadecimal groups of four.
+func fingerprint(server *recordv1.Server) string {
+	sum := sha256.Sum256(slices.Concat(server.SignKey, server.SealKey))
+	return strings.TrimSpace(regexp.MustCompile("....").ReplaceAllString(hex.EncodeToString(sum[:16]), "$0 "))
 }
 
 // title is what a slot is called now.
@@ -202,7 +214,7 @@ func (w *wording) added(r *recordv1.DeviceAdded) {
 	if g, err := w.d.generation(w.s, r.Keys.Generation); err == nil {
 		if key, err := signing.NewPublicKey(r.Keys.SignKey); err == nil {
 			if b, err := g.Metadata.Open(deviceNameContext(account[:], key, r.Keys.Generation), r.Keys.SealedName); err == nil {
-				name = " (" + string(b) + ")"
+				name = fmt.Sprintf(" (%q)", printableName(b))
 			}
 		}
 	}
@@ -219,7 +231,7 @@ func (w *wording) newName(r *recordv1.DeviceRenamed) string {
 	if ok && err == nil {
 		name, err := g.Metadata.Open(renamedContext(w.s.Account(), own.SignKey, r.Generation, own.Name.Version+1), r.SealedName)
 		if err == nil {
-			return fmt.Sprintf("%q", name)
+			return fmt.Sprintf("%q", printableName(name))
 		}
 	}
 	return "by an unreadable name"

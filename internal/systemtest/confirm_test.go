@@ -15,7 +15,6 @@ import (
 	apiv1 "zeropass.dev/zeropass/gen/zeropass/api/v1"
 	"zeropass.dev/zeropass/gen/zeropass/api/v1/apiv1connect"
 	"zeropass.dev/zeropass/internal/api"
-	"zeropass.dev/zeropass/internal/client"
 	"zeropass.dev/zeropass/internal/device"
 	"zeropass.dev/zeropass/ledger"
 	"zeropass.dev/zeropass/signing"
@@ -116,7 +115,7 @@ func TestAnotherDeviceConfirmsAReveal(t *testing.T) {
 	}
 	err = <-done
 	wantCode(t, err, device.CodeRefused)
-	if !errors.Is(err, device.ErrUnconfirmed) || !strings.Contains(err.Error(), "device 1 (first device) refused") {
+	if !errors.Is(err, device.ErrUnconfirmed) || !strings.Contains(err.Error(), "device 1 (\"first device\") refused") {
 		t.Error(err)
 	}
 	laptop.nothingWaits()
@@ -486,12 +485,28 @@ func TestAServerThatLiesAboutWhatWaits(t *testing.T) {
 		"in the name of a device":      func() *apiv1.Waiting { return invented(1) },
 		"in the name of the asked one": func() *apiv1.Waiting { return invented(2) },
 	} {
-		w.liar(phone, func([]*apiv1.Waiting) []*apiv1.Waiting { return []*apiv1.Waiting{lie()} })
-		_, err := phone.Pending(ctx)
-		wantCode(t, err, device.CodeDishonest)
-		if _, err := phone.ConfirmPending(ctx, ""); !errors.Is(err, client.ErrDishonest) {
-			t.Errorf("%s: %v", name, err)
+		shown := lie()
+		w.liar(phone, func([]*apiv1.Waiting) []*apiv1.Waiting { return []*apiv1.Waiting{proto.CloneOf(shown), proto.CloneOf(seen)} })
+		items, err := phone.Pending(ctx)
+		if err != nil || len(items) != 2 {
+			t.Fatalf("%s: %+v, %v", name, items, err)
 		}
+		if bad := items[0]; !bad.Dishonest || bad.Cannot == "" || len(bad.Look) != 1 || bad.Own || items[1].Dishonest || items[1].Cannot != "" {
+			t.Errorf("%s: %+v", name, items)
+		}
+		if items[0].ID != items[1].ID {
+			_, err = phone.ConfirmPending(ctx, items[0].ID)
+			wantCode(t, err, device.CodeRefused)
+		}
+	}
+	// By a newer program: nothing is known of it, and nobody lies.
+	w.liar(phone, func([]*apiv1.Waiting) []*apiv1.Waiting {
+		newer := proto.CloneOf(seen)
+		newer.Request.Header = append(newer.Request.Header, 0xf8, 0x07, 1)
+		return []*apiv1.Waiting{newer, proto.CloneOf(seen)}
+	})
+	if items, err := phone.Pending(ctx); err != nil || len(items) != 2 || items[0].Cannot == "" || items[1].Cannot != "" {
+		t.Errorf("%+v, %v", items, err)
 	}
 	// Of a device that nobody added: shown, and not to be confirmed.
 	w.liar(phone, func([]*apiv1.Waiting) []*apiv1.Waiting { return []*apiv1.Waiting{invented(7)} })

@@ -394,6 +394,9 @@ func TestLostDevice(t *testing.T) {
 	if !errors.Is(err, api.ErrDeviceLocked) || !strings.Contains(err.Error(), "by device 1") {
 		t.Fatal(err)
 	}
+	if all := lost.devices(); all[1].Status != ledger.Active || !all[1].SaidLocked || all[0].SaidLocked {
+		t.Errorf("the locked device lists %+v", all)
+	}
 	if _, err = lost.LockDevice(ctx, 1); !errors.Is(err, api.ErrDeviceLocked) {
 		t.Fatal(err)
 	}

@@ -259,7 +259,7 @@ func TestTheNewNameIsShown(t *testing.T) {
 	}
 	tablet := w.further("tablet", laptop, phone)
 	item, done := w.waits(tablet, func() error { _, err := laptop.RenameDevice(ctx, 2, "old phone"); return err })
-	if len(item.What) != 1 || item.What[0] != `call device 2 (phone) "old phone"` {
+	if len(item.What) != 1 || item.What[0] != `call device 2 ("phone") "old phone"` {
 		t.Errorf("%q", item.What)
 	}
 	tablet.confirmPending("")
