@@ -62,31 +62,9 @@ func newOwner(t *testing.T, url string) *owner {
 
 func newOwnerNamed(t *testing.T, url, name string) *owner {
 	t.Helper()
-	o := &owner{
-		t:       t,
-		sign:    must[*signing.PrivateKey](t)(signing.GenerateKey(rand.Reader)),
-		confirm: must[*signing.PrivateKey](t)(signing.GenerateKey(rand.Reader)),
-		seal:    must[*hpke.PrivateKey](t)(hpke.GenerateKey(rand.Reader)),
-	}
-	o.server = must[*recordv1.Server](t)(client.Identify(t.Context(), nil, url, rand.Reader))
-	o.generation = must[*seed.Generation](t)(seed.NewGeneration(rand.Reader, 1))
-	o.state = &ledger.State{}
-	genesis := o.entry(&recordv1.Genesis{
-		Server: o.server,
-		Device: &recordv1.DeviceKeys{
-			SignKey:    o.sign.PublicKey().Bytes(),
-			SealKey:    o.seal.PublicKey().Bytes(),
-			ConfirmKey: o.confirm.PublicKey().Bytes(),
-			Generation: 1,
-			SealedName: []byte("sealed"),
-		},
-		Policy: &recordv1.Policy{RevealsPerHour: 100, RevealsPerDay: 1000},
-	})
+	o := unregistered(t, url)
+	o.must(o.register(url, name, nil))
 	c := o.client(url)
-	_, _, err := c.CreateAccount(t.Context(), api.Identity{Key: o.sign}, &apiv1.CreateAccountRequest{Name: name, Entry: genesis.Bytes()})
-	o.must(err)
-	o.must(o.state.Apply(genesis))
-
 	prepared := o.prepare(c)
 	receipts, err := o.append(t.Context(), c, prepared)
 	o.must(err)
@@ -98,6 +76,41 @@ func newOwnerNamed(t *testing.T, url, name string) *owner {
 	o.must(err)
 	o.must(o.state.Apply(proved.entry))
 	return o
+}
+
+// unregistered is an owner without an account.
+func unregistered(t *testing.T, url string) *owner {
+	t.Helper()
+	return &owner{
+		t:          t,
+		sign:       must[*signing.PrivateKey](t)(signing.GenerateKey(rand.Reader)),
+		confirm:    must[*signing.PrivateKey](t)(signing.GenerateKey(rand.Reader)),
+		seal:       must[*hpke.PrivateKey](t)(hpke.GenerateKey(rand.Reader)),
+		server:     must[*recordv1.Server](t)(client.Identify(t.Context(), nil, url, rand.Reader)),
+		generation: must[*seed.Generation](t)(seed.NewGeneration(rand.Reader, 1)),
+		state:      &ledger.State{},
+	}
+}
+
+// register makes the account.
+func (o *owner) register(url, name string, token []byte) error {
+	o.t.Helper()
+	genesis := o.entry(&recordv1.Genesis{
+		Server: o.server,
+		Device: &recordv1.DeviceKeys{
+			SignKey:    o.sign.PublicKey().Bytes(),
+			SealKey:    o.seal.PublicKey().Bytes(),
+			ConfirmKey: o.confirm.PublicKey().Bytes(),
+			Generation: 1,
+			SealedName: []byte("sealed"),
+		},
+		Policy: &recordv1.Policy{RevealsPerHour: 100, RevealsPerDay: 1000},
+	})
+	_, _, err := o.client(url).CreateAccount(o.t.Context(), api.Identity{Key: o.sign}, &apiv1.CreateAccountRequest{Name: name, Entry: genesis.Bytes(), Token: token})
+	if err == nil {
+		o.must(o.state.Apply(genesis))
+	}
+	return err
 }
 
 func (o *owner) client(url string) *client.Client {

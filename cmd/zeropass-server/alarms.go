@@ -1,8 +1,6 @@
 package main
 
 import (
-	"context"
-
 	"github.com/spf13/pflag"
 
 	"zeropass.dev/zeropass/internal/notify"
@@ -59,18 +57,4 @@ func (o *alarmOptions) openPlaces() (*server.Places, error) {
 		return nil, fail(exitFailed, "It is a file in the MaxMind DB format that has countries.", "--places %s: %v", o.places, err)
 	}
 	return p, nil
-}
-
-// delivering delivers alarms until the returned function is called.
-func delivering(ctx context.Context, s *server.Server) (stop func()) {
-	ctx, cancel := context.WithCancel(ctx)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		s.Deliver(ctx)
-	}()
-	return func() {
-		cancel()
-		<-done
-	}
 }

@@ -24,11 +24,11 @@ func main() {
 	os.Exit(int(run(os.Args[1:], os.Stdout, os.Stderr)))
 }
 
-// run is the program. A signal stops it cleanly; a second Ctrl-C stops it at once.
+// run is the program. A signal stops it cleanly; a second one stops it at once.
 func run(args []string, stdout, stderr io.Writer) exitCode {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	context.AfterFunc(ctx, func() { signal.Reset(os.Interrupt) })
+	context.AfterFunc(ctx, func() { signal.Reset(os.Interrupt, syscall.SIGTERM) })
 
 	root := newRoot()
 	root.SetArgs(args)
@@ -71,7 +71,7 @@ func newRoot() *cobra.Command {
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usage(fmt.Sprintf("Run %s --help to see what it takes.", c.CommandPath()), "%s", err)
 	})
-	root.AddCommand(serveCommand(), configCommand(), entropyCommand(), versionCommand())
+	root.AddCommand(serveCommand(), configCommand(), tokenCommand(), entropyCommand(), versionCommand())
 	return root
 }
 

@@ -3,14 +3,14 @@ package main
 import (
 	"context"
 	"crypto/rand"
-	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
-	"net/http"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -18,11 +18,7 @@ import (
 
 	"zeropass.dev/zeropass/internal/notify"
 	"zeropass.dev/zeropass/internal/server"
-	"zeropass.dev/zeropass/internal/store"
 )
-
-// stopTime is how long requests under way may take to end when the server stops.
-const stopTime = 20 * time.Second
 
 const serveLong = `Serve answers devices until it is stopped with SIGTERM or Ctrl-C.
 
@@ -46,6 +42,9 @@ type serveOptions struct {
 	data            dataOptions
 	listen          string
 	tlsCert, tlsKey string
+	adminListen     string
+	drain           time.Duration
+	registration    registration
 	json            bool
 	entropy         entropyOptions
 	alarms          alarmOptions
@@ -71,6 +70,9 @@ func (o *serveOptions) add(flags *pflag.FlagSet) {
 	flags.StringVar(&o.listen, "listen", "", "address and port, 127.0.0.1:8440 for one; port 0 takes a free one")
 	flags.StringVar(&o.tlsCert, "tls-cert", "", "certificate chain, PEM")
 	flags.StringVar(&o.tlsKey, "tls-key", "", "the certificate's private key, PEM")
+	flags.StringVar(&o.adminListen, "admin-listen", "", "address and port for /livez, /readyz and /metrics, 127.0.0.1:9440 for one; not for the public")
+	flags.DurationVar(&o.drain, "drain", 0, "how long /readyz says no before the server refuses requests when it stops, so that whoever balances load notices")
+	flags.Var(&o.registration, "registration", "who may make an account: open to everybody, token for whoever has one of yours (zeropass-server token create), or closed")
 	o.entropy.add(flags)
 	o.alarms.add(flags)
 	flags.BoolVar(&o.json, "json", false, "print and log JSON")
@@ -92,6 +94,12 @@ func (o *serveOptions) check() error {
 	if (o.tlsCert == "") != (o.tlsKey == "") {
 		return usage("Give both, or none for this machine alone.", "--tls-cert and --tls-key belong together")
 	}
+	if o.drain < 0 || o.drain > maxDrain {
+		return usage("For instance --drain 5s", "--drain %s: at most %s", o.drain, maxDrain)
+	}
+	if err := checkAdmin(o.adminListen, o.listen); err != nil {
+		return err
+	}
 	host, _, err := net.SplitHostPort(o.listen)
 	if err != nil {
 		return usage("An address looks like 127.0.0.1:8440 or [::1]:8440.", "--listen %s: not an address and a port", o.listen)
@@ -99,6 +107,22 @@ func (o *serveOptions) check() error {
 	if o.tlsCert == "" && host != "localhost" && !net.ParseIP(host).IsLoopback() {
 		return notLoopback(o.listen)
 	}
+	return nil
+}
+
+// registration is a flag of three words.
+type registration struct{ value server.Registration }
+
+var registrations = []string{server.RegistrationOpen: "open", server.RegistrationToken: "token", server.RegistrationClosed: "closed"}
+
+func (r *registration) String() string { return registrations[r.value] }
+func (r *registration) Type() string   { return "open|token|closed" }
+func (r *registration) Set(word string) error {
+	i := slices.Index(registrations, word)
+	if i < 0 {
+		return errValue
+	}
+	r.value = server.Registration(i)
 	return nil
 }
 
@@ -140,42 +164,73 @@ func (o *serveOptions) serve(ctx context.Context, stdout, stderr io.Writer) (err
 		return err
 	}
 	defer func() { err = errors.Join(err, sources.Close()) }()
+	tracing, flush, err := openTracing(ctx, log)
+	if err != nil {
+		return err
+	}
+	defer flush()
+	measured := newMetrics()
+	d.store.Observe(measured.transaction)
 	s, err := server.New(ctx, server.Config{
-		Store:   d.store,
-		Keys:    d.keys,
-		Now:     time.Now,
-		Rand:    rand.Reader,
-		Entropy: sources,
-		Log:     log,
-		Mail:    mail,
-		Webhook: notify.Webhook{Private: o.alarms.private},
-		Places:  places,
+		Store:        d.store,
+		Keys:         d.keys,
+		Now:          time.Now,
+		Rand:         rand.Reader,
+		Entropy:      sources,
+		Log:          log,
+		Mail:         mail,
+		Webhook:      notify.Webhook{Private: o.alarms.private},
+		Places:       places,
+		Registration: o.registration.value,
+		Observe:      measured.request,
+		Tracing:      tracing,
 	})
 	if err != nil {
 		return err
 	}
-	listener, err := o.listener(ctx, certificates)
+	healthy := &health{store: d.store, sources: sources, allowOS: o.entropy.allowOS, failed: s.Failed()}
+	measured.registry.MustRegister(&watched{server: s, health: healthy, certificates: certificates})
+	admin, err := openAdmin(ctx, o.adminListen, healthy, measured, log)
 	if err != nil {
 		return err
 	}
-	if err := o.ready(stdout, listener.Addr(), d); err != nil {
+	defer func() { err = errors.Join(err, admin.close()) }()
+	listener, err := o.listener(ctx, certificates != nil)
+	if err != nil {
+		return err
+	}
+	if err := o.ready(stdout, listener.Addr(), admin.url(), d); err != nil {
 		return errors.Join(err, listener.Close())
 	}
-	h := server.NewHTTPServer(s.Handler(), log)
-	h.RegisterOnShutdown(s.Close)
-	defer delivering(ctx, s)()
-	return serveUntil(ctx, h, listener, certificates, s.Failed())
+	return o.run(ctx, &running{
+		server: s, health: healthy, http: server.NewHTTPServer(s.Handler(), log), listener: listener,
+		certificates: certificates, drain: o.drain, manager: newSystemd(log), log: log,
+	})
 }
 
-func (o *serveOptions) certificates() (*tls.Config, error) {
+// run serves, with what goes on beside it.
+func (o *serveOptions) run(ctx context.Context, r *running) error {
+	beside, cancel := context.WithCancel(ctx)
+	var group sync.WaitGroup
+	defer group.Wait()
+	defer cancel()
+	group.Go(func() { r.server.Deliver(beside) })
+	watching, stopWatching := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopWatching()
+	group.Go(func() { r.manager.watchdog(watching, func() { r.server.Streams() }) })
+	if r.certificates != nil {
+		group.Go(func() { r.certificates.watch(watching, r.log) })
+	}
+	r.manager.say("READY=1")
+	return r.until(ctx)
+}
+
+// certificates returns nil where there is no TLS.
+func (o *serveOptions) certificates() (*certificates, error) {
 	if o.tlsCert == "" {
 		return nil, nil
 	}
-	pair, err := tls.LoadX509KeyPair(o.tlsCert, o.tlsKey)
-	if err != nil {
-		return nil, fail(exitFailed, "Both are PEM files, the certificate's chain first to last.", "--tls-cert %s, --tls-key %s: %v", o.tlsCert, o.tlsKey, err)
-	}
-	return &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}, nil
+	return openCertificates(o.tlsCert, o.tlsKey)
 }
 
 func (o *serveOptions) logger(w io.Writer) *slog.Logger {
@@ -187,12 +242,12 @@ func (o *serveOptions) logger(w io.Writer) *slog.Logger {
 
 // listener opens the address. A name may mean anything, so what it turned out to
 // be is checked once more.
-func (o *serveOptions) listener(ctx context.Context, certificates *tls.Config) (net.Listener, error) {
+func (o *serveOptions) listener(ctx context.Context, public bool) (net.Listener, error) {
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", o.listen)
 	if err != nil {
 		return nil, fail(exitFailed, "Name an address of this machine and a port that is free.", "--listen %s: %v", o.listen, err)
 	}
-	if address, ok := listener.Addr().(*net.TCPAddr); certificates == nil && (!ok || !address.IP.IsLoopback()) {
+	if address, ok := listener.Addr().(*net.TCPAddr); !public && (!ok || !address.IP.IsLoopback()) {
 		return nil, errors.Join(notLoopback(o.listen), listener.Close())
 	}
 	return listener, nil
@@ -202,13 +257,14 @@ func (o *serveOptions) listener(ctx context.Context, certificates *tls.Config) (
 type readyLine struct {
 	Ready       bool   `json:"ready"`
 	URL         string `json:"url"`
+	AdminURL    string `json:"admin_url,omitempty"`
 	Fingerprint string `json:"fingerprint"`
 	SignKey     string `json:"sign_key"` // hexadecimal
 	KeyFileMade bool   `json:"key_file_made"`
 }
 
 // ready says that devices may come.
-func (o *serveOptions) ready(w io.Writer, address net.Addr, d *data) error {
+func (o *serveOptions) ready(w io.Writer, address net.Addr, admin string, d *data) error {
 	scheme := "http"
 	if o.tlsCert != "" {
 		scheme = "https"
@@ -216,6 +272,7 @@ func (o *serveOptions) ready(w io.Writer, address net.Addr, d *data) error {
 	line := readyLine{
 		Ready:       true,
 		URL:         scheme + "://" + address.String(),
+		AdminURL:    admin,
 		Fingerprint: d.keys.Fingerprint(),
 		SignKey:     fmt.Sprintf("%x", d.keys.SignKey().Bytes()),
 		KeyFileMade: d.keyMade,
@@ -225,36 +282,4 @@ func (o *serveOptions) ready(w io.Writer, address net.Addr, d *data) error {
 	}
 	_, err := fmt.Fprintf(w, "zeropass-server is ready at %s, key fingerprint %s\n", line.URL, line.Fingerprint)
 	return err
-}
-
-// serveUntil serves until ctx ends or the store fails. Requests under way may
-// end.
-func serveUntil(ctx context.Context, h *http.Server, listener net.Listener, certificates *tls.Config, failed <-chan struct{}) error {
-	served := make(chan error, 1)
-	go func() {
-		if certificates != nil {
-			h.TLSConfig = certificates
-			served <- h.ServeTLS(listener, "", "")
-			return
-		}
-		served <- h.Serve(listener)
-	}()
-	var stopped error
-	select {
-	case err := <-served:
-		return err
-	case <-failed:
-		stopped = store.ErrFailed
-	case <-ctx.Done():
-	}
-	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTime)
-	defer cancel()
-	if err := h.Shutdown(ending); err != nil {
-		// Somebody is too slow. What was acknowledged is durable.
-		stopped = errors.Join(stopped, h.Close())
-	}
-	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
-		stopped = errors.Join(stopped, err)
-	}
-	return stopped
 }

@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"math/big"
 	mathrand "math/rand/v2"
 	"net"
@@ -30,6 +31,7 @@ import (
 
 	"zeropass.dev/zeropass/internal/api"
 	"zeropass.dev/zeropass/internal/client"
+	"zeropass.dev/zeropass/internal/server"
 )
 
 // asProgram in the environment makes the test binary the program itself.
@@ -298,13 +300,17 @@ func TestServeLeavesNothingRunning(t *testing.T) {
 // what to do.
 func TestServeEndsWhenTheStoreFails(t *testing.T) {
 	defer goleak.VerifyNone(t)
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	dir := t.TempDir()
+	d := must[*data](t)((&dataOptions{dir: filepath.Join(dir, "data"), keyFile: filepath.Join(dir, "keys")}).open(t.Context()))
+	defer d.close()
+	log := slog.New(slog.DiscardHandler)
+	s := must[*server.Server](t)(server.New(t.Context(), server.Config{Store: d.store, Keys: d.keys, Now: time.Now, Rand: rand.Reader, Log: log}))
 	failed := make(chan struct{})
 	close(failed)
-	err = serveUntil(t.Context(), &http.Server{Handler: http.NotFoundHandler()}, listener, nil, failed)
+	err := (&running{
+		server: s, health: &health{failed: failed}, http: server.NewHTTPServer(s.Handler(), log), drain: time.Hour,
+		listener: must[net.Listener](t)(net.Listen("tcp", "127.0.0.1:0")), manager: newSystemd(log), log: log,
+	}).until(t.Context())
 	var stderr bytes.Buffer
 	if code := report(&stderr, err); code != exitFailed || !bytes.Contains(stderr.Bytes(), []byte("hint: Look at the disk")) {
 		t.Errorf("after the store failed the server ends with %d:\n%s", code, &stderr)

@@ -40,4 +40,8 @@ type Operation interface {
 	Backlog(ctx context.Context) (Backlog, error)
 	// CountAccounts takes a while where there are many.
 	CountAccounts(ctx context.Context) (uint64, error)
+	// Observe has every transaction told from now on: whether it may change
+	// something, how long it took, and how it ended. It is for use before anything
+	// else.
+	Observe(seen func(change bool, took time.Duration, err error))
 }

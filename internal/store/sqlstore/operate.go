@@ -79,8 +79,7 @@ func (s *Store) CountAccounts(ctx context.Context) (n uint64, err error) {
 	return n, err
 }
 
-// Observe has every transaction told from now on: whether it may change something,
-// how long it took, and how it ended. It is for use before the store is.
+// Observe implements [store.Operation].
 func (s *Store) Observe(seen func(change bool, took time.Duration, err error)) {
 	s.db = observed{Database: s.db, seen: seen}
 }

@@ -2,6 +2,8 @@ package storetest
 
 import (
 	"crypto/sha256"
+	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -64,6 +66,14 @@ func testTwoTokens(_ *testing.T, s *suite) {
 }
 
 func testBacklog(t *testing.T, s *suite) {
+	var told []string
+	s.Observe(func(change bool, took time.Duration, err error) {
+		told = append(told, fmt.Sprintf("%v %v %v", change, took > 0, err))
+	})
+	s.want(s.RevokeToken(s.ctx, [32]byte{}), store.ErrNotFound)
+	if want := []string{"true true " + store.ErrNotFound.Error()}; !slices.Equal(told, want) {
+		t.Errorf("transactions are told as %q, want %q", told, want)
+	}
 	a := s.create("ada")
 	s.create("bob")
 	if n := must(s.CountAccounts(s.ctx)); n != 2 {

@@ -1,0 +1,87 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"zeropass.dev/zeropass/internal/server"
+	"zeropass.dev/zeropass/internal/store"
+)
+
+const (
+	// stopTime is how long requests under way may take to end when the server
+	// stops.
+	stopTime = 20 * time.Second
+	maxDrain = 5 * time.Minute
+)
+
+// running is a server that answers.
+type running struct {
+	server       *server.Server
+	health       *health
+	http         *http.Server
+	listener     net.Listener
+	certificates *certificates // nil without TLS
+	drain        time.Duration
+	manager      *systemd
+	log          *slog.Logger
+}
+
+// until serves until ctx ends or the store fails. Then /readyz says no; after the
+// drain new requests are refused and streams end; what is under way may end.
+func (r *running) until(ctx context.Context) error {
+	served := make(chan error, 1)
+	go func() { served <- r.serve() }()
+	var stopped error
+	select {
+	case err := <-served:
+		return err
+	case <-r.health.failed:
+		stopped = store.ErrFailed
+	case <-ctx.Done():
+	}
+	r.manager.say("STOPPING=1")
+	r.health.stopping.Store(true)
+	r.log.Info("the server stops", "under_way", r.server.UnderWay(), "streams", r.server.Streams())
+	if stopped == nil {
+		time.Sleep(r.drain)
+	}
+	r.server.Drain()
+	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTime)
+	defer cancel()
+	r.settle(ending)
+	if err := r.http.Shutdown(ending); err != nil {
+		// Somebody is too slow. What was acknowledged is durable.
+		stopped = errors.Join(stopped, r.http.Close())
+	}
+	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+		stopped = errors.Join(stopped, err)
+	}
+	return stopped
+}
+
+func (r *running) serve() error {
+	if r.certificates == nil {
+		return r.http.Serve(r.listener)
+	}
+	r.http.TLSConfig = r.certificates.config()
+	return r.http.ServeTLS(r.listener, "", "")
+}
+
+// settle waits until nothing is under way. The listener stays open meanwhile: who
+// comes is told that the server stops.
+func (r *running) settle(ctx context.Context) {
+	again := time.NewTicker(10 * time.Millisecond)
+	defer again.Stop()
+	for r.server.UnderWay() > 0 {
+		select {
+		case <-ctx.Done():
+			return
+		case <-again.C:
+		}
+	}
+}
