@@ -159,8 +159,8 @@ type starting struct {
 	stop func()
 }
 
-func (s *starting) Begin(ctx context.Context, now time.Time, lease time.Duration, most int) ([]store.Delivery, error) {
-	deliveries, err := s.Store.Begin(ctx, now, lease, most)
+func (s *starting) Begin(ctx context.Context, now time.Time, lease time.Duration, most int, busy ...store.Place) ([]store.Delivery, error) {
+	deliveries, err := s.Store.Begin(ctx, now, lease, most, busy...)
 	if len(deliveries) > 0 {
 		s.stop()
 	}

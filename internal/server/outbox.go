@@ -3,7 +3,11 @@ package server
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
+	"runtime"
+	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 
@@ -15,9 +19,9 @@ const (
 	// deliveryLease is how long a server has a delivery to itself: longer than any
 	// attempt takes.
 	deliveryLease = 2 * time.Minute
-	// deliveriesAtOnce are under way at a time, so that one slow receiver does not
-	// hold up everybody.
-	deliveriesAtOnce = 32
+	// deliveriesAtOnce are under way at a time, each to another place: a slow
+	// receiver has one of them, however much waits for it.
+	deliveriesAtOnce = 16
 	// outboxPause is how often the outbox is looked at where nothing was raised
 	// here: for what is due again, and what another server over the same data had
 	// and died.
@@ -42,8 +46,10 @@ func (s *Server) Deliver(ctx context.Context) {
 	underWay, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(stopDelivering, cancel) })()
+	c := newCourier(s)
+	defer c.group.Wait()
 	for ctx.Err() == nil {
-		n, err := s.DeliverDue(underWay)
+		n, _, err := c.begin(underWay)
 		if err != nil && ctx.Err() == nil {
 			s.log.Error("alarms could not be delivered", "error", err)
 		}
@@ -57,29 +63,100 @@ func (s *Server) Deliver(ctx context.Context) {
 		case <-ctx.Done():
 		case <-again.C:
 		case <-s.raised:
+		case <-c.ended:
 		}
 	}
 }
 
-// DeliverDue tries everything that is due now, at most as much as may be under
-// way at a time, and returns how much that was.
+// DeliverDue tries everything that is due now, and returns how much that was.
 func (s *Server) DeliverDue(ctx context.Context) (int, error) {
-	deliveries, err := s.store.Begin(ctx, s.now(), deliveryLease, deliveriesAtOnce)
+	c := newCourier(s)
+	all := 0
+	for ctx.Err() == nil {
+		n, before, err := c.begin(ctx)
+		if err != nil {
+			c.group.Wait()
+			return all, err
+		}
+		if all += n; n+before == 0 {
+			break
+		}
+		if n == 0 {
+			<-c.ended
+		}
+	}
+	c.group.Wait()
+	return all, errors.Join(c.failed...)
+}
+
+// courier is what one server has under way.
+type courier struct {
+	server *Server
+	group  sync.WaitGroup
+	ended  chan struct{} // holds one: something has ended since it was taken
+
+	mu     sync.Mutex
+	busy   []store.Place
+	failed []error // what could not be written down
+}
+
+func newCourier(s *Server) *courier { return &courier{server: s, ended: make(chan struct{}, 1)} }
+
+// begin starts as much of what is due as there is room for, to places that have
+// nothing under way. It returns how much that is, and how much was under way before.
+func (c *courier) begin(ctx context.Context) (begun, before int, err error) {
+	c.mu.Lock()
+	busy := slices.Clone(c.busy)
+	c.mu.Unlock()
+	room := deliveriesAtOnce - len(busy)
+	if room == 0 {
+		return 0, len(busy), nil
+	}
+	deliveries, err := c.server.store.Begin(ctx, c.server.now(), deliveryLease, room, busy...)
 	if err != nil {
-		return 0, err
+		return 0, len(busy), err
 	}
-	results := make([]error, len(deliveries))
-	var group sync.WaitGroup
-	for i, d := range deliveries {
-		group.Go(func() { results[i] = s.deliver(ctx, d) })
+	for _, d := range deliveries {
+		c.mu.Lock()
+		c.busy = append(c.busy, d.Place())
+		c.mu.Unlock()
+		c.group.Go(func() { c.end(d, c.server.deliver(ctx, d)) })
 	}
-	group.Wait()
-	return len(deliveries), errors.Join(results...)
+	return len(deliveries), len(busy), nil
+}
+
+// end makes room for the next one.
+func (c *courier) end(d store.Delivery, err error) {
+	c.mu.Lock()
+	i := slices.Index(c.busy, d.Place())
+	c.busy = slices.Delete(c.busy, i, i+1)
+	if err != nil {
+		c.server.log.Error("what became of an alarm could not be written down", "delivery", d.ID, "channel", d.Channel, "error", err)
+		c.failed = append(c.failed, err)
+	}
+	c.mu.Unlock()
+	select {
+	case c.ended <- struct{}{}:
+	default:
+	}
+}
+
+// caught makes an error of a panic, which would end the whole server. What was
+// panicked with may hold what was being delivered; what the runtime says does not.
+func caught(err *error) {
+	switch v := recover().(type) {
+	case nil:
+	case runtime.Error:
+		*err = fmt.Errorf("panic: %w\n%s", v, debug.Stack())
+	default:
+		*err = fmt.Errorf("panic: %T\n%s", v, debug.Stack())
+	}
 }
 
 // deliver makes one attempt and writes down how it went.
-func (s *Server) deliver(ctx context.Context, d store.Delivery) error {
-	err := s.attempt(ctx, d)
+func (s *Server) deliver(ctx context.Context, d store.Delivery) (err error) {
+	defer caught(&err)
+	err = s.attempt(ctx, d)
 	if err != nil && ctx.Err() != nil {
 		return nil // the lease ends, and then it is due again
 	}
@@ -111,7 +188,8 @@ func retryAt(d store.Delivery, now time.Time) time.Time {
 	return now.Add(pause - rand.N(pause/2))
 }
 
-func (s *Server) attempt(ctx context.Context, d store.Delivery) error {
+func (s *Server) attempt(ctx context.Context, d store.Delivery) (err error) {
+	defer caught(&err)
 	alarm, err := notify.ParseAlarm(d.Alarm.ID, d.Alarm.Body)
 	if err != nil {
 		return err

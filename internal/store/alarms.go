@@ -57,6 +57,13 @@ const (
 	ChannelWebhook = "webhook"
 )
 
+// Place is where one account's alarms go by one channel. Alarms go there one after
+// the other, so that a slow receiver holds up nobody but itself.
+type Place struct {
+	Account ledger.AccountID
+	Channel string
+}
+
 // Delivery is one alarm on its way to one place.
 type Delivery struct {
 	ID      uint64 // the store counts
@@ -70,6 +77,9 @@ type Delivery struct {
 	Times   int       // how many alarms of its kind it stands for, of which it is the first
 }
 
+// Place returns where the delivery goes.
+func (d *Delivery) Place() Place { return Place{d.Alarm.Account, d.Channel} }
+
 // Outbox keeps alarms until they are delivered: at least once each, by as many
 // servers as there are.
 type Outbox interface {
@@ -78,9 +88,10 @@ type Outbox interface {
 	AlarmSettings(ctx context.Context, id ledger.AccountID) (AlarmSettings, int, error)
 	// Raise raises alarms about what changed nothing, a refusal for one.
 	Raise(ctx context.Context, now time.Time, alarms ...Alarm) error
-	// Begin takes deliveries that are due, at most so many, the oldest first. What
-	// is neither ended nor put off is due again after the lease.
-	Begin(ctx context.Context, now time.Time, lease time.Duration, most int) ([]Delivery, error)
+	// Begin takes deliveries that are due, at most so many, the oldest first: of each
+	// place the oldest one, and none of places that are busy. What is neither ended
+	// nor put off is due again after the lease.
+	Begin(ctx context.Context, now time.Time, lease time.Duration, most int, busy ...Place) ([]Delivery, error)
 	// End says that the delivery is done or given up; its body, address and secret
 	// are destroyed. It returns ErrUnknownDelivery.
 	End(ctx context.Context, d Delivery) error

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"slices"
 	"time"
 
 	"zeropass.dev/zeropass/internal/store"
@@ -172,7 +173,7 @@ func (s *Store) Raise(ctx context.Context, now time.Time, alarms ...store.Alarm)
 }
 
 // Begin implements [store.Outbox].
-func (s *Store) Begin(ctx context.Context, now time.Time, lease time.Duration, most int) ([]store.Delivery, error) {
+func (s *Store) Begin(ctx context.Context, now time.Time, lease time.Duration, most int, busy ...store.Place) ([]store.Delivery, error) {
 	var begun []store.Delivery
 	// Most of the time nothing is due, and that is found out without writing.
 	var due int
@@ -185,7 +186,7 @@ func (s *Store) Begin(ctx context.Context, now time.Time, lease time.Duration, m
 		if _, err := tx.ExecContext(ctx, `DELETE FROM outbox WHERE done = TRUE AND created <= $1`, now.Add(-time.Hour).UnixMilli()); err != nil {
 			return err
 		}
-		if begun, err = s.deliveries(ctx, tx, now, most); err != nil {
+		if begun, err = s.deliveries(ctx, tx, now, most, busy); err != nil {
 			return err
 		}
 		for i := range begun {
@@ -203,13 +204,20 @@ func (s *Store) Begin(ctx context.Context, now time.Time, lease time.Duration, m
 	return begun, nil
 }
 
-// deliveries returns what is due and nobody else is taking.
-func (s *Store) deliveries(ctx context.Context, tx *sql.Tx, now time.Time, most int) ([]store.Delivery, error) {
+// deliveries returns what is due, first at its place, and nobody else is taking. A
+// row that somebody else has taken meanwhile is due no more, which is asked again of
+// the row itself.
+func (s *Store) deliveries(ctx context.Context, tx *sql.Tx, now time.Time, most int, busy []store.Place) ([]store.Delivery, error) {
 	var due []store.Delivery
 	rows, err := tx.QueryContext(ctx,
 		`SELECT id, attempt, alarm, account, kind, body, channel, target, key, secret, created, times FROM outbox
-		 WHERE done = FALSE AND due <= $1 ORDER BY due, account, id LIMIT $2`+s.skipLocked(),
-		now.UnixMilli(), most)
+		 WHERE done = FALSE AND due <= $1 AND (account, id) IN
+		   (SELECT account, id FROM
+		     (SELECT account, id, ROW_NUMBER() OVER (PARTITION BY account, channel ORDER BY due, id) AS place
+		      FROM outbox WHERE done = FALSE AND due <= $1) AS waiting
+		    WHERE place = 1)
+		 ORDER BY due, account, id LIMIT $2`+s.skipLocked(),
+		now.UnixMilli(), most+len(busy))
 	err = collect(rows, err, func(rows *sql.Rows) (bool, error) {
 		var d store.Delivery
 		var account []byte
@@ -217,8 +225,10 @@ func (s *Store) deliveries(ctx context.Context, tx *sql.Tx, now time.Time, most 
 		err := rows.Scan(&d.ID, &d.Attempt, &d.Alarm.ID, &account, &d.Alarm.Kind, &d.Alarm.Body, &d.Channel, &d.Target, &d.Key, &d.Secret, &created, &d.Times)
 		copy(d.Alarm.Account[:], account)
 		d.Created = timeOf(created)
-		due = append(due, d)
-		return false, err
+		if !slices.Contains(busy, d.Place()) {
+			due = append(due, d)
+		}
+		return len(due) == most, err
 	})
 	return due, err
 }

@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -21,10 +22,18 @@ func (s *suite) settings(a *account, to store.AlarmSettings, alarms ...store.Ala
 	s.ok(s.Log(s.ctx, store.Answer{Spend: spend, Account: a.id, Head: a.head, Alarms: &to}))
 }
 
-// begin returns what is due, as "id channel target".
+// begin returns what is due, as "id channel target", in the order in which it was
+// raised.
 func (s *suite) begin() ([]string, []store.Delivery) {
 	s.t.Helper()
-	deliveries := must(s.Begin(s.ctx, s.now, time.Minute, 100))
+	var deliveries []store.Delivery
+	for {
+		next := must(s.Begin(s.ctx, s.now, time.Minute, 100))
+		if deliveries = append(deliveries, next...); len(next) == 0 {
+			break
+		}
+	}
+	slices.SortFunc(deliveries, func(a, b store.Delivery) int { return cmp.Compare(a.ID, b.ID) })
 	var due []string
 	for _, d := range deliveries {
 		due = append(due, fmt.Sprintf("%s %s %s", d.Alarm.ID, d.Channel, d.Target))
@@ -103,6 +112,43 @@ func testAlarms(t *testing.T, s *suite) {
 	if settings, _ := must2(s.AlarmSettings(s.ctx, b.id)); settings.Mail != "" || settings.Webhook != "" {
 		t.Errorf("bob has settings %+v", settings)
 	}
+}
+
+// testAlarmPlaces has many alarms wait for one place: each place gets its oldest,
+// one at a time, and none while it is busy.
+func testAlarmPlaces(t *testing.T, s *suite) {
+	a, b, c := s.create("ada"), s.create("bob"), s.create("cyd")
+	s.settings(a, store.AlarmSettings{Mail: "ada@here", Webhook: "https://slow", Key: "k"})
+	s.settings(b, store.AlarmSettings{Mail: "bob@here"})
+	s.settings(c, store.AlarmSettings{Mail: "cyd@here"})
+	for n := range 8 {
+		s.ok(s.Raise(s.ctx, s.now, s.alarm(a, "kind", fmt.Sprint("ada", n))))
+	}
+	s.now = s.now.Add(time.Millisecond)
+	s.ok(s.Raise(s.ctx, s.now, s.alarm(b, "kind", "bob")))
+	s.now = s.now.Add(time.Millisecond)
+	s.ok(s.Raise(s.ctx, s.now, s.alarm(c, "kind", "cyd")))
+
+	begin := func(most int, busy []store.Place, want ...string) (begun []store.Delivery) {
+		t.Helper()
+		begun = must(s.Begin(s.ctx, s.now, time.Minute, most, busy...))
+		var got []string
+		for _, d := range begun {
+			got = append(got, d.Alarm.ID+" "+d.Channel)
+		}
+		if !slices.Equal(got, want) {
+			t.Fatalf("begun: %q, want %q", got, want)
+		}
+		return begun
+	}
+	first := begin(3, nil, "ada0 mail", "ada0 webhook", "bob mail")
+	busy := []store.Place{first[0].Place(), first[1].Place(), first[2].Place()}
+	begin(1, busy, "cyd mail")
+	begin(9, busy)
+	s.ok(s.End(s.ctx, first[0]))
+	second := begin(9, busy[1:], "ada1 mail")
+	s.ok(s.PutOff(s.ctx, second[0], s.now.Add(time.Hour)))
+	begin(9, busy[1:], "ada2 mail") // what is put off does not hold up what waits
 }
 
 // testAlarmBounds floods an account with one kind: another kind gets through.

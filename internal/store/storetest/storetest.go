@@ -41,6 +41,7 @@ func Run(t *testing.T, open func(t *testing.T) func() store.Store) {
 		{"reveals of a device are counted", testDeviceLimits},
 		{"alarms", testAlarms},
 		{"alarms: bounds", testAlarmBounds},
+		{"alarms: one at a time for each place", testAlarmPlaces},
 		{"alarms: many of a kind leave together", testAlarmsTogether},
 		{"origins", testOrigins},
 		{"nonces", testNonces},
