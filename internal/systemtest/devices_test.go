@@ -366,6 +366,32 @@ func TestJoinDiesAfterEndorsing(t *testing.T) {
 	withConfirms(t, func() { phone.wantSecret("site", "secret") }, ann)
 }
 
+// It dies while it stores the ledger, and has but the first entries, without itself.
+func TestJoinDiesWhileItStoresTheLedger(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ann := w.person("ann", nil)
+	ann.add("site", "secret")
+	dir := filepath.Join(t.TempDir(), "further")
+	ctx, stop := context.WithCancel(context.Background())
+	first := w.joinIn(ctx, ann, dir, func(o *device.Options, _ *device.JoinOptions) {
+		o.HTTP = &http.Client{Transport: &cut{procedure: "Entries"}}
+	})
+	ann.approveDevice(first, "phone")
+	stop()
+	<-first.done
+	whole, err := os.ReadFile(filepath.Join(ann.dir, "ledger"))
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, "ledger"), whole[:len(whole)/2], 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	second := w.joinIn(context.Background(), ann, dir, nil)
+	phone := second.added()
+	withConfirms(t, func() { phone.wantSecret("site", "secret") }, ann)
+}
+
 // A lost device is locked, and after the waiting period revoked; what is written
 // then it never opens, and what it had it opens until a new epoch commits.
 func TestLostDevice(t *testing.T) {
