@@ -257,7 +257,10 @@ func (a *app) startAgent(ctx context.Context, dir string, idle time.Duration) er
 	if line != agentReady {
 		_ = process.Wait()
 		text := strings.TrimPrefix(strings.TrimSpace(line), "error: ")
-		return fail(exitFailed, "", "the agent did not start: %s", oneLine(text))
+		if text == "" {
+			text = "it ended without saying why"
+		}
+		return fail(exitFailed, "Run zeropass unlock again. Every command works with the passphrase too.", "the agent did not start: %s", oneLine(text))
 	}
 	return process.Process.Release()
 }
