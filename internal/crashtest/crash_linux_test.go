@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // campaign hurts at every change instead of some.
@@ -31,22 +32,18 @@ const (
 
 func (v victim) String() string { return [...]string{"device", "server"}[v] }
 
-// some is at how many changes the victims are hurt in each way, without -campaign.
-var some = tally{killed: 2, torn: 1, full: 1}
-
-// picks returns at which of n changes to hurt: all, or some spread evenly, with
-// the first and the last.
-func picks(h harm, n int) []int {
+// picks returns at which of n changes to hurt: all with -campaign, else some spread
+// evenly, or one in the middle.
+func picks(some, n int) []int {
 	var at []int
-	count := some[h]
-	if *campaign || n < count {
-		count = n
+	if *campaign || n < some {
+		some = n
 	}
-	for i := range count {
-		if count == 1 {
+	for i := range some {
+		if some == 1 {
 			return append(at, (n+1)/2)
 		}
-		at = append(at, 1+i*(n-1)/(count-1))
+		at = append(at, 1+i*(n-1)/(some-1))
 	}
 	return at
 }
@@ -64,27 +61,34 @@ func TestHurt(t *testing.T) {
 	if err := p.build(); err != nil {
 		t.Fatal(err)
 	}
-	t.Run("device", func(t *testing.T) { testStory(t, p, device) })
-	t.Run("server", func(t *testing.T) { testStory(t, p, server) })
+	for _, v := range []victim{device, server} {
+		t.Run("account/"+v.String(), func(t *testing.T) { testStory(t, p, v, story(), everyHarm) })
+		t.Run("devices/"+v.String(), func(t *testing.T) { testStory(t, p, v, devices(), oneHarm) })
+	}
 	t.Run("start", func(t *testing.T) { testFirstStart(t, p) })
 }
 
-// testStory plays the story, and every scene again and again with one side hurt.
-func testStory(t *testing.T, p programs, v victim) {
+// everyHarm hurts every scene once in each way.
+func everyHarm(int) tally { return tally{killed: 1, torn: 1, full: 1} }
+
+// oneHarm hurts every scene once, in turns.
+func oneHarm(scene int) (some tally) {
+	some[scene%len(some)] = 1
+	return some
+}
+
+// testStory plays a story, and every scene again and again with one side hurt.
+func testStory(t *testing.T, p programs, v victim, scenes []scene, some func(scene int) tally) {
 	t.Parallel()
 	now := newStage(t, p, v)
 	total := tally{}
-	for _, sc := range story() {
-		if sc.prepare != nil {
-			now.play(t, sc.prepare)
-		}
+	for i, sc := range scenes {
 		before := now.failed
-		done := now.hurtScene(t, sc)
+		done := now.hurtScene(t, sc, some(i))
 		t.Logf("%s, %-32s %v: %d not whole", v, sc.name+":", done, now.failed-before)
 		for h, n := range done {
 			total[h] += n
 		}
-		now.play(t, func(s *site) error { return s.do(sc.command()) })
 	}
 	t.Logf("%s, %-32s %v: %d not whole", v, "in all:", total, now.failed)
 }
@@ -94,13 +98,19 @@ type stage struct {
 	victim
 	site   *site
 	cases  string // directory of the copies
-	n      int
+	n      int    // how many copies there were
 	failed int
 }
 
 func newStage(t *testing.T, p programs, v victim) *stage {
 	t.Helper()
-	dir, err := filepath.EvalSymlinks(t.TempDir()) // as the kernel names it
+	// Of its own: an agent's socket must have a short name.
+	made, err := os.MkdirTemp("", "zeropass-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(made) })
+	dir, err := filepath.EvalSymlinks(made) // as the kernel names it
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,51 +122,99 @@ func newStage(t *testing.T, p programs, v victim) *stage {
 	if st.site, err = newSite(p, story); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(st.site.hook.Close)
 	return st
 }
 
-// play goes on with the story.
-func (st *stage) play(t *testing.T, what func(*site) error) {
+// another is a copy of what the story has come to.
+func (st *stage) another(t *testing.T) *site {
 	t.Helper()
+	st.n++
+	s, err := st.site.copyTo(filepath.Join(st.cases, fmt.Sprint(st.n)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// prepare plays what leads to a scene.
+func (st *stage) prepare(t *testing.T, sc scene) {
+	t.Helper()
+	if sc.prepare == nil {
+		return
+	}
 	err := st.site.start(nil)
 	if err == nil {
-		err = what(st.site)
+		err = sc.prepare(st.site)
 	}
-	if stopped := st.site.stop(syscall.SIGTERM); err == nil {
-		err = stopped
-	}
-	if err != nil {
-		t.Fatalf("the story itself, with nobody hurt: %v", err)
+	if err = errors.Join(err, st.site.stop(syscall.SIGTERM)); err != nil {
+		t.Fatalf("what leads to %s, with nobody hurt: %v", sc.name, err)
 	}
 }
 
-// hurtScene plays the next scene once unhurt, to count, and then on copies.
-func (st *stage) hurtScene(t *testing.T, sc scene) tally {
+// hurtScene plays the next scene once unhurt, to count and to go on with the story,
+// and on copies of what was before with the victim hurt.
+func (st *stage) hurtScene(t *testing.T, sc scene, some tally) tally {
 	t.Helper()
+	st.prepare(t, sc)
+	next := st.another(t)
+	changes := st.count(t, next, sc)
 	done := tally{}
-	if sc.local && st.victim == server {
-		return done
+	if *campaign {
+		st.hurt(t, sc, killed, 0)
 	}
-	changes, _ := st.hurt(t, sc, killed, 0)
 	for _, h := range []harm{killed, torn, full} {
+		if sc.local && st.victim == server {
+			break
+		}
 		n := changes[h]
-		for _, at := range picks(h, n) {
+		for _, at := range picks(some[h], n) {
 			if _, hit := st.hurt(t, sc, h, at); hit {
 				done[h]++
 			}
 		}
 		// How many there are is not the same each time.
-		for hit := *campaign; hit; {
+		for hit := *campaign && n > 0; hit; {
 			n++
 			if _, hit = st.hurt(t, sc, h, n); hit {
 				done[h]++
 			}
 		}
+		if done[h] == 0 && some[h] > 0 && n > 0 {
+			t.Errorf("%v, %s: nobody was %v, of %v: does the watch still work?", st.victim, sc.name, h, changes)
+		}
 	}
-	if done[killed] == 0 || done[torn] == 0 || done[full] == 0 {
-		t.Errorf("%v, %s: %v: does the watch still work?", st.victim, sc.name, done)
+	if err := os.RemoveAll(st.site.dir); err != nil {
+		t.Fatal(err)
 	}
+	st.site = next
 	return done
+}
+
+// count plays a scene unhurt, and returns how many changes the victim made.
+func (st *stage) count(t *testing.T, s *site, sc scene) tally {
+	t.Helper()
+	w := &watch{root: s.path(st.victim.String())}
+	r, err := st.play(w, s, sc, killed, 0)
+	seen, _, _ := w.outcome()
+	if err == nil && r.code != 0 {
+		err = r.failed("it ends with %d", r.code)
+	}
+	if err = errors.Join(err, s.company.end(), s.stop(syscall.SIGTERM)); err != nil {
+		t.Fatalf("%v, %s, with nobody hurt: %v", st.victim, sc.name, err)
+	}
+	if seen[killed] == 0 && !sc.still {
+		t.Errorf("%v, %s: it changes nothing: does the watch still work?", st.victim, sc.name)
+	}
+	return seen
+}
+
+// play runs a scene's command with the victim hurt.
+func (st *stage) play(w *watch, s *site, sc scene, h harm, at int) (result, error) {
+	if st.victim == device {
+		return s.hurtDevice(w, sc, h, at)
+	}
+	return s.hurtServer(w, sc, h, at)
 }
 
 // hurt plays a scene on a copy, hurting the victim at a change, then plays it as
@@ -164,24 +222,15 @@ func (st *stage) hurtScene(t *testing.T, sc scene) tally {
 // to be hurt each way, and whether one was.
 func (st *stage) hurt(t *testing.T, sc scene, h harm, at int) (seen tally, hit bool) {
 	t.Helper()
-	st.n++
-	s, err := st.site.copyTo(filepath.Join(st.cases, fmt.Sprint(st.n)))
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := st.another(t)
 	w := &watch{root: s.path(st.victim.String())}
-	var r result
-	if st.victim == device {
-		r, err = s.hurtDevice(w, sc, h, at)
-	} else {
-		r, err = s.hurtServer(w, sc, h, at)
-	}
+	r, err := st.play(w, s, sc, h, at)
 	seen, hit, first := w.outcome()
 	w.arm(h, 0)
 	if err == nil {
 		err = s.goOn(sc, r)
 	}
-	_ = s.stop(syscall.SIGKILL)
+	s.leave()
 	if err != nil {
 		t.Errorf("%s: the %v was %v at change %d, %v.\nThe command ended with %d:\n%s%s\nAnd then: %v\nAll of it is in %s",
 			sc.name, st.victim, h, at, first, r.code, r.stdout, r.stderr, err, keep(s.dir))
@@ -216,22 +265,65 @@ func (s *site) hurtDevice(w *watch, sc scene, h harm, at int) (result, error) {
 	if err := s.start(nil); err != nil {
 		return result{}, err
 	}
+	if err := s.begin(sc); err != nil {
+		return result{}, err
+	}
 	w.arm(h, at)
 	return s.run(w, sc.command())
 }
 
-// hurtServer runs a command while the server is hurt. One that was killed is gone
-// when it returns; one whose disk was full goes on when there is room.
+// begin begins what other devices do during a scene, unless they do it already.
+func (s *site) begin(sc scene) error {
+	if sc.beside == nil || s.company != nil {
+		return nil
+	}
+	s.company = newCompany(s)
+	return sc.beside(s.company)
+}
+
+// hurtServer runs a command while the server is hurt. One that was killed stays
+// away for a moment, and the disk stays full for one: a command may wait for it.
 func (s *site) hurtServer(w *watch, sc scene, h harm, at int) (result, error) {
 	if err := s.start(w); err != nil {
 		return result{}, err
 	}
-	w.arm(h, at)
-	r, err := s.run(nil, sc.command())
-	if _, hit, _ := w.outcome(); hit && h != full {
-		err = errors.Join(err, s.stop(syscall.SIGKILL)) // it is dying already
+	if err := s.begin(sc); err != nil {
+		return result{}, err
 	}
-	return r, err
+	w.arm(h, at)
+	ended, mended := make(chan struct{}), make(chan error)
+	go func() { mended <- s.mend(w, h, ended) }()
+	r, err := s.run(nil, sc.command())
+	close(ended)
+	return r, errors.Join(err, <-mended)
+}
+
+// mendAfter is for how long a command finds a server that was hurt.
+const mendAfter = 300 * time.Millisecond
+
+// mend makes the server whole some time after it was hurt, or when the command has
+// ended.
+func (s *site) mend(w *watch, h harm, ended <-chan struct{}) error {
+	hurt := func() bool { _, hit, _ := w.outcome(); return hit }
+	for over := false; !hurt() && !over; {
+		select {
+		case <-ended:
+			over = true
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+	if !hurt() {
+		return nil
+	}
+	select {
+	case <-ended:
+	case <-time.After(mendAfter):
+	}
+	if h == full {
+		w.room()
+		return nil
+	}
+	return errors.Join(s.stop(syscall.SIGKILL), s.start(nil)) // it is dying already
 }
 
 // goOn starts the server if it does not run, gives the command again if it did not
@@ -247,6 +339,10 @@ func (s *site) goOn(sc scene, r result) error {
 			return err
 		}
 	}
+	if err := s.company.end(); err != nil {
+		return err
+	}
+	s.company = nil
 	return sc.check(s)
 }
 
@@ -259,6 +355,9 @@ func (s *site) again(sc scene) error {
 		if done, err := sc.done(s); done || err != nil {
 			return err
 		}
+	}
+	if err := s.begin(sc); err != nil {
+		return err
 	}
 	r, err := s.run(nil, sc.command())
 	switch {
@@ -301,7 +400,7 @@ func testFirstStart(t *testing.T, p programs) {
 	changes, _ := st.hurtStart(t, first, killed, 0)
 	done := tally{}
 	for _, h := range []harm{killed, torn, full} {
-		for _, at := range picks(h, changes[h]) {
+		for _, at := range picks(everyHarm(0)[h], changes[h]) {
 			if _, hit := st.hurtStart(t, first, h, at); hit {
 				done[h]++
 			}
@@ -313,22 +412,17 @@ func testFirstStart(t *testing.T, p programs) {
 // hurtStart hurts a server that starts for the first time, and starts it again.
 func (st *stage) hurtStart(t *testing.T, sc scene, h harm, at int) (seen tally, hit bool) {
 	t.Helper()
-	st.n++
-	s, err := st.site.copyTo(filepath.Join(st.cases, fmt.Sprint(st.n)))
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := st.another(t)
 	w := &watch{root: s.path("server")}
 	w.arm(h, at)
 	begun := s.start(w)
 	seen, hit, first := w.outcome()
 	w.arm(h, 0)
+	err := begun
 	if hit || begun == nil {
 		err = s.goOn(sc, result{code: -1})
-	} else {
-		err = begun
 	}
-	_ = s.stop(syscall.SIGKILL)
+	s.leave()
 	if err != nil {
 		t.Errorf("the server's first start was %v at change %d, %v.\nIt said: %v\nAnd then: %v\nAll of it is in %s", h, at, first, begun, err, keep(s.dir))
 		st.failed++

@@ -1,11 +1,13 @@
 // Package crashtest hurts the real programs wherever they change the disk, and
 // proves that running the same command again is all that it takes.
 //
-// The tests play the story of one account, from zeropass init to the epoch that
-// follows a recovery, with zeropass and zeropass-server as processes. Each command
-// of it is run again and again on a copy of everything, its device or the server
-// hurt each time at another system call: killed before it, killed when half of a
-// write has reached the disk, or told that the disk is full from there on. Then the
+// The tests play two stories, with zeropass and zeropass-server as processes: that
+// of one account from zeropass init to the epoch that follows a recovery, and that
+// of an account whose devices are added, confirm for each other, are locked and
+// revoked, and make new epochs. Each command is run again and again on a copy of
+// everything, its device or the server hurt each time at another system call:
+// killed before it, killed when half of a write has reached the disk, or told that
+// the disk is full from there on. What other devices do meanwhile goes on. Then the
 // command is given once more, and the account must be whole: nothing that was
 // acknowledged is lost, nothing is there twice, nothing is half done.
 //

@@ -41,6 +41,9 @@ type site struct {
 	dir     string
 	address string // the same for all copies: it is written into the homes
 	server  *process
+	hook    *hook    // hears the alarms of the site and all its copies
+	heard   int64    // how many had come before
+	company *company // what other devices do meanwhile, nil if nothing
 }
 
 const (
@@ -56,13 +59,16 @@ func newSite(p programs, dir string) (*site, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &site{programs: p, dir: dir, address: listener.Addr().String()}
+	s := &site{programs: p, dir: dir, address: listener.Addr().String(), hook: newHook()}
+	if err := s.hook.writeCertificate(s.path("hook.pem")); err != nil {
+		return nil, err
+	}
 	for name, text := range map[string]string{"pw": passphrase, "pw2": confirmPassphrase} {
 		if err := os.WriteFile(s.path(name), []byte(text+"\n"), 0o600); err != nil {
 			return nil, err
 		}
 	}
-	return s, errors.Join(listener.Close(), os.Mkdir(s.path("device"), 0o700), os.Mkdir(s.path("server"), 0o700))
+	return s, errors.Join(listener.Close(), os.MkdirAll(s.path("device", "run"), 0o700), os.Mkdir(s.path("server"), 0o700))
 }
 
 func (s *site) path(name ...string) string {
@@ -71,7 +77,7 @@ func (s *site) path(name ...string) string {
 
 // copyTo copies all that is on the disk; modes matter to the programs.
 func (s *site) copyTo(dir string) (*site, error) {
-	copied := &site{programs: s.programs, dir: dir, address: s.address}
+	copied := &site{programs: s.programs, dir: dir, address: s.address, hook: s.hook}
 	return copied, filepath.WalkDir(s.dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -81,6 +87,9 @@ func (s *site) copyTo(dir string) (*site, error) {
 			return err
 		}
 		to := filepath.Join(dir, strings.TrimPrefix(path, s.dir))
+		if info.Mode()&fs.ModeSocket != 0 {
+			return nil // nobody listens there any more
+		}
 		if d.IsDir() {
 			return os.Mkdir(to, info.Mode().Perm())
 		}
@@ -99,7 +108,8 @@ type process struct {
 // start starts the server, under the watch if there is one.
 func (s *site) start(w *watch) error {
 	cmd := exec.Command(filepath.Join(s.programs.dir, "zeropass-server"),
-		"serve", "--json", "--data", s.path("server", "data"), "--key-file", s.path("server", "keys"), "--listen", s.address)
+		"serve", "--json", "--data", s.path("server", "data"), "--key-file", s.path("server", "keys"), "--listen", s.address, "--webhook-private")
+	cmd.Env = append(os.Environ(), "SSL_CERT_FILE="+s.path("hook.pem"))
 	p := &process{cmd: cmd, log: &bytes.Buffer{}, exited: make(chan error, 1)}
 	cmd.Stderr = p.log
 	out, err := cmd.StdoutPipe()
@@ -173,10 +183,19 @@ func (s *site) stop(signal syscall.Signal) error {
 	}
 }
 
+// leave ends all that runs, whatever it does.
+func (s *site) leave() {
+	s.company.kill()
+	s.company = nil
+	_ = s.stop(syscall.SIGKILL)
+	s.killAgents()
+}
+
 // command is what somebody types, on one of the devices.
 type command struct {
-	who  string
-	args []string
+	who      string
+	args     []string
+	unlocked bool // by the agent
 }
 
 func (c command) String() string { return c.who + ": zeropass " + strings.Join(c.args, " ") }
@@ -193,27 +212,38 @@ type result struct {
 func (s *site) run(w *watch, c command) (result, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
+	r, err := s.runUntil(ctx, w, c)
+	if err == nil && ctx.Err() != nil {
+		err = r.failed("it still runs after a minute")
+	}
+	return r, err
+}
+
+// runUntil runs a command to its end, or stops it as Ctrl-C does.
+func (s *site) runUntil(ctx context.Context, w *watch, c command) (result, error) {
 	c, err := s.fill(c)
 	if err != nil {
 		return result{}, err
 	}
-	args := append(slices.Clone(c.args), "--home", s.path("device", c.who),
-		"--passphrase-file", s.path("pw"), "--confirm-passphrase-file", s.path("pw2"))
+	args := append(slices.Clone(c.args), "--home", s.path("device", c.who), "--confirm-passphrase-file", s.path("pw2"))
+	if !c.unlocked {
+		args = append(args, "--passphrase-file", s.path("pw"))
+	}
 	cmd := exec.CommandContext(ctx, filepath.Join(s.programs.dir, "zeropass"), args...)
 	cmd.Dir = s.dir
+	cmd.Env = append(os.Environ(), "XDG_RUNTIME_DIR="+s.path("device", "run"), "DBUS_SESSION_BUS_ADDRESS=", "DBUS_SYSTEM_BUS_ADDRESS=unix:path="+s.path("none"))
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = 20 * time.Second
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := start(cmd, w); err != nil {
 		return result{}, err
 	}
 	var exit *exec.ExitError
-	if err := cmd.Wait(); err != nil && !errors.As(err, &exit) {
+	if err := cmd.Wait(); err != nil && !errors.As(err, &exit) && ctx.Err() == nil {
 		return result{}, err
 	}
 	r := result{c, cmd.ProcessState.ExitCode(), stdout.String(), stderr.String()}
-	if ctx.Err() != nil {
-		return r, fmt.Errorf("%v: still runs after a minute", c)
-	}
 	return r, r.check()
 }
 
@@ -246,7 +276,7 @@ const notYet = 7
 
 // want runs a command that must end with a code.
 func (s *site) want(code int, who string, args ...string) (result, error) {
-	r, err := s.run(nil, command{who, args})
+	r, err := s.run(nil, command{who: who, args: args})
 	if err == nil && r.code != code {
 		err = r.failed("it ends with %d, not %d", r.code, code)
 	}
@@ -256,7 +286,11 @@ func (s *site) want(code int, who string, args ...string) (result, error) {
 // do runs commands that must succeed, each a device's name and what it is given.
 func (s *site) do(commands ...command) error {
 	for _, c := range commands {
-		if _, err := s.want(0, c.who, c.args...); err != nil {
+		r, err := s.run(nil, c)
+		if err == nil && r.code != 0 {
+			err = r.failed("it ends with %d", r.code)
+		}
+		if err != nil {
 			return err
 		}
 	}

@@ -19,6 +19,10 @@ type scene struct {
 	who     string
 	args    []string
 	local   bool // without the server
+	still   bool // it may change nothing
+	// beside begins what other devices do meanwhile, and returns when the command can
+	// be given.
+	beside func(c *company) error
 	// done says whether a command that was killed had nothing left to do, and would
 	// do it once more if it were given again: nil where that makes no difference.
 	done func(s *site) (bool, error)
@@ -31,7 +35,7 @@ type scene struct {
 	check   func(s *site) error
 }
 
-func (sc *scene) command() command { return command{sc.who, sc.args} }
+func (sc *scene) command() command { return command{who: sc.who, args: sc.args} }
 
 // item is a secret of the story.
 type item struct{ title, password string }
@@ -62,7 +66,7 @@ func story() []scene {
 			name:    "add",
 			prepare: func(s *site) error { return addItem(s, 0) },
 			who:     "owner", args: []string{"add", "--title", everything[1].title, "--secret-file", "secret1"},
-			done:  isKept,
+			done:  func(s *site) (bool, error) { return keeps(s, "owner", everything[1]) },
 			check: func(s *site) error { return healthy(s, "owner", notYet, everything[:2]) },
 		},
 		{
@@ -74,7 +78,7 @@ func story() []scene {
 		{
 			name: "contact invite",
 			prepare: func(s *site) error {
-				return s.do(command{"ann", initArgs("Ann")}, command{"ben", initArgs("Ben")}, command{"cleo", initArgs("Cleo")})
+				return s.do(command{who: "ann", args: initArgs("Ann")}, command{who: "ben", args: initArgs("Ben")}, command{who: "cleo", args: initArgs("Cleo")})
 			},
 			who: "owner", args: inviteArgs("Ann"), local: true,
 			over: func(s *site, r result) error {
@@ -85,7 +89,7 @@ func story() []scene {
 		{
 			name: "contact accept",
 			prepare: func(s *site) error {
-				return s.do(command{"owner", inviteArgs("Ben")}, command{"owner", inviteArgs("Cleo")})
+				return s.do(command{who: "owner", args: inviteArgs("Ben")}, command{who: "owner", args: inviteArgs("Cleo")})
 			},
 			who: "ann", args: acceptArgs("ann"),
 			check: func(s *site) error { return errors.Join(befriend(s, "ann"), holds(s, "ann", 1)) },
@@ -124,7 +128,7 @@ func story() []scene {
 		{
 			name: "request approve",
 			prepare: func(s *site) error {
-				err := errors.Join(keepRequest(s), s.do(command{"ann", []string{"request", "list"}}, command{"ben", []string{"request", "list"}}))
+				err := errors.Join(keepRequest(s), s.do(command{who: "ann", args: []string{"request", "list"}}, command{who: "ben", args: []string{"request", "list"}}))
 				time.Sleep(waiting + 100*time.Millisecond) // the contacts wait by their own clocks
 				return err
 			},
@@ -134,7 +138,7 @@ func story() []scene {
 		{
 			name: "recover finish",
 			prepare: func(s *site) error {
-				return s.do(command{"ben", []string{"request", "approve", "--phrase", "@new.phrase"}}, command{"new", []string{"recover", "status"}})
+				return s.do(command{who: "ben", args: []string{"request", "approve", "--phrase", "@new.phrase"}}, command{who: "new", args: []string{"recover", "status"}})
 			},
 			who: "new", args: []string{"recover", "finish", "--output", handedOver},
 			over: finishAgain,
@@ -173,7 +177,7 @@ func acceptArgs(who string) []string {
 	return []string{"contact", "accept", "--invitation-file", "device/" + who + ".invitation"}
 }
 
-func syncs(who string) command { return command{who, []string{"sync"}} }
+func syncs(who string) command { return command{who: who, args: []string{"sync"}} }
 
 // fill puts what the story has learnt into a command: @server is the server's
 // address, @FILE what stands in a file.
@@ -204,18 +208,6 @@ func saysDone(code int, text string) func(*site, result) error {
 		}
 		return nil
 	}
-}
-
-// isKept says whether the owner keeps the second item and nothing waits to be
-// sent: add had only to say so.
-func isKept(s *site) (bool, error) {
-	waiting, err := os.ReadDir(s.path("device", "owner", "pending"))
-	if err != nil || len(waiting) > 0 {
-		return false, err
-	}
-	var list []struct{ Title string }
-	err = s.ask(&list, "owner", "list", everything[1].title)
-	return len(list) > 0, err
 }
 
 // handedOver is where a recovery writes all secrets.
@@ -251,7 +243,7 @@ func wasHandedOver(s *site) error {
 // anotherName starts over under another name: it is taken, or the program says why
 // not, and how to go on.
 func anotherName(s *site) error {
-	r, err := s.run(nil, command{"owner", initArgs("Eve")})
+	r, err := s.run(nil, command{who: "owner", args: initArgs("Eve")})
 	if err == nil && r.code == 0 {
 		_, err = s.want(notYet, "owner", "status")
 		return err
@@ -262,14 +254,7 @@ func anotherName(s *site) error {
 	return err
 }
 
-func addItem(s *site, n int) error {
-	for i, item := range everything[:2] {
-		if err := os.WriteFile(s.path(fmt.Sprintf("secret%d", i)), []byte(item.password+"\n"), 0o600); err != nil {
-			return err
-		}
-	}
-	return s.do(command{"owner", []string{"add", "--title", everything[n].title, "--secret-file", fmt.Sprintf("secret%d", n)}})
-}
+func addItem(s *site, n int) error { return errors.Join(writeSecrets(s), addTo(s, "owner", n)) }
 
 // writeExport writes what the story imports.
 func writeExport(s *site) error {
@@ -315,7 +300,7 @@ func keepRequest(s *site) error {
 
 func confirm(s *site, who string) error {
 	name := strings.ToUpper(who[:1]) + who[1:]
-	return s.do(command{"owner", []string{"contact", "confirm", name, "--phrase", "@" + who + ".phrase"}})
+	return s.do(command{who: "owner", args: []string{"contact", "confirm", name, "--phrase", "@" + who + ".phrase"}})
 }
 
 // befriend goes on from an invitation that was accepted to a share that is proved.
@@ -324,8 +309,9 @@ func befriend(s *site, who string) error {
 }
 
 // healthy says what is wrong with a device: every item must be there once, open,
-// and be what it was, and the server must have the same ledger.
-func healthy(s *site, who string, verdict int, want []item) error {
+// and be what it was, and the server must have the same ledger. Another device
+// confirms, if one is named.
+func healthy(s *site, who string, verdict int, want []item, by ...string) error {
 	if err := s.do(syncs(who)); err != nil {
 		return err
 	}
@@ -355,7 +341,7 @@ func healthy(s *site, who string, verdict int, want []item) error {
 		return fmt.Errorf("%s has %q, not %q", who, have, titles)
 	}
 	last := want[len(want)-1]
-	shown, err := s.want(0, who, "get", last.title, "--field", "password")
+	shown, err := s.confirmed(command{who: who, args: []string{"get", last.title, "--field", "password"}}, by...)
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -30,7 +31,6 @@ type watch struct {
 	root string
 
 	mu    sync.Mutex
-	cmd   *exec.Cmd
 	harm  harm
 	at    int   // the number of the change, from 1; 0 only counts
 	seen  tally // changes since it was armed, by what could be done to them
@@ -153,10 +153,7 @@ func (w *watch) start(cmd *exec.Cmd) error {
 	cmd.Path = self
 	cmd.Env = append(cmd.Environ(), watchedVariable+"=1")
 	cmd.ExtraFiles = []*os.File{theirs}
-	w.mu.Lock()
-	w.cmd = cmd
 	err = cmd.Start()
-	w.mu.Unlock()
 	if err := errors.Join(err, theirs.Close()); err != nil {
 		return err
 	}
@@ -259,17 +256,21 @@ func (w *watch) decide(q *question) *reply {
 	if w.at == 0 || w.seen[w.harm] < w.at || w.harm != killed && !c.call.room || w.harm != full && w.done > 0 {
 		return proceed
 	}
+	process, ok := processOf(q.pid)
+	if !ok {
+		return nil
+	}
 	w.done++
 	if w.done == 1 {
 		w.first = c
 	}
 	written := 0
 	if w.harm == torn || w.harm == full && w.done == 1 {
-		written = writeHalf(w.cmd.Process.Pid, c.call, q)
+		written = writeHalf(process, c.call, q)
 	}
 	switch {
 	case w.harm != full:
-		_ = w.cmd.Process.Kill()
+		_ = unix.Kill(process, unix.SIGKILL)
 		return nil
 	case written > 0:
 		return &reply{value: int64(written)}
@@ -300,6 +301,16 @@ func (w *watch) describe(q *question) (change, bool) {
 		return change{c, strings.TrimPrefix(inside, "/")}, ok
 	}
 	return change{}, false
+}
+
+// processOf returns the process that a thread belongs to: the one that was started,
+// or one that it started.
+func processOf(thread uint32) (pid int, ok bool) {
+	status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", thread))
+	_, after, _ := strings.Cut(string(status), "\nTgid:")
+	line, _, _ := strings.Cut(after, "\n")
+	pid, err := strconv.Atoi(strings.TrimSpace(line))
+	return pid, err == nil && pid > 1
 }
 
 func linkOf(pid uint32, name string) string {
@@ -358,6 +369,13 @@ func (w *watch) arm(h harm, n int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.harm, w.at, w.seen, w.done, w.first = h, n, tally{}, 0, change{}
+}
+
+// room makes room again on a full disk. What was seen is not forgotten.
+func (w *watch) room() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.at = 0
 }
 
 // outcome says how many changes there were since the watch was armed, and whether
