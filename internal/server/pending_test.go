@@ -266,7 +266,7 @@ func TestLockedMeanwhile(t *testing.T) {
 	if all := one.waiting(); len(all) != 0 {
 		t.Errorf("a locked device's question waits: %v", all)
 	}
-	w.refused(one.refuses(q.Hash()), api.ErrUnknownPending)
+	w.refused(one.refuses(q.Hash()), api.ErrConfirmationRefused)
 
 	// Alone because of locks, the own key counts only after the waiting period, and
 	// no other can be asked.

@@ -133,6 +133,9 @@ func (s *Store) Append(ctx context.Context, a store.Append) error {
 		if err := destroyShares(ctx, tx, a); err != nil {
 			return err
 		}
+		if err := eraseStopped(ctx, tx, a); err != nil {
+			return err
+		}
 		if err := insertMessages(ctx, tx, a.Messages); err != nil {
 			return err
 		}

@@ -92,6 +92,24 @@ func (s *Store) eraseKept(ctx context.Context, tx *sql.Tx, now time.Time) error 
 	return err
 }
 
+// eraseStopped forgets what waits for a device that the entries lock or revoke: it
+// will have no answer, and would take the room of others.
+func eraseStopped(ctx context.Context, tx *sql.Tx, a store.Append) error {
+	for _, e := range a.Entries {
+		for _, record := range e.Records() {
+			device := max(record.GetDeviceLocked().GetDevice(), record.GetDeviceRevoked().GetDevice())
+			if device == 0 {
+				continue
+			}
+			if _, err := tx.ExecContext(ctx, `UPDATE kept SET state = $1, refused_by = $2, request = $3 WHERE account = $4 AND device = $5 AND state = $6`,
+				store.KeptRefused, e.Author(), []byte{}, a.Account[:], device, store.KeptWaiting); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // roomFor wants room for one more request.
 func roomFor(ctx context.Context, tx *sql.Tx, k store.Keeping) error {
 	var all, own, size int

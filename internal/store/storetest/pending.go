@@ -7,6 +7,9 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
+	recordv1 "zeropass.dev/zeropass/gen/zeropass/record/v1"
 	"zeropass.dev/zeropass/internal/store"
 	"zeropass.dev/zeropass/ledger"
 )
@@ -118,6 +121,42 @@ func testKept(t *testing.T, s *suite) {
 	}
 	refused := s.keeping(a, 2, 2)
 	s.want(s.answer(a, refused), store.ErrReplayed)
+}
+
+// What a device asked for that is locked or revoked takes no room any more.
+func testKeptOfStoppedDevice(t *testing.T, s *suite) {
+	a, b := s.create("ada"), s.create("bob")
+	for id := byte(1); id <= 2; id++ {
+		s.ok(s.keep(a, id, 2))
+	}
+	s.ok(s.keep(a, 3, 1))
+	s.ok(s.keep(a, 4, 3))
+	s.ok(s.keep(b, 5, 2))
+	for device, stop := range map[uint64]proto.Message{
+		2: &recordv1.DeviceLocked{Device: 2},
+		3: &recordv1.DeviceRevoked{Device: 3, Generation: &recordv1.KeyGeneration{
+			Number: 2, MetadataKeys: []*recordv1.SealedToDevice{{Device: 1, Sealed: random(100)}},
+			DeviceShareKeys: []*recordv1.SealedToDevice{{Device: 1, Sealed: random(100)}},
+		}},
+	} {
+		record := must(ledger.NewRecord(stop))
+		entry := must(ledger.Draft{Account: &a.id, Previous: a.head, Time: start, Author: 1, Records: [][]byte{record}}.Sign(a.key))
+		s.ok(s.Append(s.ctx, store.Append{Spend: s.spend(), Account: a.id, Head: a.head, Entries: []*ledger.Entry{entry}}))
+		a.head = entry.Head()
+		for _, k := range must(s.Waiting(s.ctx, a.id, s.now)) {
+			if k.Device == device {
+				t.Errorf("request %x of device %d still waits", k.ID[0], device)
+			}
+		}
+	}
+	s.wantWaiting(a, 3)
+	s.wantWaiting(b, 5)
+	if k := must(s.Kept(s.ctx, ledger.Hash{1})); k.State != store.KeptRefused || k.RefusedBy != 1 || len(k.Request) != 0 {
+		t.Errorf("of the locked device it is %+v", k)
+	}
+	for id := byte(11); id <= 13; id++ { // five may wait, one does
+		s.ok(s.keep(a, id, 4))
+	}
 }
 
 func testKeptExpires(t *testing.T, s *suite) {

@@ -54,6 +54,7 @@ func Run(t *testing.T, open func(t *testing.T) func() store.Store) {
 		{"approvals", testApprovals},
 		{"kept requests", testKept},
 		{"kept requests: they expire", testKeptExpires},
+		{"kept requests: of a device that is stopped", testKeptOfStoppedDevice},
 		{"kept requests: limits", testKeptLimits},
 		{"kept requests: one answer", testKeptRace},
 		{"joins", testJoins},
