@@ -55,7 +55,8 @@ type Spend struct {
 	Now     time.Time
 	Log     *Log // nil for what is not logged
 	Alarms  []Alarm
-	Origin  *Origin // nil where the country is not known or does not matter
+	Changes []Change // for followers; see [Store.Follow]
+	Origin  *Origin  // nil where the country is not known or does not matter
 }
 
 // Log is what the activity log of an account gains.
@@ -71,6 +72,7 @@ type Account struct {
 	Name   string
 	Head   ledger.Head
 	Locked time.Time // when the operator locked it; zero if it is not locked
+	Paused time.Time // until when its ledger takes nothing but vetoes
 }
 
 // Creation makes an account.
@@ -93,6 +95,7 @@ type Append struct {
 	Epochs   []uint64         // whose shares are kept; those of all others are destroyed
 	Messages []Message        // to accounts, written by the server
 	Contacts []ledger.AccountID
+	Resume   bool // the account is paused no longer
 }
 
 // Share is one server share, encrypted.
@@ -220,6 +223,10 @@ type Store interface {
 	Entries(ctx context.Context, id ledger.AccountID, after, last uint64, size int) ([][]byte, error)
 	// Append returns ErrHeadMoved or ErrReplayed.
 	Append(ctx context.Context, a Append) error
+	// Pause says until when servers let the ledger stand still for a new device. It
+	// keeps no server from appending: they ask [Store.Account] before. It does nothing
+	// for an account that there is not.
+	Pause(ctx context.Context, id ledger.AccountID, until time.Time) error
 
 	// Shares returns those of the named shares that there are.
 	Shares(ctx context.Context, id ledger.AccountID, names []ledger.ShareID) ([]Share, error)
@@ -271,6 +278,10 @@ type Store interface {
 	Waiting
 
 	Operation
+
+	// Follow returns nil where only one server uses the data: it knows what it
+	// changes.
+	Follow() Follower
 
 	// Close waits for what runs and closes the store.
 	Close() error

@@ -31,6 +31,9 @@ func TestFast(t *testing.T) {
 		{"claimed", testClaimed},
 		{"accounts are independent", testAccountsAreIndependent},
 		{"the connection is cut", testCut},
+		{"changes", testFollow},
+		{"changes of many", testFollowMany},
+		{"old changes", testChangesAreRemoved},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, server) })
 	}

@@ -159,3 +159,9 @@ func (d *database) judge(err error) error {
 	}
 	return err
 }
+
+// Changed implements [sqlstore.Database]: one server uses the file.
+func (d *database) Changed(context.Context, *sql.Tx, []store.Change) error { return nil }
+
+// Follow implements [sqlstore.Database].
+func (d *database) Follow() store.Follower { return nil }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"time"
 
 	"zeropass.dev/zeropass/internal/store"
 	"zeropass.dev/zeropass/ledger"
@@ -54,19 +55,22 @@ func insertEntry(ctx context.Context, tx *sql.Tx, id ledger.AccountID, e *ledger
 	return err
 }
 
-const accountColumns = `account, name, sequence, head, locked`
+const accountColumns = `account, name, sequence, head, locked, paused`
 
 func scanAccount(row interface{ Scan(...any) error }) (store.Account, error) {
 	var a store.Account
 	var id, hash []byte
-	var locked int64
-	if err := row.Scan(&id, &a.Name, &a.Head.Sequence, &hash, &locked); err != nil {
+	var locked, paused int64
+	if err := row.Scan(&id, &a.Name, &a.Head.Sequence, &hash, &locked, &paused); err != nil {
 		return store.Account{}, err
 	}
 	copy(a.ID[:], id)
 	copy(a.Head.Hash[:], hash)
 	if locked != 0 {
 		a.Locked = timeOf(locked)
+	}
+	if paused != 0 {
+		a.Paused = timeOf(paused)
 	}
 	return a, nil
 }
@@ -122,6 +126,11 @@ func (s *Store) Append(ctx context.Context, a store.Append) error {
 		if err := moveHead(ctx, tx, a); err != nil {
 			return err
 		}
+		if a.Resume {
+			if err := pause(ctx, tx, a.Account, 0); err != nil {
+				return err
+			}
+		}
 		for _, e := range a.Entries {
 			if err := insertEntry(ctx, tx, a.Account, e); err != nil {
 				return err
@@ -149,6 +158,16 @@ func (s *Store) Append(ctx context.Context, a store.Append) error {
 	if err == nil && len(a.Destroy)+len(a.Epochs) > 0 {
 		s.db.Destroyed(ctx)
 	}
+	return err
+}
+
+// Pause implements [store.Store].
+func (s *Store) Pause(ctx context.Context, id ledger.AccountID, until time.Time) error {
+	return s.db.Change(ctx, func(ctx context.Context, tx *sql.Tx) error { return pause(ctx, tx, id, until.UnixMilli()) })
+}
+
+func pause(ctx context.Context, tx *sql.Tx, id ledger.AccountID, until int64) error {
+	_, err := tx.ExecContext(ctx, `UPDATE accounts SET paused = $1 WHERE account = $2`, until, id[:])
 	return err
 }
 

@@ -66,7 +66,10 @@ func (s *Store) Unlock(ctx context.Context, id ledger.AccountID) error {
 
 func (s *Store) setLocked(ctx context.Context, id ledger.AccountID, at int64) error {
 	return s.db.Change(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		return one(store.ErrNotFound)(tx.ExecContext(ctx, `UPDATE accounts SET locked = $1 WHERE account = $2`, at, id[:]))
+		if err := one(store.ErrNotFound)(tx.ExecContext(ctx, `UPDATE accounts SET locked = $1 WHERE account = $2`, at, id[:])); err != nil {
+			return err
+		}
+		return s.db.Changed(ctx, tx, []store.Change{{Account: id, Kinds: store.AllKinds}})
 	})
 }
 
@@ -105,8 +108,10 @@ func (s *Store) Remove(ctx context.Context, id ledger.AccountID, at time.Time) e
 				return err
 			}
 		}
-		_, err := tx.ExecContext(ctx, `INSERT INTO removed (account, time) VALUES ($1, $2)`, id[:], at.UnixMilli())
-		return err
+		if _, err := tx.ExecContext(ctx, `INSERT INTO removed (account, time) VALUES ($1, $2)`, id[:], at.UnixMilli()); err != nil {
+			return err
+		}
+		return s.db.Changed(ctx, tx, []store.Change{{Account: id, Kinds: store.AllKinds}})
 	})
 	if err == nil {
 		s.db.Destroyed(ctx)

@@ -48,7 +48,7 @@ func (s *Store) Keep(ctx context.Context, k store.Keeping) (kept store.Kept, err
 			kept.Key, kept.Request, kept.Received.UnixMilli(), kept.Expires.UnixMilli(), kept.State); err != nil {
 			return err
 		}
-		return record(ctx, tx, k.Spend)
+		return s.record(ctx, tx, k.Spend)
 	})
 	if err != nil {
 		return store.Kept{}, err

@@ -39,6 +39,10 @@ type Database interface {
 	// LocksRows says whether changes run beside each other, so that they must lock
 	// what they decide on.
 	LocksRows() bool
+	// Changed keeps changes for those who follow, if servers share the database, and
+	// Follow follows them, or returns nil.
+	Changed(ctx context.Context, tx *sql.Tx, changes []store.Change) error
+	Follow() store.Follower
 	// Destroyed is called after shares were destroyed.
 	Destroyed(ctx context.Context)
 	// Close waits for what runs and closes the database.
@@ -55,6 +59,9 @@ func New(db Database) *Store { return &Store{db: db} }
 
 // Close implements [store.Store].
 func (s *Store) Close() error { return s.db.Close() }
+
+// Follow implements [store.Store].
+func (s *Store) Follow() store.Follower { return s.db.Follow() }
 
 // change runs f in a transaction that also spends the nonce and logs the request.
 //
@@ -75,19 +82,22 @@ func (s *Store) change(ctx context.Context, spend store.Spend, about []ledger.Ac
 		if err := f(ctx, tx); err != nil {
 			return err
 		}
-		return record(ctx, tx, spend)
+		return s.record(ctx, tx, spend)
 	})
 }
 
 // record keeps what a change leaves behind besides what it changes.
-func record(ctx context.Context, tx *sql.Tx, spend store.Spend) error {
+func (s *Store) record(ctx context.Context, tx *sql.Tx, spend store.Spend) error {
 	if err := logActivity(ctx, tx, spend); err != nil {
 		return err
 	}
 	if err := raise(ctx, tx, spend.Now, spend.Alarms); err != nil {
 		return err
 	}
-	return meet(ctx, tx, spend.Now, spend.Origin)
+	if err := meet(ctx, tx, spend.Now, spend.Origin); err != nil {
+		return err
+	}
+	return s.db.Changed(ctx, tx, spend.Changes)
 }
 
 // sweep is how many expired nonces a change removes: more than it adds, and few

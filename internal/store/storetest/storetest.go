@@ -33,6 +33,7 @@ func Run(t *testing.T, open func(t *testing.T) func() store.Store) {
 		{"backlog", testBacklog},
 		{"append", testAppend},
 		{"append: one of many wins", testConcurrentAppend},
+		{"pause", testPause},
 		{"append: nothing of what is refused stays", testAtomic},
 		{"shares", testShares},
 		{"slot shares in pages", testSlotShares},
