@@ -14,9 +14,11 @@ import (
 // certificatePause is how often the files are looked at.
 const certificatePause = time.Minute
 
-// certificates are what the server is known by over TLS.
+// certificates are what the server is known by over TLS: from files, or from an
+// issuer.
 type certificates struct {
-	cert, key string // files
+	issued    *issued // nil where they come from files
+	cert, key string  // files
 	current   atomic.Pointer[tls.Certificate]
 	stamp     string // of the files, when they were read
 }
@@ -53,6 +55,9 @@ func (c *certificates) look() string {
 }
 
 func (c *certificates) config() *tls.Config {
+	if c.issued != nil {
+		return c.issued.config()
+	}
 	return &tls.Config{
 		MinVersion:     tls.VersionTLS12,
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return c.current.Load(), nil },
@@ -61,12 +66,20 @@ func (c *certificates) config() *tls.Config {
 
 // expires returns when the certificate does.
 func (c *certificates) expires() time.Time {
+	if c.issued != nil {
+		return c.issued.expires()
+	}
 	return c.current.Load().Leaf.NotAfter
 }
 
 // watch reads the files again when they have changed, and on SIGHUP, until ctx
 // ends. What does not fit is logged, and the certificate before it stays.
 func (c *certificates) watch(ctx context.Context, log *slog.Logger) {
+	if c.issued != nil {
+		// Asking an issuer takes as long as it does, and a stop does not wait for it.
+		go c.issued.get(log)
+		return
+	}
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
 	defer signal.Stop(hangup)

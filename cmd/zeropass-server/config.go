@@ -52,8 +52,10 @@ func (o *serveOptions) tryOut() error {
 	if err := o.check(); err != nil {
 		return err
 	}
-	if _, err := o.certificates(); err != nil {
-		return err
+	if o.tlsCert != "" {
+		if _, err := o.certificates(); err != nil {
+			return err
+		}
 	}
 	if _, err := o.alarms.mail(); err != nil {
 		return err

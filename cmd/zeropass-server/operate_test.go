@@ -158,7 +158,7 @@ func TestGracefulStop(t *testing.T) {
 			t.Fatal("/readyz goes on")
 		}
 	}
-	o.pull(c) // during the drain all is as before
+	o.pull(c)  // during the drain all is as before
 	<-watching // the server ends it
 	for until := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
 		if _, err := c.Entries(t.Context(), o.identity(), &apiv1.EntriesRequest{Nonce: make([]byte, 16)}); errors.Is(err, api.ErrUnavailable) {

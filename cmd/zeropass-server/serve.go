@@ -42,6 +42,7 @@ type serveOptions struct {
 	data            dataOptions
 	listen          string
 	tlsCert, tlsKey string
+	acme            acmeOptions
 	adminListen     string
 	drain           time.Duration
 	registration    registration
@@ -70,6 +71,7 @@ func (o *serveOptions) add(flags *pflag.FlagSet) {
 	flags.StringVar(&o.listen, "listen", "", "address and port, 127.0.0.1:8440 for one; port 0 takes a free one")
 	flags.StringVar(&o.tlsCert, "tls-cert", "", "certificate chain, PEM")
 	flags.StringVar(&o.tlsKey, "tls-key", "", "the certificate's private key, PEM")
+	o.acme.add(flags)
 	flags.StringVar(&o.adminListen, "admin-listen", "", "address and port for /livez, /readyz and /metrics, 127.0.0.1:9440 for one; not for the public")
 	flags.DurationVar(&o.drain, "drain", 0, "how long /readyz says no before the server refuses requests when it stops, so that whoever balances load notices")
 	flags.Var(&o.registration, "registration", "who may make an account: open to everybody, token for whoever has one of yours (zeropass-server token create), or closed")
@@ -94,6 +96,9 @@ func (o *serveOptions) check() error {
 	if (o.tlsCert == "") != (o.tlsKey == "") {
 		return usage("Give both, or none for this machine alone.", "--tls-cert and --tls-key belong together")
 	}
+	if err := o.acme.check(o.tlsCert); err != nil {
+		return err
+	}
 	if o.drain < 0 || o.drain > maxDrain {
 		return usage("For instance --drain 5s", "--drain %s: at most %s", o.drain, maxDrain)
 	}
@@ -104,7 +109,7 @@ func (o *serveOptions) check() error {
 	if err != nil {
 		return usage("An address looks like 127.0.0.1:8440 or [::1]:8440.", "--listen %s: not an address and a port", o.listen)
 	}
-	if o.tlsCert == "" && host != "localhost" && !net.ParseIP(host).IsLoopback() {
+	if !o.isTLS() && host != "localhost" && !net.ParseIP(host).IsLoopback() {
 		return notLoopback(o.listen)
 	}
 	return nil
@@ -127,7 +132,7 @@ func (r *registration) Set(word string) error {
 }
 
 func notLoopback(address string) error {
-	return usage("Give --tls-cert and --tls-key, or listen on 127.0.0.1 behind a proxy that has a certificate.",
+	return usage("Give --tls-cert and --tls-key, or --acme-domain, or listen on 127.0.0.1 behind a proxy that has a certificate.",
 		"--listen %s: without a certificate the server serves this machine alone", address)
 }
 
@@ -225,12 +230,18 @@ func (o *serveOptions) run(ctx context.Context, r *running) error {
 	return r.until(ctx)
 }
 
+// isTLS says whether there is a certificate, or one to get.
+func (o *serveOptions) isTLS() bool { return o.tlsCert != "" || len(o.acme.domains) > 0 }
+
 // certificates returns nil where there is no TLS.
 func (o *serveOptions) certificates() (*certificates, error) {
-	if o.tlsCert == "" {
-		return nil, nil
+	switch {
+	case len(o.acme.domains) > 0:
+		return o.acme.open()
+	case o.tlsCert != "":
+		return openCertificates(o.tlsCert, o.tlsKey)
 	}
-	return openCertificates(o.tlsCert, o.tlsKey)
+	return nil, nil
 }
 
 func (o *serveOptions) logger(w io.Writer) *slog.Logger {
@@ -266,7 +277,7 @@ type readyLine struct {
 // ready says that devices may come.
 func (o *serveOptions) ready(w io.Writer, address net.Addr, admin string, d *data) error {
 	scheme := "http"
-	if o.tlsCert != "" {
+	if o.isTLS() {
 		scheme = "https"
 	}
 	line := readyLine{

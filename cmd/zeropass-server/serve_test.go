@@ -272,7 +272,7 @@ func TestTLS(t *testing.T) {
 
 // The program runs in this process to see that nothing of it stays behind.
 func TestServeLeavesNothingRunning(t *testing.T) {
-	defer goleak.VerifyNone(t)
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	dir := t.TempDir()
 	out, in := io.Pipe()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -299,7 +299,7 @@ func TestServeLeavesNothingRunning(t *testing.T) {
 // When the disk has failed the server goes on answering nothing: it ends, and says
 // what to do.
 func TestServeEndsWhenTheStoreFails(t *testing.T) {
-	defer goleak.VerifyNone(t)
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	dir := t.TempDir()
 	d := must[*data](t)((&dataOptions{dir: filepath.Join(dir, "data"), keyFile: filepath.Join(dir, "keys")}).open(t.Context()))
 	defer d.close()
