@@ -13,6 +13,7 @@ import (
 	apiv1 "zeropass.dev/zeropass/gen/zeropass/api/v1"
 	"zeropass.dev/zeropass/home"
 	"zeropass.dev/zeropass/internal/agent"
+	"zeropass.dev/zeropass/internal/api"
 	"zeropass.dev/zeropass/internal/client"
 	"zeropass.dev/zeropass/internal/desktop"
 	"zeropass.dev/zeropass/internal/device"
@@ -69,7 +70,8 @@ type watching struct {
 	seen   device.Seen
 	stream *hints // nil where there is none
 	begun  bool
-	away   bool // the server could not be reached last time
+	away   bool          // the server could not be reached last time
+	ended  time.Duration // how long it rested when a stream ended last
 
 	notes  *notifier        // nil without notifications
 	wanted <-chan os.Signal // a command waits for the directory
@@ -195,7 +197,7 @@ func (w *watching) look(ctx context.Context) (time.Duration, error) {
 		return w.show(ctx, events)
 	case gaveWay, errors.Is(err, home.ErrBusy):
 		return busyPause, nil
-	case errors.Is(err, client.ErrUnreachable) && (w.begun || w.notes != nil):
+	case (errors.Is(err, client.ErrUnreachable) || errors.Is(err, api.ErrUnavailable)) && (w.begun || w.notes != nil): // or it stops, and says so
 		if !w.away && !w.quiet {
 			w.a.warn("the server cannot be reached; it is asked again from time to time")
 		}
@@ -234,13 +236,26 @@ func (w *watching) show(ctx context.Context, events []device.Event) (time.Durati
 
 // hints is a stream of hints. hint has room for one.
 type hints struct {
+	began time.Time
 	hint  chan struct{}
 	ended chan struct{}
 }
 
+// rest returns how long to wait before asking for hints again, when a stream has
+// ended that lived so long. One that lived was cut by a restart, perhaps; where none
+// does, because something between here and the server lets none through, asking for
+// one after the other must not take the place of hints.
+func (w *watching) rest(lived time.Duration) time.Duration {
+	if lived >= watchPoll {
+		w.ended = 0
+	}
+	w.ended = min(max(busyPause, 2*w.ended), watchPoll)
+	return w.ended
+}
+
 // follow follows a stream in the background until it ends.
 func follow(ctx context.Context, w *client.Watching) *hints {
-	l := &hints{hint: make(chan struct{}, 1), ended: make(chan struct{})}
+	l := &hints{began: time.Now(), hint: make(chan struct{}, 1), ended: make(chan struct{})}
 	// What happened before the stream began gave no hint: the first one counts,
 	// whatever it says.
 	begins := true
@@ -263,10 +278,13 @@ func follow(ctx context.Context, w *client.Watching) *hints {
 // wait returns when it is worth asking again: at a hint, at a click, and now and
 // then without.
 func (w *watching) wait(ctx context.Context, pause time.Duration) error {
-	if !w.expiry.IsZero() {
-		pause = min(pause, max(0, time.Until(w.expiry)))
+	atExpiry := func(d time.Duration) time.Duration {
+		if w.expiry.IsZero() {
+			return d
+		}
+		return min(d, max(0, time.Until(w.expiry)))
 	}
-	timer := time.NewTimer(pause)
+	timer := time.NewTimer(atExpiry(pause))
 	defer timer.Stop()
 	var hint, ended chan struct{}
 	if w.stream != nil {
@@ -276,28 +294,28 @@ func (w *watching) wait(ctx context.Context, pause time.Duration) error {
 	if w.notes != nil {
 		clicks = w.notes.desk.Events()
 	}
-	rest := func(d time.Duration) {
-		timer.Reset(d)
+	for {
 		select {
-		case <-timer.C:
 		case <-ctx.Done():
+		case <-timer.C:
+		case e, ok := <-clicks:
+			if !ok {
+				return w.notes.reconnect(ctx)
+			}
+			w.click = &e
+		case <-hint:
+			timer.Reset(watchPause)
+			select {
+			case <-timer.C:
+			case <-ctx.Done():
+			}
+		case <-ended:
+			timer.Reset(atExpiry(w.rest(time.Since(w.stream.began))))
+			w.stream, hint, ended = nil, nil, nil
+			continue
 		}
+		return nil
 	}
-	select {
-	case <-ctx.Done():
-	case <-timer.C:
-	case e, ok := <-clicks:
-		if !ok {
-			return w.notes.reconnect(ctx)
-		}
-		w.click = &e
-	case <-hint:
-		rest(watchPause)
-	case <-ended:
-		w.stream = nil
-		rest(busyPause)
-	}
-	return nil
 }
 
 type eventView struct {
