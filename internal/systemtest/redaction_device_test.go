@@ -29,7 +29,7 @@ var openOnes = []any{
 	device.AcceptResult{}, device.ActivityEntry{}, device.AddResult{}, device.Alarms{}, device.Event{}, device.Seen{}, device.ApproveDeviceOptions{}, device.ApproveOptions{},
 	device.ApproveResult{}, device.Comparison{}, device.ConfirmOptions{}, device.ConfirmResult{}, device.Contact{},
 	device.ContactList{}, device.DeviceInfo{}, device.DevicePhrases{}, device.Entry{}, device.FinishOptions{},
-	device.FinishResult{}, device.FollowResult{}, device.HeadText{}, device.ImportResult{}, device.InitResult{},
+	device.FinishResult{}, device.FollowResult{}, device.FollowedActivity{}, device.HeadText{}, device.ImportResult{}, device.InitResult{},
 	device.JoinResult{}, device.JoinShown{}, device.JoiningDevice{}, device.KnownOwner{}, device.LostItem{},
 	device.NextEpoch{}, device.Options{}, device.PaperConfirmed{}, device.PendingInvitation{}, device.PendingItem{},
 	device.Phrases{}, device.Policy{}, device.PolicyResult{}, device.Progress{}, device.Proof{}, device.RebindResult{},
