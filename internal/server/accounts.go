@@ -112,6 +112,9 @@ func (s *Server) created(a *asked, state *ledger.State, err error) (*apiv1.Creat
 	return &apiv1.CreateAccountAnswer{Attestation: attestation}, nil
 }
 
+// NameKey returns what the store finds an account's name by, or why it is none.
+func NameKey(name string) (string, error) { return nameKey(name) }
+
 // nameKey checks an account's name and returns what makes it unique.
 func nameKey(name string) (string, error) {
 	bad := func(why string) (string, error) {

@@ -43,20 +43,15 @@ func newEncryptionKey(rand io.Reader) (encryptionKey, error) {
 	return encryptionKey{hex.EncodeToString(id), key}, nil
 }
 
-// lookAgain is how long a running server may go on with the keys that it has before
-// it looks whether the key file is another by now.
-const lookAgain = time.Second
-
 // keyRing has the encryption keys of a key file, and follows it while the server
 // runs.
 type keyRing struct {
 	path   string // empty for keys that were made, not read
 	public []byte // keys of the server that they belong to
 
-	mu     sync.Mutex
-	keys   []encryptionKey // the first encrypts
-	stamp  stamp
-	looked time.Time
+	mu    sync.Mutex
+	keys  []encryptionKey // the first encrypts
+	stamp stamp
 }
 
 // stamp tells a file from the one that takes its place.
@@ -78,14 +73,13 @@ func (r *keyRing) all() []encryptionKey {
 	return slices.Clone(r.keys)
 }
 
-// first returns the key that encrypts.
+// first returns the key that encrypts. It looks at the file each time, which costs
+// little beside an encryption: when a key was added, the older ones get nothing more.
 func (r *keyRing) first() encryptionKey {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if time.Since(r.looked) > lookAgain {
-		// Where the file cannot be read the keys that are here go on.
-		_ = r.follow()
-	}
+	// Where the file cannot be read the keys that are here go on.
+	_ = r.follow()
 	return r.keys[0]
 }
 
@@ -112,7 +106,6 @@ func (r *keyRing) follow() error {
 	if r.path == "" {
 		return nil
 	}
-	r.looked = time.Now()
 	info, err := os.Stat(r.path)
 	if err != nil || r.stamp.same(stampOf(info)) {
 		return err
@@ -129,9 +122,9 @@ func (r *keyRing) follow() error {
 }
 
 // Follow takes up the encryption keys of the key file as it is now. A running
-// server does so by itself within a second, and at once when it meets a key that it
-// does not know. It returns an error as [ReadKeys] does, or [ErrOtherKeys], and goes
-// on with the keys that it has.
+// server does so by itself before it encrypts anything, and when it meets a key that
+// it does not know. It returns an error as [ReadKeys] does, or [ErrOtherKeys], and
+// goes on with the keys that it has.
 func (k *Keys) Follow() error {
 	k.ring.mu.Lock()
 	defer k.ring.mu.Unlock()

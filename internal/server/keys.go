@@ -59,6 +59,10 @@ func (k *Keys) SignKey() *signing.PublicKey { return k.sign.PublicKey() }
 // SealKey returns the key that server shares are sealed to.
 func (k *Keys) SealKey() *hpke.PublicKey { return k.seal.PublicKey() }
 
+// Public returns both public keys, 66 bytes, as a store has them that belongs to
+// this server.
+func (k *Keys) Public() []byte { return k.public() }
+
 // public returns the sign key and the seal key, which say whose data a store has.
 func (k *Keys) public() []byte { return append(k.SignKey().Bytes(), k.SealKey().Bytes()...) }
 

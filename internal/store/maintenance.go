@@ -13,6 +13,9 @@ import (
 var (
 	// ErrNotEmpty: a store takes a copy only while it has nothing itself.
 	ErrNotEmpty = errors.New("store: there are data already")
+	// ErrOlderSchema: the data were written by an older program, and nobody has
+	// brought them up to date.
+	ErrOlderSchema = errors.New("store: the data were written by an older program")
 	// ErrCopy: what should be a copy of a store is none, or is damaged.
 	ErrCopy = errors.New("store: not a whole copy of a store")
 )
@@ -64,6 +67,9 @@ type Copy struct {
 
 // Maintenance is what the operator's commands need, some of them while servers run.
 type Maintenance interface {
+	// Owner returns the keys that were claimed, nil where none were.
+	Owner(ctx context.Context) ([]byte, error)
+
 	// Accounts returns accounts in the order of their ids, at most so many, that
 	// come after one.
 	Accounts(ctx context.Context, after ledger.AccountID, most int) ([]Account, error)

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net/url"
+	"os"
 	"runtime"
 	"strings"
 	"sync/atomic"
@@ -48,13 +49,27 @@ type database struct {
 // That no other process has the file open is for the caller to see to: SQLite
 // would allow it, and the data would stay whole.
 func Open(ctx context.Context, path string) (*Store, error) {
+	return openWith(ctx, path, migrate)
+}
+
+// OpenBeside opens a file that is there, and that a server may have open, to look
+// at it or to make small changes. It returns an error that wraps
+// [io/fs.ErrNotExist], [store.ErrNewerSchema] or [store.ErrOlderSchema].
+func OpenBeside(ctx context.Context, path string) (*Store, error) {
+	if _, err := os.Stat(path); err != nil {
+		return nil, err
+	}
+	return openWith(ctx, path, checkSchema)
+}
+
+func openWith(ctx context.Context, path string, prepare func(context.Context, *sql.DB) error) (*Store, error) {
 	d := &database{}
 	var err error
 	if d.write, err = connect(path, "immediate"); err != nil {
 		return nil, err
 	}
 	d.write.SetMaxOpenConns(1)
-	if err := migrate(ctx, d.write); err != nil {
+	if err := prepare(ctx, d.write); err != nil {
 		return nil, errors.Join(err, d.write.Close())
 	}
 	if d.read, err = connect(path, "deferred"); err != nil {
@@ -84,9 +99,22 @@ func connect(path, lock string) (*sql.DB, error) {
 	return db, nil
 }
 
+// newer is how many versions newer a schema may be: the file has one server, so
+// nothing newer is ever beside it.
+const newer = 0
+
+func checkSchema(ctx context.Context, db *sql.DB) error {
+	files, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		return err
+	}
+	if err := sqlstore.CheckSchema(ctx, goose.DialectSQLite3, db, files, newer); err != nil {
+		return fmt.Errorf("sqlite: %w", err)
+	}
+	return nil
+}
+
 func migrate(ctx context.Context, db *sql.DB) error {
-	// The file has one server, so nothing newer is ever beside it.
-	const newer = 0
 	files, err := fs.Sub(migrations, "migrations")
 	if err != nil {
 		return err

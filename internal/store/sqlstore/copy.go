@@ -56,10 +56,8 @@ func contents(ctx context.Context, tx *sql.Tx) (store.Copy, error) {
 	if err := tx.QueryRowContext(ctx, `SELECT COUNT(*) FROM accounts`).Scan(&what.Accounts); err != nil {
 		return store.Copy{}, err
 	}
-	err := tx.QueryRowContext(ctx, `SELECT keys FROM server WHERE id = 1`).Scan(&what.Keys)
-	if errors.Is(err, sql.ErrNoRows) {
-		err = nil
-	}
+	var err error
+	what.Keys, err = owner(ctx, tx)
 	return what, err
 }
 

@@ -3,6 +3,7 @@ package sqlstore
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"time"
 
 	"zeropass.dev/zeropass/internal/store"
@@ -10,6 +11,23 @@ import (
 )
 
 var _ store.Maintained = (*Store)(nil)
+
+// Owner implements [store.Maintenance].
+func (s *Store) Owner(ctx context.Context) (keys []byte, err error) {
+	err = s.db.Read(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		keys, err = owner(ctx, tx)
+		return err
+	})
+	return keys, err
+}
+
+func owner(ctx context.Context, tx *sql.Tx) (keys []byte, err error) {
+	err = tx.QueryRowContext(ctx, `SELECT keys FROM server WHERE id = 1`).Scan(&keys)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, nil
+	}
+	return keys, err
+}
 
 // Accounts implements [store.Maintenance].
 func (s *Store) Accounts(ctx context.Context, after ledger.AccountID, most int) ([]store.Account, error) {

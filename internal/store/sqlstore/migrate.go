@@ -33,3 +33,23 @@ func Migrate(ctx context.Context, dialect goose.Dialect, db *sql.DB, files fs.FS
 	}
 	return nil
 }
+
+// CheckSchema wants a database to have the schema that this program knows, and
+// changes nothing. It returns [store.ErrNewerSchema] for one that is more than so
+// many versions newer, or [store.ErrOlderSchema].
+func CheckSchema(ctx context.Context, dialect goose.Dialect, db *sql.DB, files fs.FS, newer int64) error {
+	provider, err := goose.NewProvider(dialect, db, files)
+	if err != nil {
+		return fmt.Errorf("migrations: %w", err)
+	}
+	have, known, err := provider.GetVersions(ctx)
+	switch {
+	case err != nil:
+		return fmt.Errorf("schema version: %w", err)
+	case have > known+newer:
+		return fmt.Errorf("%w: its schema is %d, this program knows %d", store.ErrNewerSchema, have, known)
+	case have < known:
+		return fmt.Errorf("%w: its schema is %d, this program knows %d", store.ErrOlderSchema, have, known)
+	}
+	return nil
+}

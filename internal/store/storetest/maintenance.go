@@ -157,7 +157,13 @@ func testReencrypt(t *testing.T, s *suite) {
 // testCopy copies everything into an empty store, and back to the same bytes.
 func testCopy(t *testing.T, s *suite) {
 	m := s.maintained()
+	if keys := must(m.Owner(s.ctx)); keys != nil {
+		t.Errorf("a new store belongs to %q", keys)
+	}
 	s.ok(s.Claim(s.ctx, []byte("keys")))
+	if keys := must(m.Owner(s.ctx)); string(keys) != "keys" {
+		t.Errorf("the store belongs to %q", keys)
+	}
 	a := s.create("ada")
 	s.append(a, 3)
 	s.furnish(a, 1)

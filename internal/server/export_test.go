@@ -1,0 +1,4 @@
+package server
+
+// OpenEncrypted opens what stands encrypted in a store.
+var OpenEncrypted = openEncrypted
