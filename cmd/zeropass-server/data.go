@@ -157,7 +157,12 @@ func openKeys(keyFile, place string, hasData bool) (keys *server.Keys, made bool
 	if keys, err = server.GenerateKeys(rand.Reader); err != nil {
 		return nil, false, err
 	}
-	return keys, true, server.WriteKeys(keyFile, keys)
+	if err := server.WriteKeys(keyFile, keys); err != nil {
+		return nil, false, err
+	}
+	// Keys that were read follow changes of their file.
+	keys, err = server.ReadKeys(keyFile)
+	return keys, true, err
 }
 
 // checkApart refuses a key file in the data directory, by whatever way: a copy or

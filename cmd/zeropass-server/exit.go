@@ -59,6 +59,16 @@ func explain(err error) *failure {
 		return &failure{exitFailed, err.Error(), "Turn it on for this database and role. What a server has acknowledged must not be lost, and this database may lose it."}
 	case errors.Is(err, store.ErrNewerSchema):
 		return &failure{exitNewer, err.Error(), "Install the newer program. This one has changed nothing."}
+	case errors.Is(err, store.ErrOlderSchema):
+		return &failure{exitFailed, err.Error(), "Stop the server, and run zeropass-server migrate or start the newer one."}
+	case errors.Is(err, store.ErrNotEmpty):
+		return &failure{exitFailed, err.Error(), "A backup is restored where there is nothing yet. Nothing was changed."}
+	case errors.Is(err, store.ErrCopy):
+		return &failure{exitFailed, err.Error(), "It is no whole backup of zeropass-server. Nothing was restored; use another one."}
+	case errors.Is(err, server.ErrNoSuchKey):
+		return &failure{exitFailed, err.Error(), "zeropass-server keys list says which there are. Something that a retired key encrypts needs the key file as it was before."}
+	case errors.Is(err, server.ErrKeyInUse):
+		return &failure{exitFailed, err.Error(), "Add another one first, and rotate."}
 	case errors.Is(err, store.ErrFailed):
 		return &failure{exitFailed, err.Error(), "Look at the disk, and start again: what was acknowledged is there, or the server says that it is not."}
 	case errors.Is(err, server.ErrKeyFileAccess):

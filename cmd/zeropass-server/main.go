@@ -72,6 +72,7 @@ func newRoot() *cobra.Command {
 		return usage(fmt.Sprintf("Run %s --help to see what it takes.", c.CommandPath()), "%s", err)
 	})
 	root.AddCommand(serveCommand(), configCommand(), tokenCommand(), entropyCommand(), versionCommand())
+	root.AddCommand(backupCommand(), restoreCommand(), checkCommand(), keysCommand(), accountCommand(), migrateCommand())
 	return root
 }
 
