@@ -144,7 +144,7 @@ func (s *Server) usedUp(ctx context.Context, a *asked, acct *account, err error)
 	if err := s.store.Raise(ctx, a.now, alarm); err != nil {
 		s.log.Error("an alarm was not raised", "error", err)
 	}
-	s.hint(acct.id, apiv1.Hint_KIND_ACTIVITY)
+	s.hint(change(acct.id, apiv1.Hint_KIND_ACTIVITY))
 }
 
 // alarms says where alarms go.

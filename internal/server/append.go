@@ -51,7 +51,7 @@ func (s *Server) append(ctx context.Context, a *asked, q *apiv1.AppendRequest) (
 	if err := s.checkFresh(ctx, a, acct.state, fresh, excused); err != nil {
 		return nil, err
 	}
-	if err := s.mayInterrupt(a, acct.id, fresh); err != nil {
+	if err := mayInterrupt(a, acct, fresh); err != nil {
 		return nil, err
 	}
 	shares, err := s.takeShares(ctx, acct.id, after, fresh, excused, q.Shares)
@@ -79,34 +79,34 @@ func (s *Server) append(ctx context.Context, a *asked, q *apiv1.AppendRequest) (
 		return nil, err
 	}
 	op.Spend.Alarms = s.recordAlarms(a, acct, after, fresh, excused)
+	op.Spend.Changes = appendChanges(&op, after)
+	op.Resume = len(after.Recoveries()) > len(acct.state.Recoveries())
 	if err := s.store.Append(ctx, op); err != nil {
 		return nil, err
 	}
 	s.states.put(after, sizeOfEntries(fresh))
-	s.hintAppended(&op, after)
-	if len(after.Recoveries()) > len(acct.state.Recoveries()) {
-		s.pauses.end(acct.id)
-	}
+	s.hint(op.Spend.Changes...)
 	if excused > 0 {
 		s.states.setWhole(acct.id, false) // shares of theirs may not have come along
 	}
 	return answer, nil
 }
 
-// hintAppended tells everybody whom new entries concern.
-func (s *Server) hintAppended(op *store.Append, after *ledger.State) {
-	s.hint(op.Account, apiv1.Hint_KIND_LEDGER, apiv1.Hint_KIND_ACTIVITY)
+// appendChanges names everybody whom new entries concern.
+func appendChanges(op *store.Append, after *ledger.State) []store.Change {
+	changes := []store.Change{change(op.Account, apiv1.Hint_KIND_LEDGER, apiv1.Hint_KIND_ACTIVITY)}
 	for _, m := range op.Messages {
-		s.hint(m.To, apiv1.Hint_KIND_INBOX)
+		changes = append(changes, change(m.To, apiv1.Hint_KIND_INBOX))
 	}
 	for _, e := range op.Entries {
 		for _, record := range e.Records() {
 			switch record.Kind.(type) {
 			case *recordv1.Record_RecoveryVetoed, *recordv1.Record_Recovered:
-				s.hintRecovery(after)
+				changes = append(changes, recoveryChanges(after)...)
 			}
 		}
 	}
+	return changes
 }
 
 // fresh returns the entries that do not stand yet. Entries that contradict those

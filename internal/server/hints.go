@@ -100,18 +100,33 @@ func (h *hub) remove(st *stream) {
 }
 
 // hint wakes an account's streams.
-func (h *hub) hint(account ledger.AccountID, kinds ...apiv1.Hint_Kind) {
+func (h *hub) hint(account ledger.AccountID, kinds uint64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for _, st := range h.byAccount[account] {
-		for _, kind := range kinds {
-			st.kinds |= 1 << kind
-		}
-		select {
-		case st.wake <- struct{}{}:
-		default: // it will wake anyway
-		}
+	h.wake(account, kinds)
+}
+
+// hintAll wakes all streams.
+func (h *hub) hintAll() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for account := range h.byAccount {
+		h.wake(account, everyKind)
 	}
+}
+
+func (h *hub) wake(account ledger.AccountID, kinds uint64) {
+	for _, st := range h.byAccount[account] {
+		st.kinds |= kinds & everyKind
+		wake(st.wake)
+	}
+}
+
+// has says whether there are streams of an account.
+func (h *hub) has(account ledger.AccountID) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.byAccount[account]) > 0
 }
 
 // take returns the kinds that wait for a stream, in ascending order.
@@ -149,30 +164,4 @@ func (h *hub) count() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.open
-}
-
-// hint tells the devices of an account that it is worth asking again, and the
-// outbox that alarms may have been raised. It comes after what it speaks of is
-// durable.
-func (s *Server) hint(account ledger.AccountID, kinds ...apiv1.Hint_Kind) {
-	s.hub.hint(account, kinds...)
-	select {
-	case s.raised <- struct{}{}:
-	default:
-	}
-}
-
-// hintRecovery tells an account's devices, and those of its contacts, that a
-// recovery has changed.
-func (s *Server) hintRecovery(state *ledger.State) {
-	s.hint(state.Account(), apiv1.Hint_KIND_RECOVERY)
-	e := state.InUse()
-	if e == nil {
-		return
-	}
-	for _, m := range e.Members {
-		if m.Contact != nil && len(m.Contact.Account) == len(ledger.AccountID{}) {
-			s.hint(ledger.AccountID(m.Contact.Account), apiv1.Hint_KIND_RECOVERY)
-		}
-	}
 }

@@ -67,10 +67,11 @@ func (s *Server) join(ctx context.Context, a *asked, q *apiv1.JoinRequest) (*api
 		return nil, err
 	}
 	op.Spend.Alarms = []store.Alarm{s.alarmByAnybody(a, acct, notify.DeviceAsks)}
+	op.Spend.Changes = []store.Change{change(acct.id, apiv1.Hint_KIND_PENDING, apiv1.Hint_KIND_ACTIVITY)}
 	if err := s.store.Join(ctx, op); err != nil {
 		return nil, err
 	}
-	s.hint(acct.id, apiv1.Hint_KIND_PENDING, apiv1.Hint_KIND_ACTIVITY)
+	s.hint(op.Spend.Changes...)
 	return answer, nil
 }
 

@@ -72,6 +72,7 @@ func (s *Server) sendMessage(ctx context.Context, a *asked, q *apiv1.SendMessage
 	if err != nil {
 		return nil, err
 	}
+	spend.Changes = []store.Change{change(acct.id, apiv1.Hint_KIND_ACTIVITY), change(to.id, apiv1.Hint_KIND_INBOX)}
 	perBox := messagesPerAccount
 	if m.Kind == apiv1.Message_KIND_INVITATION_ANSWER {
 		perBox = answersPerAccount
@@ -90,8 +91,7 @@ func (s *Server) sendMessage(ctx context.Context, a *asked, q *apiv1.SendMessage
 	if err != nil {
 		return nil, err
 	}
-	s.hint(acct.id, apiv1.Hint_KIND_ACTIVITY)
-	s.hint(to.id, apiv1.Hint_KIND_INBOX)
+	s.hint(spend.Changes...)
 	return answer, nil
 }
 

@@ -165,6 +165,7 @@ func (s *Server) keep(ctx context.Context, a *asked, acct *account, d *ledger.De
 	if err != nil {
 		return err
 	}
+	spend.Changes = []store.Change{change(acct.id, apiv1.Hint_KIND_PENDING, apiv1.Hint_KIND_ACTIVITY)}
 	_, err = s.store.Keep(ctx, store.Keeping{
 		Spend: spend, Head: acct.state.Head(), Kept: *fresh, Reveal: revealLimit(a, acct.state),
 		PerAll: waitingOfAccount, PerDevice: waitingOfDevice, Bytes: waitingBytes,
@@ -178,7 +179,7 @@ func (s *Server) keep(ctx context.Context, a *asked, acct *account, d *ledger.De
 		s.usedUp(ctx, a, acct, err)
 		return err
 	}
-	s.hint(acct.id, apiv1.Hint_KIND_PENDING, apiv1.Hint_KIND_ACTIVITY)
+	s.hint(spend.Changes...)
 	return refusal
 }
 
@@ -317,10 +318,11 @@ func (s *Server) confirm(ctx context.Context, a *asked, q *apiv1.ConfirmRequest)
 		about := notify.Data{Device: k.Device, Subject: a.Header.Device}
 		op.Spend.Alarms = []store.Alarm{s.alarm(a, acct, notify.ConfirmationRefused, about)}
 	}
+	op.Spend.Changes = []store.Change{change(acct.id, apiv1.Hint_KIND_PENDING, apiv1.Hint_KIND_ACTIVITY)}
 	if err := s.store.Reply(ctx, op); err != nil {
 		return nil, replyRefused(err, &k)
 	}
-	s.hint(acct.id, apiv1.Hint_KIND_PENDING, apiv1.Hint_KIND_ACTIVITY)
+	s.hint(op.Spend.Changes...)
 	return answer, nil
 }
 

@@ -83,6 +83,7 @@ func (s *Server) startRecovery(ctx context.Context, a *asked, q *apiv1.StartReco
 		op.Spend.Alarms = []store.Alarm{s.alarmByAnybody(a, acct, notify.RecoveryRequested)}
 		op.Spend.Origin = s.origin(a, acct, false)
 	}
+	op.Spend.Changes = append(recoveryChanges(acct.state), change(acct.id, apiv1.Hint_KIND_ACTIVITY))
 	err = s.store.Start(ctx, op)
 	switch {
 	case errors.Is(err, store.ErrOpen):
@@ -93,8 +94,7 @@ func (s *Server) startRecovery(ctx context.Context, a *asked, q *apiv1.StartReco
 	if err != nil {
 		return nil, err
 	}
-	s.hint(acct.id, apiv1.Hint_KIND_ACTIVITY)
-	s.hintRecovery(acct.state)
+	s.hint(op.Spend.Changes...)
 	return answer, nil
 }
 
@@ -434,11 +434,11 @@ func (s *Server) approve(ctx context.Context, a *asked, q *apiv1.ApproveRequest)
 		return nil, err
 	}
 	op.Spend.Alarms = []store.Alarm{s.alarm(a, acct, notify.RecoveryApproved, notify.Data{})}
+	op.Spend.Changes = append(recoveryChanges(acct.state), change(acct.id, apiv1.Hint_KIND_ACTIVITY))
 	if err := s.store.Approve(ctx, op); err != nil {
 		return nil, err
 	}
-	s.hint(acct.id, apiv1.Hint_KIND_ACTIVITY)
-	s.hintRecovery(acct.state)
+	s.hint(op.Spend.Changes...)
 	return answer, nil
 }
 

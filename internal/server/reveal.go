@@ -107,12 +107,13 @@ func (s *Server) logAnswer(ctx context.Context, a *asked, acct *account, answer 
 		return err
 	}
 	op.Spend.Alarms, op.Spend.Origin = alarms, origin
+	op.Spend.Changes = []store.Change{change(acct.id, apiv1.Hint_KIND_ACTIVITY)}
 	op.Account, op.Head = acct.id, acct.state.Head()
 	if err := s.store.Log(ctx, op); err != nil {
 		s.usedUp(ctx, a, acct, err)
 		return err
 	}
-	s.hint(acct.id, apiv1.Hint_KIND_ACTIVITY)
+	s.hint(op.Spend.Changes...)
 	return nil
 }
 

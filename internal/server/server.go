@@ -74,8 +74,10 @@ type Server struct {
 	draining     atomic.Bool
 	underWay     atomic.Int64
 
+	followed  bool // other servers over the same data are
+	following following
+
 	states   states
-	pauses   pauses
 	hub      hub
 	remotes  *remotes
 	devices  *devices
@@ -106,6 +108,7 @@ func New(ctx context.Context, c Config) (*Server, error) {
 		remotes: newRemotes(remoteRate, remoteBurst), devices: newDevices(), starters: newRemotes(startRate, startBurst),
 		joiners: newRemotes(startRate, startBurst), sources: sources,
 		registration: c.Registration, observe: observe, tracing: c.Tracing, failed: make(chan struct{}),
+		followed: c.Store.Follow() != nil, following: following{now: make(chan struct{}, 1)},
 	}, nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"time"
 
 	recordv1 "zeropass.dev/zeropass/gen/zeropass/record/v1"
 	"zeropass.dev/zeropass/internal/api"
@@ -92,9 +93,10 @@ func sizeOfEntries(entries []*ledger.Entry) int {
 
 // account is one account as it stands while a request is decided.
 type account struct {
-	id    ledger.AccountID
-	name  string
-	state *ledger.State
+	id     ledger.AccountID
+	name   string
+	state  *ledger.State
+	paused time.Time // until when it takes nothing but vetoes
 }
 
 // account returns a snapshot of an account, whose state must not be changed.
@@ -116,8 +118,10 @@ func (s *Server) account(ctx context.Context, id ledger.AccountID) (*account, er
 			return nil, err
 		}
 		s.states.put(state, size)
+		// Another server took the entries, and may have taken them without shares.
+		s.states.setWhole(id, false)
 	}
-	return &account{id: id, name: stored.Name, state: state}, nil
+	return &account{id: id, name: stored.Name, state: state, paused: stored.Paused}, nil
 }
 
 // load folds what the store has, on top of an older state if that is a part of

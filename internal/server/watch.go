@@ -14,9 +14,9 @@ import (
 )
 
 const (
-	// aliveTime is how often a stream says that it is alive, and how often the
-	// server looks whether the device is still active: another server over the
-	// same data gives no hints here.
+	// aliveTime is how often a stream says that it is alive. Where no other server
+	// is followed it is also how often the server looks whether the device is still
+	// active: the operator's commands give no hints then.
 	aliveTime = 30 * time.Second
 	// sendTime is how long a hint may take to leave.
 	sendTime = 20 * time.Second
@@ -64,6 +64,7 @@ func (s *Server) watch(ctx context.Context, a *asked, send func(*apiv1.Hint) err
 		return api.Refuse(api.ErrUnavailable, "too many streams are open: ask from time to time")
 	}
 	defer s.hub.leave(st)
+	defer s.attend()()
 	// What locked the device between the first look and the join gave no hint.
 	if _, _, err := s.device(ctx, a); err != nil {
 		return err
@@ -78,17 +79,19 @@ func (s *Server) watch(ctx context.Context, a *asked, send func(*apiv1.Hint) err
 				return nil // it has gone
 			}
 		}
+		look := false
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-st.end:
 			return nil
 		case <-alive.C:
-			kinds = []apiv1.Hint_Kind{apiv1.Hint_KIND_UNSPECIFIED}
+			kinds, look = []apiv1.Hint_Kind{apiv1.Hint_KIND_UNSPECIFIED}, !s.followed
 		case <-st.wake:
 			kinds = s.hub.take(st)
+			look = slices.Contains(kinds, apiv1.Hint_KIND_LEDGER)
 		}
-		if slices.Contains(kinds, apiv1.Hint_KIND_UNSPECIFIED) || slices.Contains(kinds, apiv1.Hint_KIND_LEDGER) {
+		if look {
 			if _, _, err := s.device(ctx, a); err != nil {
 				if ctx.Err() != nil {
 					return nil
