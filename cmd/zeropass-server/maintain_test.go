@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -198,7 +199,17 @@ func TestKeysChangeWhileServing(t *testing.T) {
 	m.wantText(m.on(exitFailed, "keys", "retire", "00000000"), "no such encryption key")
 	m.wantText(m.on(exitDone, "keys", "retire", old), "is retired")
 	o.write(p.URL, "third")
+	if err := os.WriteFile(m.path("keys.bad"), []byte("no keys"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	good := m.path("keys.good")
+	o.must(os.Rename(m.path("keys"), good))
+	o.must(os.Rename(m.path("keys.bad"), m.path("keys")))
+	o.must(p.cmd.Process.Signal(syscall.SIGHUP))
+	o.write(p.URL, "with the keys from before")
 	p.stop(t)
+	o.must(os.Rename(good, m.path("keys")))
+	m.wantText(p.stderr.String(), "the keys that were read before go on")
 	again := start(t, m.dir, loopback)
 	o.write(again.URL, "fourth")
 	again.stop(t)

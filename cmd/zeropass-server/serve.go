@@ -164,6 +164,7 @@ func (o *serveOptions) serve(ctx context.Context, stdout, stderr io.Writer) (err
 	if d.keyMade {
 		log.Info("made the key file; keep a copy of it apart from the data", "file", o.data.keyFile)
 	}
+	defer d.followKeys(log)()
 	sources, err := o.entropy.open(log)
 	if err != nil {
 		return err
