@@ -120,6 +120,7 @@ var hints = []struct {
 	{client.ErrUnreachable, "check the network and that the server runs, then run the command again"},
 	{client.ErrDishonest, "do not type secrets into anything from this server; ask whoever runs it, and keep this directory as it is"},
 	{api.ErrClock, "set this machine's clock"},
+	{api.ErrReplayed, "the server had answered, and the answer was lost on its way; run the command again"},
 	{api.ErrNameTaken, "choose another name"},
 	{api.ErrRegistrationClosed, "ask whoever runs the server for a token, and run the command again with --registration-token-file"},
 	{api.ErrPeriodNotOver, "wait until the period is over, then run the command again"},
