@@ -92,11 +92,11 @@ func connect(path, lock string) (*sql.DB, error) {
 		},
 	}
 	file := url.URL{Scheme: "file", Path: path, RawQuery: options.Encode()}
-	db, err := sql.Open("sqlite", strings.Replace(file.String(), "file://", "file:", 1))
+	c, err := driver.NewConnector(strings.Replace(file.String(), "file://", "file:", 1))
 	if err != nil {
 		return nil, fmt.Errorf("sqlite: %w", err)
 	}
-	return db, nil
+	return sql.OpenDB(connector{c}), nil
 }
 
 // newer is how many versions newer a schema may be: the file has one server, so
