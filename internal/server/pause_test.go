@@ -33,6 +33,7 @@ func TestNobodyOutrunsATakeOver(t *testing.T) {
 	late := n.recovered(state)
 	w.ok(owner.write(1)) // released alone holds nobody up
 	w.refused(n.takeOver(late), api.ErrHeadMoved)
+	w.restart() // as another server over the same data would
 	if refusal := w.refused(owner.write(2), api.ErrUnavailable); refusal.RetryAfter <= 0 || refusal.RetryAfter > 5*time.Minute {
 		t.Errorf("retry after %v", refusal.RetryAfter)
 	}
