@@ -77,6 +77,9 @@ func (d *Device) pullActivity(ctx context.Context, result *SyncResult) error {
 		if !endsWith(page, last) {
 			return d.rewritten(page, errors.New("its newest entry is another one"), result)
 		}
+		if err := d.findReveals(result); err != nil {
+			return err
+		}
 		return d.closeBranch()
 	}
 }

@@ -131,6 +131,10 @@ func (d *Device) followActivity(ctx context.Context) (*FollowedActivity, error) 
 	if err := d.home.BranchActivity(common, branch...); err != nil {
 		return nil, err
 	}
+	// Reveals that the restored server has lost are decided as well.
+	if err := d.save(ownRevealsFile, &ownReveals{}); err != nil {
+		return nil, err
+	}
 	followed := &FollowedActivity{Common: common, Lost: markLost(lost)}
 	if last := d.home.LastActivity(); last != nil {
 		followed.Sequence = last.Sequence()

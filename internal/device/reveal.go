@@ -234,6 +234,9 @@ func (d *Device) ownSecondFactor(s *ledger.State) (func(*apiv1.SignedRequest), e
 // so; that is not for the device to notice, but for the owner, whose other devices
 // see the activity log.
 func (d *Device) openReveal(ctx context.Context, b *revealedBatch) ([]revealed, error) {
+	if err := d.rememberReveal(b.hash); err != nil {
+		return nil, err
+	}
 	place := api.RevealPlace{Account: d.keys.Account, Request: b.hash, Device: d.keys.Device}
 	opened, err := api.OpenReveal(d.keys.Seal, place, b.answer.Sealed)
 	if err != nil {

@@ -381,6 +381,13 @@ func (d *Device) warn(s *ledger.State, st *Status) error {
 	if f != nil {
 		warn("%s", forkError(f).Error())
 	}
+	own, err := d.ownReveals()
+	if err != nil {
+		return err
+	}
+	if text := own.missing(); text != "" {
+		warn("%s", text)
+	}
 	branches, err := d.ActivityBranches()
 	if err != nil {
 		return err

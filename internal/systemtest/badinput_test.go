@@ -76,6 +76,46 @@ func TestActivityThatIsNotTrue(t *testing.T) {
 		}
 	}
 
+	// A log from which a reveal was left out from the start is whole by itself: the
+	// device that asked knows better.
+	laptop.sync()
+	known, err := laptop.ActivityEvidence()
+	must(t, err)
+	w.confirmed(phone, func() error { return laptop.get("bank") })
+	lie(laptop, apiv1connect.ServerServiceActivityLogProcedure, func(a *apiv1.ActivityLogAnswer) {
+		var previous *ledger.Activity
+		all := slices.DeleteFunc(a.Entries, func(b []byte) bool {
+			e, err := ledger.ParseActivity(b)
+			must(t, err)
+			request, _, err := api.ParseLogged(e.Request())
+			must(t, err)
+			return request.Header.Procedure == apiv1connect.ServerServiceRevealProcedure && len(request.Confirmations()) > 0
+		})
+		a.Entries = nil
+		mine, err := laptop.Activity(ctx)
+		must(t, err)
+		previous, err = ledger.ParseActivity(mine[len(mine)-1].Exact)
+		must(t, err)
+		for _, b := range all {
+			e, err := ledger.ParseActivity(b)
+			must(t, err)
+			next, err := ledger.NewActivity(laptop.Account(), previous, e.Time(), e.Request(), [32]byte{})
+			must(t, err)
+			hash := next.Hash()
+			a.Entries, a.Sequence, a.Head, previous = append(a.Entries, next.Bytes()), next.Sequence(), hash[:], next
+		}
+	})
+	if notes := strings.Join(laptop.sync().Notes, "\n"); !strings.Contains(notes, "lacks 1 reveal of this device") {
+		t.Errorf("a reveal was left out: %q", notes)
+	}
+	if warnings := strings.Join(laptop.status().Warnings, "\n"); !strings.Contains(warnings, "lacks 1 reveal of this device") {
+		t.Errorf("a reveal was left out: %q", warnings)
+	}
+	if now, err := laptop.ActivityEvidence(); err != nil || len(now) != len(known) {
+		t.Errorf("evidence of a log that goes on: %q, %v", now, err)
+	}
+	laptop.reopen()
+
 	// What it invents has a request that no device of the account signed.
 	phone.sync()
 	if all := shownTo(phone); len(all) <= before || slices.ContainsFunc(all, func(e device.ActivityEntry) bool { return strings.Contains(e.Text, "nobody signed") }) {

@@ -486,7 +486,9 @@ func TestAServerThatLiesAboutWhatWaits(t *testing.T) {
 		"in the name of the asked one": func() *apiv1.Waiting { return invented(2) },
 	} {
 		shown := lie()
-		w.liar(phone, func([]*apiv1.Waiting) []*apiv1.Waiting { return []*apiv1.Waiting{proto.CloneOf(shown), proto.CloneOf(seen)} })
+		w.liar(phone, func([]*apiv1.Waiting) []*apiv1.Waiting {
+			return []*apiv1.Waiting{proto.CloneOf(shown), proto.CloneOf(seen)}
+		})
 		items, err := phone.Pending(ctx)
 		if err != nil || len(items) != 2 {
 			t.Fatalf("%s: %+v, %v", name, items, err)
