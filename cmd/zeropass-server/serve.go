@@ -46,6 +46,7 @@ type serveOptions struct {
 	adminListen     string
 	drain           time.Duration
 	registration    registration
+	quota           server.Quota
 	json            bool
 	entropy         entropyOptions
 	alarms          alarmOptions
@@ -75,6 +76,8 @@ func (o *serveOptions) add(flags *pflag.FlagSet) {
 	flags.StringVar(&o.adminListen, "admin-listen", "", "address and port for /livez, /readyz and /metrics, 127.0.0.1:9440 for one; not for the public")
 	flags.DurationVar(&o.drain, "drain", 0, "how long /readyz says no before the server refuses requests when it stops, so that whoever balances load notices")
 	flags.Var(&o.registration, "registration", "who may make an account: open to everybody, token for whoever has one of yours (zeropass-server token create), or closed")
+	flags.IntVar(&o.quota.Slots, "quota-slots", 0, "how many secrets an account may have, 0 for as many as it likes")
+	flags.Int64Var(&o.quota.Bytes, "quota-bytes", 0, "how large an account's ledger may be with new secrets, in bytes, 0 for as large as it likes")
 	o.entropy.add(flags)
 	o.alarms.add(flags)
 	flags.BoolVar(&o.json, "json", false, "print and log JSON")
@@ -188,6 +191,7 @@ func (o *serveOptions) serve(ctx context.Context, stdout, stderr io.Writer) (err
 		Webhook:      notify.Webhook{Private: o.alarms.private},
 		Places:       places,
 		Registration: o.registration.value,
+		Quota:        o.quota,
 		Observe:      measured.request,
 		Tracing:      tracing,
 	})

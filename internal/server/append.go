@@ -54,6 +54,9 @@ func (s *Server) append(ctx context.Context, a *asked, q *apiv1.AppendRequest) (
 	if err := mayInterrupt(a, acct, fresh); err != nil {
 		return nil, err
 	}
+	if err := s.checkQuota(acct.state, after, fresh, excused); err != nil {
+		return nil, err
+	}
 	shares, err := s.takeShares(ctx, acct.id, after, fresh, excused, q.Shares)
 	if err != nil {
 		return nil, err

@@ -50,6 +50,7 @@ type Config struct {
 	Places  *Places        // nil where countries are not known
 
 	Registration Registration // open if zero
+	Quota        Quota        // none if zero
 
 	Observe func(Outcome)       // is told how requests end; may be nil
 	Tracing connect.Interceptor // sees procedures and reasons; may be nil
@@ -69,6 +70,7 @@ type Server struct {
 	raised  chan struct{} // wakes Deliver
 
 	registration Registration
+	quota        Quota
 	observe      func(Outcome)
 	tracing      connect.Interceptor
 	draining     atomic.Bool
@@ -107,7 +109,7 @@ func New(ctx context.Context, c Config) (*Server, error) {
 		mail: c.Mail, webhook: c.Webhook, places: c.Places, raised: make(chan struct{}, 1),
 		remotes: newRemotes(remoteRate, remoteBurst), devices: newDevices(), starters: newRemotes(startRate, startBurst),
 		joiners: newRemotes(startRate, startBurst), sources: sources,
-		registration: c.Registration, observe: observe, tracing: c.Tracing, failed: make(chan struct{}),
+		registration: c.Registration, quota: c.Quota, observe: observe, tracing: c.Tracing, failed: make(chan struct{}),
 		followed: c.Store.Follow() != nil, following: following{now: make(chan struct{}, 1)},
 	}, nil
 }
