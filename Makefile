@@ -1,6 +1,6 @@
 # make test            everything CI runs; installs what it needs
 # make fuzz            every fuzz target for FUZZTIME each (default 60s)
-# make campaign-crash  every command, hurt at every change of the disk; about an hour
+# make campaign-crash  every command, hurt at every change of the disk; many hours
 # make bench           benchmarks, as ratios against peers
 # make generate        the code under gen/, after a change of proto/
 # make build           the programs, into bin/

@@ -94,11 +94,12 @@ func devices() []scene {
 		},
 		{
 			name: "rotate", who: "owner", args: []string{"rotate"}, beside: confirms("phone"),
-			check: func(s *site) error { return committed(s, 2, 0) },
+			instead: recovers(two[:1]),
+			check:   func(s *site) error { return committed(s, 2, 0) },
 		},
 		{
-			name: "add between the phases", prepare: writeSecrets,
-			who: "phone", args: []string{"add", "--title", two[1].title, "--secret-file", "secret1"},
+			name: "add between the phases",
+			who:  "phone", args: []string{"add", "--title", two[1].title, "--secret-file", "secret1"},
 			done:  func(s *site) (bool, error) { return keeps(s, "phone", two[1]) },
 			check: func(s *site) error { return committed(s, 2, 1) },
 		},
@@ -110,10 +111,11 @@ func devices() []scene {
 		},
 		{
 			name: "rotate --printed", who: "phone", args: []string{"rotate", "--printed"}, beside: confirms("owner"),
-			check: func(s *site) error { return printed(s, 3) },
+			instead: recovers(two),
+			check:   func(s *site) error { return printed(s, 3) },
 		},
 		{
-			name: "sheet print", who: "phone", args: []string{"sheet", "print", "--pdf", "device/sheet.pdf"}, beside: confirms("owner"),
+			name: "sheet print", who: "phone", args: []string{"sheet", "print", "--pdf", "device/sheet.pdf"}, beside: confirms("owner"), still: true,
 			over: func(s *site, r result) error {
 				if err := saysDone(1, "device/sheet.pdf is there already")(s, r); err != nil {
 					return err
@@ -134,7 +136,8 @@ func devices() []scene {
 				return s.do(syncs("ann"))
 			},
 			who: "phone", args: []string{"sync"},
-			check: func(s *site) error { return committed(s, 3, 1) },
+			instead: recovers(two),
+			check:   func(s *site) error { return committed(s, 3, 1) },
 		},
 		{
 			name: "unlock", who: "owner", args: []string{"unlock"}, local: true,
@@ -178,7 +181,7 @@ func writeSecrets(s *site) error {
 
 var (
 	alreadyAdded = saysDone(10, "holds the account Ada already")
-	nothingWaits = saysDone(8, "nothing waits for this device")
+	nothingWaits = saysDone(8, "nothing ") // waits, or waits any more
 )
 
 type listed struct {
@@ -265,6 +268,9 @@ func committed(s *site, epoch uint64, last int) error {
 	if err := s.do(syncs("owner")); err != nil {
 		return err
 	}
+	if _, err := s.want(0, "owner", "status"); err != nil {
+		return err // the old epoch protects
+	}
 	if last == 0 {
 		if err := addTo(s, "phone", 1); err != nil {
 			return err
@@ -283,7 +289,41 @@ func committed(s *site, epoch uint64, last int) error {
 	if status.Epoch != epoch || !status.Committed {
 		return fmt.Errorf("the owner is at %+v, not at epoch %d", status, epoch)
 	}
-	return errors.Join(healthy(s, "owner", 0, everything[:2], "phone"), healthy(s, "phone", 0, everything[:2], "owner"), holds(s, "ann", epoch))
+	return errors.Join(healthy(s, "owner", 0, everything[:2], "phone"), healthy(s, "phone", 0, everything[:2], "owner"),
+		holds(s, "ann", epoch), knowsContact(s, "phone", "Ann"))
+}
+
+// knowsContact says whether a device knows a contact by the name that the owner gave.
+func knowsContact(s *site, who, name string) error {
+	var list struct{ Contacts []struct{ Name string } }
+	err := s.ask(&list, who, "contact", "list")
+	if err == nil && !slices.ContainsFunc(list.Contacts, func(c struct{ Name string }) bool { return c.Name == name }) {
+		err = fmt.Errorf("%s knows no %s: %+v", who, name, list.Contacts)
+	}
+	return err
+}
+
+// recovers says whether a quorum still brings everything back, whichever epoch is
+// in use.
+func recovers(want []item) func(*site) error {
+	return func(s *site) error {
+		var started struct{ Phrase string }
+		err := s.ask(&started, "new", "recover", "start", "--server", "@server", "--name", "Ada", "--unlock-cost", "1")
+		if err != nil {
+			return err
+		}
+		if err := s.do(command{who: "ann", args: []string{"request", "list"}}); err != nil {
+			return err
+		}
+		time.Sleep(waiting + 100*time.Millisecond)
+		err = s.do(command{who: "ann", args: []string{"request", "approve", "--phrase", started.Phrase}},
+			command{who: "new", args: []string{"recover", "status"}},
+			command{who: "new", args: []string{"recover", "finish", "--output", handedOver}})
+		if err != nil {
+			return err
+		}
+		return handsOver(s, want)
+	}
 }
 
 func addTo(s *site, who string, n int) error {

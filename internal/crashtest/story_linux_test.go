@@ -222,14 +222,8 @@ func finishAgain(s *site, r result) error {
 // wasHandedOver says whether every secret was written into the file, and nothing
 // beside it is left of a try that failed.
 func wasHandedOver(s *site) error {
-	b, err := os.ReadFile(s.path(handedOver))
-	if err != nil {
+	if err := handsOver(s, everything); err != nil {
 		return err
-	}
-	for _, i := range everything {
-		if !json.Valid(b) || !strings.Contains(string(b), i.password) {
-			return fmt.Errorf("%s is not in what was handed over, %d bytes", i.title, len(b))
-		}
 	}
 	names, err := os.ReadDir(s.path("device"))
 	for _, n := range names {
@@ -238,6 +232,20 @@ func wasHandedOver(s *site) error {
 		}
 	}
 	return err
+}
+
+// handsOver says whether these secrets were written into the file.
+func handsOver(s *site, want []item) error {
+	b, err := os.ReadFile(s.path(handedOver))
+	if err != nil {
+		return err
+	}
+	for _, i := range want {
+		if !json.Valid(b) || !strings.Contains(string(b), i.password) {
+			return fmt.Errorf("%s is not in what was handed over, %d bytes", i.title, len(b))
+		}
+	}
+	return nil
 }
 
 // anotherName starts over under another name: it is taken, or the program says why
