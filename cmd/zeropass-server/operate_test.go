@@ -322,8 +322,8 @@ func TestTraces(t *testing.T) {
 // A token registers one account at a server that wants one.
 func TestRegistrationToken(t *testing.T) {
 	dir := t.TempDir()
-	data := []string{"--data", filepath.Join(dir, "data"), "--key-file", filepath.Join(dir, "keys")}
-	start(t, dir, loopback).stop(t)
+	data := []string{"--data", filepath.Join(dir, "data")}
+	p := start(t, dir, loopback, "--registration=token")
 	cmd := exec.Command(os.Args[0], append([]string{"token", "create", "--json"}, data...)...)
 	cmd.Env = append(os.Environ(), asProgram+"=1")
 	out, err := cmd.Output()
@@ -335,7 +335,6 @@ func TestRegistrationToken(t *testing.T) {
 		t.Fatal(err)
 	}
 	token := must[[]byte](t)(hex.DecodeString(made.Token))
-	p := start(t, dir, loopback, "--registration=token")
 	o := unregistered(t, p.URL)
 	if err := o.register(p.URL, "Ada", nil); !errors.Is(err, api.ErrRegistrationClosed) {
 		t.Errorf("without a token it ends with %v", err)

@@ -21,8 +21,7 @@ const tokenLong = `Tokens register accounts at a server that takes new ones by t
 --registration-token-file. The data have only their hashes: what create prints is
 not shown again.
 
-With --data these commands work while the server is stopped; with --database also
-while it runs.` + settingsUsage
+These commands work beside a running server.` + settingsUsage
 
 // maxTokenLife is how long a token may live.
 const maxTokenLife = 366 * 24 * time.Hour
@@ -67,20 +66,14 @@ func (v tokenView) state(now time.Time) string {
 	return fmt.Sprintf("%d of %d left until %s", v.Uses-v.Used, v.Uses, v.Expires.Format(time.RFC3339))
 }
 
-// withData runs a command over the data.
-func withData(c *cobra.Command, o *dataOptions, run func(store.Store) error) (err error) {
-	if err := o.check(c.CommandPath()); err != nil {
-		return err
-	}
-	if o.keyFile == "" {
-		return usage("For instance --key-file /etc/zeropass/server-keys", "%s needs --key-file", c.CommandPath())
-	}
-	d, err := o.open(c.Context())
+// withData runs a command over the data, beside a server that runs.
+func withData(c *cobra.Command, o *dataOptions, run func(store.Maintained) error) error {
+	s, err := o.beside(c.Context(), c.CommandPath())
 	if err != nil {
 		return err
 	}
-	err = run(d.store)
-	if closed := d.close(); err == nil {
+	err = run(s)
+	if closed := s.Close(); err == nil {
 		err = closed
 	}
 	return err
@@ -107,7 +100,7 @@ func tokenCreateCommand() *cobra.Command {
 			case len(note) > api.MaxName || strings.ContainsFunc(note, func(r rune) bool { return r < ' ' }):
 				return usage("Give a few words.", "--note: at most %d bytes in one line", api.MaxName)
 			}
-			return withData(c, &data, func(s store.Store) error {
+			return withData(c, &data, func(s store.Maintained) error {
 				token := make([]byte, api.TokenSize)
 				defer clear(token)
 				_, _ = rand.Read(token) // it never fails
@@ -143,7 +136,7 @@ func tokenListCommand() *cobra.Command {
 		Long:  tokenLong,
 		Args:  noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			return withData(c, &data, func(s store.Store) error {
+			return withData(c, &data, func(s store.Maintained) error {
 				tokens, err := s.Tokens(c.Context())
 				if err != nil {
 					return err
@@ -186,7 +179,7 @@ func tokenRevokeCommand() *cobra.Command {
 			return nil
 		},
 		RunE: func(c *cobra.Command, args []string) error {
-			return withData(c, &data, func(s store.Store) error {
+			return withData(c, &data, func(s store.Maintained) error {
 				tokens, err := s.Tokens(c.Context())
 				if err != nil {
 					return err
