@@ -59,7 +59,15 @@ func (d *Device) findReveals(result *SyncResult) error {
 	if err != nil || len(own.Reveals) == 0 {
 		return err
 	}
-	logged, err := d.loggedAfter(slices.MinFunc(own.Reveals, func(a, b ownReveal) int { return cmp.Compare(a.After, b.After) }).After)
+	after := slices.MinFunc(own.Reveals, func(a, b ownReveal) int { return cmp.Compare(a.After, b.After) }).After
+	b, err := d.activityBranch()
+	if err != nil {
+		return err
+	}
+	if !b.Seen.IsZero() { // what was asked before the server's branch was followed may stand anywhere in it
+		after = min(after, b.Common)
+	}
+	logged, err := d.loggedAfter(after)
 	if err != nil {
 		return err
 	}
