@@ -209,6 +209,7 @@ func (st *stage) count(t *testing.T, s *site, sc scene) tally {
 	if err == nil && r.code != 0 {
 		err = r.failed("it ends with %d", r.code)
 	}
+	s.killAgents()
 	if err = errors.Join(err, s.company.end(), s.stop(syscall.SIGTERM)); err != nil {
 		t.Fatalf("%v, %s, with nobody hurt: %v", st.victim, sc.name, err)
 	}
