@@ -81,6 +81,7 @@ func spend(nonce string, log ...ledger.AccountID) store.Spend {
 	s := store.Spend{Key: []byte("key"), Nonce: []byte(nonce), Now: now, Expires: now.Add(time.Minute)}
 	if len(log) > 0 {
 		s.Log = &store.Log{Account: log[0], Request: []byte(nonce)}
+		s.Changes = []store.Change{{Account: log[0], Kinds: 1}}
 	}
 	return s
 }
@@ -238,7 +239,7 @@ func testAccountsAreIndependent(t *testing.T, server *postgrestest.Server) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, table := range []string{"accounts", "shares", "nonces", "activities", "reveals", "attestations", "inboxes", "messages", "recoveries", "approvals", "kept", "replies", "joins", "alarm_settings", "outbox", "countries"} {
+	for _, table := range []string{"accounts", "shares", "nonces", "activities", "reveals", "attestations", "inboxes", "messages", "recoveries", "approvals", "kept", "replies", "joins", "alarm_settings", "outbox", "countries", "changes"} {
 		if _, err := stuck.Exec(`SELECT 1 FROM ` + table + ` FOR UPDATE`); err != nil {
 			t.Fatal(err)
 		}
