@@ -228,6 +228,11 @@ func TestRestoredServer(t *testing.T) {
 	if got := must(ledger.ParseAttestation(page.Attestation)).Head(); got != behind {
 		t.Fatalf("the restored server is at %v, want %v", got, behind)
 	}
+	other := w.beside()
+	page, err = other.Entries(t.Context(), owner.device(1).identity(), &apiv1.EntriesRequest{Nonce: nonce()})
+	if w.ok(err); len(page.Missing) != 0 {
+		t.Errorf("another server over the same data misses %v", page.Missing)
+	}
 	w.refused(resend(owner.device(1), nil, nil), api.ErrEntryTime)
 	forged := must(ledger.NewAttestation(&recordv1.Attestation{
 		Account: owner.id[:], Epoch: 1, Sequence: owner.state.Head().Sequence, Head: hashOf(owner), Nonce: nonce(),
@@ -246,6 +251,10 @@ func TestRestoredServer(t *testing.T) {
 	}
 	if len(missing) != 1+3+1+1 { // epoch 2: seed, waiting halves, slot; epoch 1: the new version
 		t.Errorf("missing %v", missing)
+	}
+	page, err = other.Entries(t.Context(), second.identity(), &apiv1.EntriesRequest{Nonce: nonce()})
+	if w.ok(err); len(page.Missing) != len(missing) {
+		t.Errorf("another server over the same data misses %v, want %v", page.Missing, missing)
 	}
 	w.ok(owner.send(second, nil, sealedShares(owner.sealed, owner.state.RequiredShares())))
 	page, err = w.client().Entries(t.Context(), second.identity(), &apiv1.EntriesRequest{Nonce: nonce()})

@@ -102,6 +102,12 @@ func (w *world) start() {
 	if w.wrap != nil {
 		w.store = w.wrap(database)
 	}
+	w.server = w.serve()
+	w.http = httptest.NewServer(w.server.Handler())
+}
+
+// serve makes a server over the world's store.
+func (w *world) serve() *server.Server {
 	noise := must(entropy.New(entropy.Config{System: rand.Reader, AllowOS: true, Log: slog.New(slog.DiscardHandler)}))
 	config := server.Config{
 		Store: w.store, Keys: w.keys, Now: w.clock, Rand: rand.Reader, Entropy: noise,
@@ -110,8 +116,18 @@ func (w *world) start() {
 	if w.configure != nil {
 		w.configure(&config)
 	}
-	w.server = must(server.New(context.Background(), config))
-	w.http = httptest.NewServer(w.server.Handler())
+	return must(server.New(context.Background(), config))
+}
+
+// beside returns a client of another server over the same data.
+func (w *world) beside() *client.Client {
+	s := w.serve()
+	h := httptest.NewServer(s.Handler())
+	w.t.Cleanup(func() {
+		s.Close()
+		h.Close()
+	})
+	return must(client.New(h.Client(), h.URL, w.keys.SignKey(), rand.Reader, w.clock))
 }
 
 func (w *world) stop() {
