@@ -94,11 +94,11 @@ func TestLocksOnSuspend(t *testing.T) {
 			h := newHome(t)
 			a, ended := start(t, h, time.Minute)
 			check(t, a.LockOnSuspend(t.Context(), connect()))
+			inhibitor := <-l.inhibitor
+			defer func() { _ = inhibitor.Close() }()
 			if want := [4]string{"sleep", "ZeroPass", "Locks this device", "delay"}; l.asked != want {
 				t.Errorf("asked for the inhibitor %q", l.asked)
 			}
-			inhibitor := <-l.inhibitor
-			defer func() { _ = inhibitor.Close() }()
 			check(t, l.bus.Emit(test.path, test.what, test.body...))
 			if !test.locks {
 				_, err := dial(t, h).Keys()
