@@ -194,7 +194,8 @@ func TestRealSources(t *testing.T) {
 	}
 	for i, status := range s.Status() {
 		if !status.Sound {
-			if !errors.Is(status.Cause, ErrUnsupported) && !errors.Is(status.Cause, os.ErrPermission) {
+			// What a machine offers as its hardware generator need not work.
+			if status.Kind != KindHardware && !errors.Is(status.Cause, ErrUnsupported) {
 				t.Errorf("%v: %v", status.Spec, status.Cause)
 			}
 			continue
