@@ -7,14 +7,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
-	"path/filepath"
 	"runtime/debug"
 	"time"
 
 	"filippo.io/age"
 	"github.com/spf13/cobra"
 
+	"zeropass.dev/zeropass/interchange"
 	"zeropass.dev/zeropass/internal/store"
 )
 
@@ -117,32 +118,21 @@ func (o *backupOptions) backup(ctx context.Context) (header backupHeader, size i
 		return backupHeader{}, 0, err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
-	f, err := os.CreateTemp(filepath.Dir(o.output), ".zeropass-backup-*") // mode 0600
-	if err != nil {
-		return backupHeader{}, 0, err
-	}
-	defer func() { err = errors.Join(err, os.Remove(f.Name())) }()
-	header, err = writeBackup(ctx, s, f, recipients)
-	if err == nil {
-		err = f.Sync()
-	}
-	info, statErr := f.Stat()
-	if err := errors.Join(err, statErr, f.Close()); err != nil {
-		return backupHeader{}, 0, err
-	}
-	// It has its name only when it is whole, and never takes another's place.
-	if err := os.Link(f.Name(), o.output); err != nil {
-		return backupHeader{}, 0, err
-	}
-	return header, info.Size(), syncDirectory(filepath.Dir(o.output))
-}
-
-func syncDirectory(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
+	err = interchange.WriteFile(o.output, func(w io.Writer) (err error) {
+		header, err = writeBackup(ctx, s, w, recipients)
 		return err
+	})
+	if errors.Is(err, fs.ErrExist) {
+		err = fail(exitFailed, "Name another file, or move this one away.", "%s is there already, and is not overwritten", o.output)
 	}
-	return errors.Join(d.Sync(), d.Close())
+	if err != nil {
+		return backupHeader{}, 0, err
+	}
+	info, err := os.Stat(o.output)
+	if err != nil {
+		return backupHeader{}, 0, err
+	}
+	return header, info.Size(), nil
 }
 
 func writeBackup(ctx context.Context, s store.Maintained, w io.Writer, recipients []age.Recipient) (backupHeader, error) {

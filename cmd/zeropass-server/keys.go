@@ -162,9 +162,10 @@ func keysAddCommand() *cobra.Command {
 	return c
 }
 
+// oneID takes the id of one thing, which the command list of its group shows.
 func oneID(c *cobra.Command, args []string) error {
 	if len(args) != 1 {
-		return usage("zeropass-server keys list says which there are.", "%s takes the id of one key", c.CommandPath())
+		return usage(c.Parent().CommandPath()+" list shows the ids.", "%s takes one id", c.CommandPath())
 	}
 	return nil
 }

@@ -93,7 +93,11 @@ func TestBackupIsRestored(t *testing.T) {
 	if info, err := os.Stat(m.path("backup.age")); err != nil || info.Mode() != 0o600 || !bytes.HasPrefix(whole, []byte("age-encryption.org/v1\n")) {
 		t.Errorf("the backup is no age file of its owner's: %v", err)
 	}
-	m.run(exitFailed, "", backup...) // the name is taken
+	_, taken := m.run(exitFailed, "", backup...)
+	m.wantText(taken, "is there already, and is not overwritten")
+	if again := must[[]byte](t)(os.ReadFile(m.path("backup.age"))); !bytes.Equal(again, whole) {
+		t.Error("a second backup has changed the first")
+	}
 	since := []sent{o.write(p.URL, "after"), o.write(p.URL, "after that")}
 	m.wantText(m.on(exitDone, "check"), "checked 1 accounts", "0 findings")
 	p.stop(t)

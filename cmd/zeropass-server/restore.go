@@ -226,3 +226,11 @@ func (o *restoreOptions) fill(ctx context.Context, s store.Maintained, r io.Read
 		return nil
 	})
 }
+
+func syncDirectory(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}

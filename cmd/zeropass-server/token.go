@@ -172,12 +172,7 @@ func tokenRevokeCommand() *cobra.Command {
 		Use:   "revoke ID",
 		Short: "Make a token worthless; accounts that it registered stay",
 		Long:  tokenLong,
-		Args: func(c *cobra.Command, args []string) error {
-			if len(args) != 1 {
-				return usage("zeropass-server token list shows ids.", "%s takes the id of a token", c.CommandPath())
-			}
-			return nil
-		},
+		Args:  oneID,
 		RunE: func(c *cobra.Command, args []string) error {
 			return withData(c, &data, func(s store.Maintained) error {
 				tokens, err := s.Tokens(c.Context())

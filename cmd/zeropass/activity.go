@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -98,8 +99,7 @@ zeropass activity --device 2 --since 24h`,
 }
 
 func followActivityCommand(a *app) *cobra.Command {
-	var yes bool
-	c := &cobra.Command{
+	return a.afterRestore(&cobra.Command{
 		Use:   "follow-server",
 		Short: "Accept that the server was restored and lost the end of its activity log",
 		Long: `Whoever runs the server may have restored it from an older copy: then its activity
@@ -108,30 +108,17 @@ device keeps what it has, says that there are two branches, and takes nothing ne
 Ask them. Only if they say so, and you believe it, follow the server: the log goes
 on from the last entry that both have. What the server has lost stays on this
 device: it happened, and activity and device suspects go on showing it.`,
-		Args: takesNothing,
-	}
-	c.Flags().BoolVar(&yes, "yes", false, "do not ask")
-	c.RunE = a.run(func(cmd *cobra.Command, _ []string) error {
-		ctx := cmd.Context()
-		return a.with(ctx, func(d *device.Device) error {
-			if err := a.confirmStep(ctx, yes, restoredQuestion); err != nil {
-				return err
-			}
-			followed, err := d.FollowActivity(ctx)
-			if err != nil {
-				return err
-			}
-			return a.show(followedJSON(followed), func() {
-				a.showFollowedActivity(followed)
-				a.next("zeropass activity")
-			})
+	}, func(ctx context.Context, d *device.Device) error {
+		followed, err := d.FollowActivity(ctx)
+		if err != nil {
+			return err
+		}
+		return a.show(followedJSON(followed), func() {
+			a.showFollowedActivity(followed)
+			a.next("zeropass activity")
 		})
 	})
-	return c
 }
-
-// restoredQuestion is what the owner answers before this device follows a server.
-const restoredQuestion = "Has whoever runs the server said that it was restored from an older copy?"
 
 type followedView struct {
 	Common   uint64         `json:"common_sequence"`

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -221,8 +222,7 @@ func (a *app) showComparison(c *device.Comparison) {
 }
 
 func followCommand(a *app) *cobra.Command {
-	var yes bool
-	c := &cobra.Command{
+	return a.afterRestore(&cobra.Command{
 		Use:   "follow-server",
 		Short: "Accept, after a fork, that the server was restored",
 		Long: `After a fork this device stops: the server shows another history than the one it
@@ -231,20 +231,28 @@ from there. Ask them. Only if they say so, and you believe it, follow the server
 this device takes over its history, appends again what it had stored itself, and
 lists what else is lost. Both histories are kept as evidence. The activity log
 follows the server too, as with "zeropass activity follow-server".`,
-		Args: takesNothing,
-	}
+	}, func(ctx context.Context, d *device.Device) error {
+		r, err := d.FollowServer(ctx)
+		if err != nil {
+			return err
+		}
+		return a.showFollowed(r)
+	})
+}
+
+// afterRestore completes a command that follows a server: the owner says first that
+// it was restored.
+func (a *app) afterRestore(c *cobra.Command, follow func(context.Context, *device.Device) error) *cobra.Command {
+	var yes bool
+	c.Args = takesNothing
 	c.Flags().BoolVar(&yes, "yes", false, "do not ask")
 	c.RunE = a.run(func(cmd *cobra.Command, _ []string) error {
 		ctx := cmd.Context()
 		return a.with(ctx, func(d *device.Device) error {
-			if err := a.confirmStep(ctx, yes, restoredQuestion); err != nil {
+			if err := a.confirmStep(ctx, yes, "Has whoever runs the server said that it was restored from an older copy?"); err != nil {
 				return err
 			}
-			r, err := d.FollowServer(ctx)
-			if err != nil {
-				return err
-			}
-			return a.showFollowed(r)
+			return follow(ctx, d)
 		})
 	})
 	return c

@@ -102,7 +102,7 @@ func pendingLines(i device.PendingItem) []string {
 	for _, look := range i.Look {
 		lines = append(lines, "  Look twice: "+oneLine(look)+".")
 	}
-	lines = append(lines, "  It waits until "+when(i.Expires)+".")
+	lines = append(lines, "  Asked "+ago(time.Now(), i.Asked)+"; it waits until "+when(i.Expires)+".")
 	switch {
 	case i.Own:
 		lines = append(lines, "  Confirm it on another device. To withdraw it: zeropass refuse "+id)

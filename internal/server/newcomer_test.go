@@ -32,6 +32,19 @@ func (w *world) recover(owner *account) *newcomer {
 	return n
 }
 
+// released is a recovery that a quorum has approved, after the waiting period and
+// the server's release.
+func (w *world) released(owner *account, contacts []*account) *newcomer {
+	n := w.recover(owner)
+	_, err := n.start()
+	w.ok(err)
+	w.ok(n.approve(contacts[0], 1))
+	w.ok(n.approve(contacts[1], 2))
+	w.wait(waitingPeriod)
+	w.ok(n.release())
+	return n
+}
+
 func (n *newcomer) newRequest() *ledger.RecoveryRequest {
 	return must(ledger.ParseRecoveryRequest(must(ledger.NewRecoveryRequest(&recordv1.RecoveryRequest{
 		Account: n.owner.id[:], Nonce: nonce(), SignKey: n.sign.PublicKey().Bytes(), SealKey: n.seal.PublicKey().Bytes(),

@@ -215,13 +215,7 @@ func TestReplacedShareDoesNotApprove(t *testing.T) {
 func TestVeto(t *testing.T) {
 	w := newWorld(t)
 	owner, contacts := w.family()
-	n := w.recover(owner)
-	_, err := n.start()
-	w.ok(err)
-	w.ok(n.approve(contacts[0], 1))
-	w.ok(n.approve(contacts[1], 2))
-	w.wait(waitingPeriod)
-	w.ok(n.release())
+	n := w.released(owner, contacts)
 	state, err := n.ledger()
 	w.ok(err)
 	late := n.recovered(state)
@@ -256,13 +250,7 @@ func TestLockdownDoesNotBlockRecovery(t *testing.T) {
 	second := owner.addDevice()
 	record := &recordv1.DeviceLocked{Device: 1}
 	w.ok(owner.send(second, []*ledger.Entry{owner.draft(second, record)}, nil))
-	n := w.recover(owner)
-	_, err := n.start()
-	w.ok(err)
-	w.ok(n.approve(contacts[0], 1))
-	w.ok(n.approve(contacts[1], 2))
-	w.wait(waitingPeriod)
-	w.ok(n.release())
+	w.released(owner, contacts)
 }
 
 func TestStartRefused(t *testing.T) {
@@ -397,17 +385,11 @@ func TestSheetAndPaper(t *testing.T) {
 func TestRecoveredWithoutRelease(t *testing.T) {
 	w := newWorld(t)
 	owner, contacts := w.family()
-	n := w.recover(owner)
-	_, err := n.start()
-	w.ok(err)
-	w.ok(n.approve(contacts[0], 1))
-	w.ok(n.approve(contacts[1], 2))
-	w.wait(waitingPeriod)
-	w.ok(n.release())
+	n := w.released(owner, contacts)
 
 	// A device that got everything else elsewhere.
 	other := w.recover(owner)
-	_, err = other.start()
+	_, err := other.start()
 	w.ok(err)
 	w.ok(other.approve(contacts[0], 1))
 	w.ok(other.approve(contacts[1], 2))

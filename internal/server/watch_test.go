@@ -122,13 +122,7 @@ func TestStreamEndsWithTheDevice(t *testing.T) {
 	w.refused(w.client().Watch(t.Context(), second.identity(), func(apiv1.Hint_Kind) { t.Error("a locked device gets hints") }), api.ErrDeviceLocked)
 
 	// A recovery revokes all earlier devices.
-	n := w.recover(owner)
-	_, err := n.start()
-	w.ok(err)
-	w.ok(n.approve(contacts[0], 1))
-	w.ok(n.approve(contacts[1], 2))
-	w.wait(waitingPeriod)
-	w.ok(n.release())
+	n := w.released(owner, contacts)
 	w.ok(n.takeOver(n.recovered(must(n.ledger()))))
 	w.refused(active.ends(), api.ErrDeviceRevoked)
 }
