@@ -13,6 +13,8 @@ import (
 var (
 	// ErrNotEmpty: a store takes a copy only while it has nothing itself.
 	ErrNotEmpty = errors.New("store: there are data already")
+	// ErrNoData: it has no schema, so no server has ever used it.
+	ErrNoData = errors.New("store: there are no data of a server")
 	// ErrOlderSchema: the data were written by an older program, and nobody has
 	// brought them up to date.
 	ErrOlderSchema = errors.New("store: the data were written by an older program")

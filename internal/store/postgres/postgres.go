@@ -90,6 +90,30 @@ func connections() int { return max(16, 4*runtime.GOMAXPROCS(0)) }
 // leaves as it is, [ErrURL], [ErrPasswordInURL], [ErrUnreachable] or
 // [ErrNotDurable].
 func Open(ctx context.Context, c Config) (*Store, error) {
+	return openWith(ctx, c, (*database).migrate)
+}
+
+// OpenBeside connects to a database that servers may be using, to look at it or to
+// make small changes, and leaves its schema as it is. With whole it wants a
+// program that knows everything in the database, as whoever copies it must;
+// otherwise, as for a server, the schema may be one version newer. It returns
+// [store.ErrNoData], [store.ErrNewerSchema], [store.ErrOlderSchema], or an error of
+// Open.
+func OpenBeside(ctx context.Context, c Config, whole bool) (*Store, error) {
+	newer := int64(newerSchema)
+	if whole {
+		newer = 0
+	}
+	return openWith(ctx, c, func(d *database, ctx context.Context) error {
+		files, err := fs.Sub(migrations, "migrations")
+		if err != nil {
+			return err
+		}
+		return sqlstore.CheckSchema(ctx, goose.DialectPostgres, d.pool, files, newer)
+	})
+}
+
+func openWith(ctx context.Context, c Config, prepare func(*database, context.Context) error) (*Store, error) {
 	config, err := c.parse()
 	if err != nil {
 		return nil, err
@@ -102,7 +126,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	d.pool.SetMaxOpenConns(connections())
 	d.pool.SetMaxIdleConns(connections())
 	d.pool.SetConnMaxIdleTime(5 * time.Minute)
-	if err := d.migrate(ctx); err != nil {
+	if err := prepare(d, ctx); err != nil {
 		var unreachable *pgconn.ConnectError
 		if errors.As(err, &unreachable) && !errors.Is(err, ErrNotDurable) {
 			err = fmt.Errorf("%w: %w", ErrUnreachable, err)

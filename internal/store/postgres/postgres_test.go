@@ -27,6 +27,7 @@ func TestFast(t *testing.T) {
 		{"conformance", testConformance},
 		{"it is not durable", testNotDurable},
 		{"newer schema", testNewerSchema},
+		{"beside servers", testOpenBeside},
 		{"servers start together", testStartTogether},
 		{"claimed", testClaimed},
 		{"accounts are independent", testAccountsAreIndependent},
@@ -165,6 +166,36 @@ func testNewerSchema(t *testing.T, server *postgrestest.Server) {
 	if _, err := Open(t.Context(), c); !errors.Is(err, store.ErrNewerSchema) {
 		t.Errorf("got %v, want ErrNewerSchema", err)
 	}
+}
+
+// Who opens a database beside servers leaves its schema as it is, whatever it is.
+func testOpenBeside(t *testing.T, server *postgrestest.Server) {
+	name := server.Database(t)
+	c := Config{URL: server.URL(name), AllowLoss: true}
+	opens := func(want, wantWhole error) {
+		t.Helper()
+		for whole, want := range map[bool]error{false: want, true: wantWhole} {
+			s, err := OpenBeside(t.Context(), c, whole)
+			if !errors.Is(err, want) {
+				t.Errorf("whole %v: got %v, want %v", whole, err, want)
+			}
+			if err == nil {
+				closed(t, s)
+			}
+		}
+	}
+	opens(store.ErrNoData, store.ErrNoData)
+	server.Exec(t, name, `DO $$ BEGIN
+		IF EXISTS (SELECT 1 FROM pg_tables WHERE schemaname = 'public') THEN RAISE 'there are tables'; END IF;
+	END $$`)
+	closed(t, open(t, c))
+	opens(nil, nil)
+	server.Exec(t, name, `INSERT INTO goose_db_version (version_id, is_applied) SELECT MAX(version_id) + 1, TRUE FROM goose_db_version`)
+	opens(nil, store.ErrNewerSchema)
+	server.Exec(t, name, `INSERT INTO goose_db_version (version_id, is_applied) SELECT MAX(version_id) + 1, TRUE FROM goose_db_version`)
+	opens(store.ErrNewerSchema, store.ErrNewerSchema)
+	server.Exec(t, name, `DELETE FROM goose_db_version WHERE version_id >= (SELECT MAX(version_id) - 2 FROM goose_db_version)`)
+	opens(store.ErrOlderSchema, store.ErrOlderSchema)
 }
 
 // Servers that start at the same time make the tables once.

@@ -54,7 +54,8 @@ func Open(ctx context.Context, path string) (*Store, error) {
 
 // OpenBeside opens a file that is there, and that a server may have open, to look
 // at it or to make small changes. It returns an error that wraps
-// [io/fs.ErrNotExist], [store.ErrNewerSchema] or [store.ErrOlderSchema].
+// [io/fs.ErrNotExist], [store.ErrNoData], [store.ErrNewerSchema] or
+// [store.ErrOlderSchema].
 func OpenBeside(ctx context.Context, path string) (*Store, error) {
 	if _, err := os.Stat(path); err != nil {
 		return nil, err

@@ -34,10 +34,24 @@ func Migrate(ctx context.Context, dialect goose.Dialect, db *sql.DB, files fs.FS
 	return nil
 }
 
-// CheckSchema wants a database to have the schema that this program knows, and
-// changes nothing. It returns [store.ErrNewerSchema] for one that is more than so
-// many versions newer, or [store.ErrOlderSchema].
+// hasSchema asks whether a database has a table of goose's, which goose would make.
+var hasSchema = map[goose.Dialect]string{
+	goose.DialectPostgres: `SELECT to_regclass('goose_db_version') IS NOT NULL`,
+	goose.DialectSQLite3:  `SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE name = 'goose_db_version')`,
+}
+
+// CheckSchema wants a database to have the schema that this program knows, or one
+// that is at most so many versions newer, and changes nothing. It returns
+// [store.ErrNewerSchema], [store.ErrOlderSchema], or [store.ErrNoData] for a
+// database without a schema.
 func CheckSchema(ctx context.Context, dialect goose.Dialect, db *sql.DB, files fs.FS, newer int64) error {
+	var there bool
+	if err := db.QueryRowContext(ctx, hasSchema[dialect]).Scan(&there); err != nil {
+		return fmt.Errorf("schema version: %w", err)
+	}
+	if !there {
+		return store.ErrNoData
+	}
 	provider, err := goose.NewProvider(dialect, db, files)
 	if err != nil {
 		return fmt.Errorf("migrations: %w", err)
@@ -46,6 +60,8 @@ func CheckSchema(ctx context.Context, dialect goose.Dialect, db *sql.DB, files f
 	switch {
 	case err != nil:
 		return fmt.Errorf("schema version: %w", err)
+	case have == 0:
+		return store.ErrNoData
 	case have > known+newer:
 		return fmt.Errorf("%w: its schema is %d, this program knows %d", store.ErrNewerSchema, have, known)
 	case have < known:
