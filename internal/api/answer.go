@@ -78,12 +78,14 @@ func verifyAnswer(server *signing.PublicKey, request [32]byte, reason apiv1.Reas
 	return nil
 }
 
-// SignIdentity fills and signs the server's answer to Identify.
-func SignIdentity(key *signing.PrivateKey, seal *hpke.PublicKey, nonce []byte, now time.Time) *apiv1.IdentifyAnswer {
+// SignIdentity fills and signs the server's answer to Identify. movedTo is where the
+// server is now, empty if it is here.
+func SignIdentity(key *signing.PrivateKey, seal *hpke.PublicKey, nonce []byte, movedTo string, now time.Time) *apiv1.IdentifyAnswer {
 	a := &apiv1.IdentifyAnswer{
 		SignKey: key.PublicKey().Bytes(),
 		SealKey: seal.Bytes(),
 		Time:    uint64(now.UnixMilli()),
+		MovedTo: movedTo,
 	}
 	a.Signature = key.Sign(identifyContext(nonce, a))
 	return a
@@ -107,7 +109,11 @@ func VerifyIdentity(nonce []byte, a *apiv1.IdentifyAnswer) (*signing.PublicKey, 
 }
 
 func identifyContext(nonce []byte, a *apiv1.IdentifyAnswer) *signing.Context {
-	return signing.NewContext("identify").Bytes(nonce).Bytes(a.SignKey).Bytes(a.SealKey).Uint(a.Time)
+	c := signing.NewContext("identify").Bytes(nonce).Bytes(a.SignKey).Bytes(a.SealKey).Uint(a.Time)
+	if a.MovedTo != "" {
+		c = c.Text(a.MovedTo)
+	}
+	return c
 }
 
 // SealReveal seals revealed shares to the device that asked with this request.

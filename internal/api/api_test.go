@@ -146,7 +146,7 @@ func must2(a, b []byte, err error) [2][]byte {
 
 func TestIdentity(t *testing.T) {
 	server, seal := newKey(), must(hpke.GenerateKey(rand.Reader))
-	a := SignIdentity(server, seal.PublicKey(), []byte("nonce"), now)
+	a := SignIdentity(server, seal.PublicKey(), []byte("nonce"), "", now)
 	if sign, got, err := VerifyIdentity([]byte("nonce"), a); err != nil || !sign.Equal(server.PublicKey()) || string(got.Bytes()) != string(seal.PublicKey().Bytes()) {
 		t.Errorf("got %v", err)
 	}
@@ -184,7 +184,7 @@ func TestRefusalRoundTrip(t *testing.T) {
 	server := newKey()
 	sent := &Refusal{
 		Reason: ErrPeriodNotOver, Message: "come back", Attestation: []byte("head"), RetryAfter: 90*time.Second + 1, Approvals: 1, Quorum: 2,
-		Expires: now.Add(PendingLife), Devices: []uint64{0, 2},
+		Expires: now.Add(PendingLife), Devices: []uint64{0, 2}, URL: "https://new.example",
 	}
 	message, hash := request(t, server.PublicKey(), &apiv1.RevealRequest{})
 	r := must(ParseRequest(procedure, message))
@@ -194,7 +194,7 @@ func TestRefusalRoundTrip(t *testing.T) {
 		t.Fatalf("got %v", err)
 	}
 	if got.Message != sent.Message || string(got.Attestation) != "head" || got.RetryAfter != 91*time.Second || got.Approvals != 1 || got.Quorum != 2 ||
-		!got.Expires.Equal(sent.Expires) || !slices.Equal(got.Devices, sent.Devices) {
+		!got.Expires.Equal(sent.Expires) || !slices.Equal(got.Devices, sent.Devices) || got.URL != sent.URL {
 		t.Errorf("got %+v", got)
 	}
 	err = FromConnect(server.PublicKey(), hash, through(t, sent.Connect(server, nil, now)))

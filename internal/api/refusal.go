@@ -59,6 +59,7 @@ const (
 	ErrRegistrationClosed  = Reason(apiv1.Reason_REASON_REGISTRATION_CLOSED)
 	ErrAccountLocked       = Reason(apiv1.Reason_REASON_ACCOUNT_LOCKED)
 	ErrAccountDeleted      = Reason(apiv1.Reason_REASON_ACCOUNT_DELETED)
+	ErrMoved               = Reason(apiv1.Reason_REASON_MOVED)
 )
 
 // ErrUnreachable: no answer came, signed or not. Whether the server did what it
@@ -110,6 +111,7 @@ var reasons = map[Reason]reason{
 	ErrRegistrationClosed:  {"the server takes no new account", connect.CodePermissionDenied},
 	ErrAccountLocked:       {"the server's operator has locked the account", connect.CodePermissionDenied},
 	ErrAccountDeleted:      {"the server's operator has deleted the account", connect.CodePermissionDenied},
+	ErrMoved:               {"the server has moved", connect.CodeFailedPrecondition},
 }
 
 // Error returns the reason in words.
@@ -130,6 +132,7 @@ type Refusal struct {
 	Quorum      uint64        // with ErrNotEnoughApprovals: how many are needed
 	Expires     time.Time     // with ErrConfirmationPending: by the server's clock, to the millisecond
 	Devices     []uint64      // with ErrConfirmationPending: who may still answer, 0 being a new device; with ErrConfirmationRefused: who refused
+	URL         string        // with ErrMoved: where the server is now; whoever goes there asks it for its keys
 
 	// Signed says that the server signed the refusal of this request. Without it
 	// nothing follows for what the request asked for: whoever stands between
@@ -190,6 +193,7 @@ func (r *Refusal) Details() *apiv1.RefusalDetails {
 		Approvals:   r.Approvals,
 		Quorum:      r.Quorum,
 		Devices:     r.Devices,
+		Url:         r.URL,
 	}
 	if !r.Expires.IsZero() {
 		details.Expires = uint64(r.Expires.UnixMilli())
@@ -252,6 +256,7 @@ func openRefusal(server *signing.PublicKey, request [32]byte, detail *apiv1.Refu
 	r.Approvals = details.Approvals
 	r.Quorum = details.Quorum
 	r.Devices = details.Devices
+	r.URL = details.Url
 	if details.Expires > 0 {
 		r.Expires = time.UnixMilli(int64(min(details.Expires, maxTime))).UTC()
 	}

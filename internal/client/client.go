@@ -3,7 +3,8 @@
 // has pinned.
 //
 // [Identify] asks a server that is not known yet who it is. Everything after
-// that goes through a [Client], one method for each procedure.
+// that goes through a [Client], one method for each procedure. [Locate] finds a
+// server again that has moved.
 package client
 
 import (
@@ -15,6 +16,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"connectrpc.com/connect"
@@ -47,11 +49,18 @@ const timeout = 2 * time.Minute
 
 // Client calls one server. It is safe for concurrent use.
 type Client struct {
-	url    string
+	place  atomic.Pointer[place]
 	server *signing.PublicKey
-	rpc    apiv1connect.ServerServiceClient
+	http   *http.Client
 	rand   io.Reader
 	now    func() time.Time
+	moved  func(ctx context.Context, from, to string) error
+}
+
+// place is where the server is reached.
+type place struct {
+	url string
+	rpc apiv1connect.ServerServiceClient
 }
 
 // New returns a client of the server that has this sign key. It does not call
@@ -60,8 +69,29 @@ func New(h *http.Client, address string, server *signing.PublicKey, rand io.Read
 	if err := CheckURL(address); err != nil {
 		return nil, err
 	}
-	return &Client{url: address, server: server, rpc: newRPC(h, address), rand: rand, now: now}, nil
+	c := &Client{server: server, http: h, rand: rand, now: now}
+	c.place.Store(&place{address, newRPC(h, address)})
+	return c, nil
 }
+
+// URL returns where the server is reached.
+func (c *Client) URL() string { return c.place.Load().url }
+
+// SetURL makes the client reach the server elsewhere from now on. It returns an
+// error that wraps [ErrURL].
+func (c *Client) SetURL(address string) error {
+	if err := CheckURL(address); err != nil {
+		return err
+	}
+	c.place.Store(&place{address, newRPC(c.http, address)})
+	return nil
+}
+
+// OnMoved has f called when the server at an address signs that it has moved. If f
+// returns nil, having called SetURL, the same request is sent there, once; otherwise
+// its error is that of the call. f may be called by several goroutines. It is to be
+// set before the first call.
+func (c *Client) OnMoved(f func(ctx context.Context, from, to string) error) { c.moved = f }
 
 func newRPC(h *http.Client, address string) apiv1connect.ServerServiceClient {
 	if h == nil {
@@ -95,33 +125,46 @@ func CheckURL(address string) error {
 
 // Identify asks a server for its keys, for a device to pin. They prove that the
 // answer is fresh and the keys are the server's own; that it is the right server
-// is for the address, and TLS, to say.
+// is for the address, and TLS, to say. One that has moved is an *api.Refusal for
+// [api.ErrMoved].
 func Identify(ctx context.Context, h *http.Client, address string, rand io.Reader) (*recordv1.Server, error) {
+	server, movedTo, err := identify(ctx, h, address, rand)
+	if err == nil && movedTo != "" {
+		return nil, &api.Refusal{Reason: api.ErrMoved, Message: movedTo, URL: movedTo, Signed: true}
+	}
+	return server, err
+}
+
+// identify is Identify, and says where the server says that it is now.
+func identify(ctx context.Context, h *http.Client, address string, rand io.Reader) (_ *recordv1.Server, movedTo string, err error) {
 	if err := CheckURL(address); err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	nonce := make([]byte, api.NonceSize)
 	if _, err := io.ReadFull(rand, nonce); err != nil {
-		return nil, fmt.Errorf("client: nonce: %w", err)
+		return nil, "", fmt.Errorf("client: nonce: %w", err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	answer, err := newRPC(h, address).Identify(ctx, connect.NewRequest(&apiv1.IdentifyRequest{Nonce: nonce}))
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", address, failed(nil, [32]byte{}, err))
+		return nil, "", fmt.Errorf("%s: %w", address, failed(nil, [32]byte{}, err))
 	}
 	sign, seal, err := api.VerifyIdentity(nonce, answer.Msg)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", address, err)
+		return nil, "", fmt.Errorf("%s: %w", address, err)
 	}
-	return &recordv1.Server{Url: strings.TrimRight(address, "/"), SignKey: sign.Bytes(), SealKey: seal.Bytes()}, nil
+	return &recordv1.Server{Url: bare(address), SignKey: sign.Bytes(), SealKey: seal.Bytes()}, answer.Msg.MovedTo, nil
 }
+
+// bare is an address as it is compared and stored.
+func bare(address string) string { return strings.TrimRight(address, "/") }
 
 // Server returns the pinned sign key.
 func (c *Client) Server() *signing.PublicKey { return c.server }
 
 // method is one procedure of the generated client.
-type method func(context.Context, *connect.Request[apiv1.SignedRequest]) (*connect.Response[apiv1.SignedAnswer], error)
+type method func(apiv1connect.ServerServiceClient, context.Context, *connect.Request[apiv1.SignedRequest]) (*connect.Response[apiv1.SignedAnswer], error)
 
 // call signs the body, sends it, and reads the signed answer. confirm may add
 // second factors. It returns the request's hash as well.
@@ -143,24 +186,39 @@ func call[A any, PA interface {
 	return answer, hash, nil
 }
 
-// exchange sends a request that is signed already and reads its answer.
+// exchange sends a request that is signed already and reads its answer. A request
+// names the server's key and no address, so that it is good where the server has
+// moved to as well.
 func (c *Client) exchange(ctx context.Context, m method, request *apiv1.SignedRequest, hash [32]byte, answer proto.Message) error {
+	at := c.place.Load()
+	err := c.exchangeAt(ctx, at, m, request, hash, answer)
+	var refusal *api.Refusal
+	if c.moved == nil || !errors.As(err, &refusal) || refusal.Reason != api.ErrMoved || !refusal.Signed {
+		return err
+	}
+	if err := c.moved(ctx, at.url, refusal.URL); err != nil {
+		return err
+	}
+	return c.exchangeAt(ctx, c.place.Load(), m, request, hash, answer)
+}
+
+func (c *Client) exchangeAt(ctx context.Context, at *place, m method, request *apiv1.SignedRequest, hash [32]byte, answer proto.Message) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	response, err := m(ctx, connect.NewRequest(request))
+	response, err := m(at.rpc, ctx, connect.NewRequest(request))
 	if err != nil {
-		return c.about(failed(c.server, hash, err))
+		return at.about(failed(c.server, hash, err))
 	}
 	if err := api.OpenAnswer(c.server, hash, response.Msg, answer); err != nil {
-		return c.about(err)
+		return at.about(err)
 	}
 	return nil
 }
 
 // about names the server in errors that are not its own words.
-func (c *Client) about(err error) error {
+func (p *place) about(err error) error {
 	if errors.Is(err, ErrUnreachable) || errors.Is(err, ErrDishonest) {
-		return fmt.Errorf("%s: %w", c.url, err)
+		return fmt.Errorf("%s: %w", p.url, err)
 	}
 	return err
 }

@@ -65,13 +65,18 @@ func newKey(t *testing.T) *signing.PrivateKey {
 	return key
 }
 
-func start(t *testing.T) (*answering, string) {
+func newSeal(t *testing.T) *hpke.PrivateKey {
 	t.Helper()
-	seal, err := hpke.GenerateKey(rand.Reader)
+	key, err := hpke.GenerateKey(rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &answering{key: newKey(t), seal: seal}
+	return key
+}
+
+func start(t *testing.T) (*answering, string) {
+	t.Helper()
+	s := &answering{key: newKey(t), seal: newSeal(t)}
 	_, handler := apiv1connect.NewServerServiceHandler(s)
 	server := httptest.NewServer(handler)
 	t.Cleanup(server.Close)
@@ -211,7 +216,7 @@ func TestWhatIsNoServer(t *testing.T) {
 func TestIdentify(t *testing.T) {
 	s, url := start(t)
 	s.identify = func(r *apiv1.IdentifyRequest) *apiv1.IdentifyAnswer {
-		return api.SignIdentity(s.key, s.seal.PublicKey(), r.Nonce, time.Now())
+		return api.SignIdentity(s.key, s.seal.PublicKey(), r.Nonce, "", time.Now())
 	}
 	server, err := Identify(context.Background(), nil, url+"/", rand.Reader)
 	if err != nil || server.Url != url || string(server.SignKey) != string(s.key.PublicKey().Bytes()) || string(server.SealKey) != string(s.seal.PublicKey().Bytes()) {
@@ -223,11 +228,11 @@ func TestIdentify(t *testing.T) {
 		"no key":           func(a *apiv1.IdentifyAnswer) { a.SignKey = nil },
 		"another time":     func(a *apiv1.IdentifyAnswer) { a.Time++ },
 		"an old answer": func(a *apiv1.IdentifyAnswer) {
-			a.Signature = api.SignIdentity(s.key, s.seal.PublicKey(), make([]byte, api.NonceSize), time.Now()).Signature
+			a.Signature = api.SignIdentity(s.key, s.seal.PublicKey(), make([]byte, api.NonceSize), "", time.Now()).Signature
 		},
 	} {
 		s.identify = func(r *apiv1.IdentifyRequest) *apiv1.IdentifyAnswer {
-			a := api.SignIdentity(s.key, s.seal.PublicKey(), r.Nonce, time.Now())
+			a := api.SignIdentity(s.key, s.seal.PublicKey(), r.Nonce, "", time.Now())
 			change(a)
 			return a
 		}

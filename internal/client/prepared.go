@@ -57,16 +57,16 @@ func prepare[A any, PA interface {
 // PrepareReveal asks for server shares. confirm adds the second factor of a
 // device that is alone; it is nil where another device is to confirm.
 func (c *Client) PrepareReveal(who api.Identity, r *apiv1.RevealRequest, confirm func(*apiv1.SignedRequest)) (*Prepared[apiv1.RevealAnswer], error) {
-	return prepare[apiv1.RevealAnswer](c, c.rpc.Reveal, apiv1connect.ServerServiceRevealProcedure, who, r, confirm)
+	return prepare[apiv1.RevealAnswer](c, apiv1connect.ServerServiceClient.Reveal, apiv1connect.ServerServiceRevealProcedure, who, r, confirm)
 }
 
 // PreparePropose asks other devices to endorse records.
 func (c *Client) PreparePropose(who api.Identity, r *apiv1.ProposeRequest) (*Prepared[apiv1.ProposeAnswer], error) {
-	return prepare[apiv1.ProposeAnswer](c, c.rpc.Propose, apiv1connect.ServerServiceProposeProcedure, who, r, nil)
+	return prepare[apiv1.ProposeAnswer](c, apiv1connect.ServerServiceClient.Propose, apiv1connect.ServerServiceProposeProcedure, who, r, nil)
 }
 
 // PrepareSetAlarms sets where alarms are sent; confirm is as in
 // [Client.PrepareReveal].
 func (c *Client) PrepareSetAlarms(who api.Identity, r *apiv1.SetAlarmsRequest, confirm func(*apiv1.SignedRequest)) (*Prepared[apiv1.SetAlarmsAnswer], error) {
-	return prepare[apiv1.SetAlarmsAnswer](c, c.rpc.SetAlarms, apiv1connect.ServerServiceSetAlarmsProcedure, who, r, confirm)
+	return prepare[apiv1.SetAlarmsAnswer](c, apiv1connect.ServerServiceClient.SetAlarms, apiv1connect.ServerServiceSetAlarmsProcedure, who, r, confirm)
 }

@@ -46,14 +46,14 @@ func (c *Client) Watch(ctx context.Context, who api.Identity, told func(apiv1.Hi
 // stream ends or ctx does. Hints are not signed: they say when it is worth asking
 // again, and no more. It returns nil when the server ended the stream or ctx was
 // cancelled, an *api.Refusal, or an error that wraps [ErrUnreachable] or
-// [ErrDishonest].
+// [ErrDishonest]. It goes nowhere else if the server has moved: the next call does.
 func (w *Watching) Listen(ctx context.Context, told func(apiv1.Hint_Kind)) error {
-	c := w.client
+	c, at := w.client, w.client.place.Load()
 	listening, cancel := context.WithCancel(ctx)
 	defer cancel()
 	quiet := time.AfterFunc(silence, cancel)
 	defer quiet.Stop()
-	stream, err := c.rpc.Watch(listening, connect.NewRequest(w.request))
+	stream, err := at.rpc.Watch(listening, connect.NewRequest(w.request))
 	if err == nil {
 		for stream.Receive() {
 			quiet.Reset(silence)
@@ -67,7 +67,7 @@ func (w *Watching) Listen(ctx context.Context, told func(apiv1.Hint_Kind)) error
 	case ctx.Err() != nil || err == nil:
 		return nil
 	case listening.Err() != nil && connect.CodeOf(err) == connect.CodeCanceled:
-		return c.about(fmt.Errorf("%w: it was silent for %s", ErrUnreachable, silence))
+		return at.about(fmt.Errorf("%w: it was silent for %s", ErrUnreachable, silence))
 	}
-	return c.about(failed(c.server, w.hash, err))
+	return at.about(failed(c.server, w.hash, err))
 }

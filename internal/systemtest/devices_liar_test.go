@@ -47,7 +47,7 @@ func (l *joinLiar) Identify(_ context.Context, r *connect.Request[apiv1.Identify
 	if err != nil {
 		return nil, err
 	}
-	return connect.NewResponse(api.SignIdentity(l.key, seal.PublicKey(), r.Msg.Nonce, time.Now())), nil
+	return connect.NewResponse(api.SignIdentity(l.key, seal.PublicKey(), r.Msg.Nonce, "", time.Now())), nil
 }
 
 // answer signs the answer to a request.

@@ -66,6 +66,7 @@ const (
 	Reason_REASON_REGISTRATION_CLOSED  Reason = 37 // the server takes no new accounts, or only with a token that is good
 	Reason_REASON_ACCOUNT_LOCKED       Reason = 38 // by the server's operator
 	Reason_REASON_ACCOUNT_DELETED      Reason = 39 // by the server's operator; final
+	Reason_REASON_MOVED                Reason = 40 // the server answers at another address
 )
 
 // Enum value maps for Reason.
@@ -111,6 +112,7 @@ var (
 		37: "REASON_REGISTRATION_CLOSED",
 		38: "REASON_ACCOUNT_LOCKED",
 		39: "REASON_ACCOUNT_DELETED",
+		40: "REASON_MOVED",
 	}
 	Reason_value = map[string]int32{
 		"REASON_UNSPECIFIED":          0,
@@ -153,6 +155,7 @@ var (
 		"REASON_REGISTRATION_CLOSED":  37,
 		"REASON_ACCOUNT_LOCKED":       38,
 		"REASON_ACCOUNT_DELETED":      39,
+		"REASON_MOVED":                40,
 	}
 )
 
@@ -796,6 +799,7 @@ type RefusalDetails struct {
 	Quorum        uint64                 `protobuf:"varint,5,opt,name=quorum,proto3" json:"quorum,omitempty"`                           // NOT_ENOUGH_APPROVALS: how many are needed
 	Expires       uint64                 `protobuf:"varint,6,opt,name=expires,proto3" json:"expires,omitempty"`                         // CONFIRMATION_PENDING: milliseconds, by the server's clock
 	Devices       []uint64               `protobuf:"varint,7,rep,packed,name=devices,proto3" json:"devices,omitempty"`                  // CONFIRMATION_PENDING: who may still answer; CONFIRMATION_REFUSED: who refused
+	Url           string                 `protobuf:"bytes,8,opt,name=url,proto3" json:"url,omitempty"`                                  // MOVED: where the server is now
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -879,6 +883,13 @@ func (x *RefusalDetails) GetDevices() []uint64 {
 	return nil
 }
 
+func (x *RefusalDetails) GetUrl() string {
+	if x != nil {
+		return x.Url
+	}
+	return ""
+}
+
 type IdentifyRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Nonce         []byte                 `protobuf:"bytes,1,opt,name=nonce,proto3" json:"nonce,omitempty"` // 16 bytes
@@ -928,7 +939,8 @@ type IdentifyAnswer struct {
 	SignKey       []byte                 `protobuf:"bytes,1,opt,name=sign_key,json=signKey,proto3" json:"sign_key,omitempty"` // 33 bytes
 	SealKey       []byte                 `protobuf:"bytes,2,opt,name=seal_key,json=sealKey,proto3" json:"seal_key,omitempty"` // 33 bytes
 	Time          uint64                 `protobuf:"varint,3,opt,name=time,proto3" json:"time,omitempty"`
-	Signature     []byte                 `protobuf:"bytes,4,opt,name=signature,proto3" json:"signature,omitempty"` // over nonce, keys and time, by the sign key
+	Signature     []byte                 `protobuf:"bytes,4,opt,name=signature,proto3" json:"signature,omitempty"`            // over nonce, keys, time and moved_to, by the sign key
+	MovedTo       string                 `protobuf:"bytes,5,opt,name=moved_to,json=movedTo,proto3" json:"moved_to,omitempty"` // where the server is now, if not here
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -989,6 +1001,13 @@ func (x *IdentifyAnswer) GetSignature() []byte {
 		return x.Signature
 	}
 	return nil
+}
+
+func (x *IdentifyAnswer) GetMovedTo() string {
+	if x != nil {
+		return x.MovedTo
+	}
+	return ""
 }
 
 // CreateAccount takes Genesis. Asking again with the same entry gives the same
@@ -4192,7 +4211,7 @@ const file_zeropass_api_v1_messages_proto_rawDesc = "" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12\x16\n" +
 	"\x06header\x18\x03 \x01(\fR\x06header\x12\x1c\n" +
 	"\tsignature\x18\x04 \x01(\fR\tsignature\x12\x18\n" +
-	"\adetails\x18\x05 \x01(\fR\adetails\"\xd7\x01\n" +
+	"\adetails\x18\x05 \x01(\fR\adetails\"\xe9\x01\n" +
 	"\x0eRefusalDetails\x12\x18\n" +
 	"\amessage\x18\x01 \x01(\tR\amessage\x12 \n" +
 	"\vattestation\x18\x02 \x01(\fR\vattestation\x12\x1f\n" +
@@ -4201,14 +4220,16 @@ const file_zeropass_api_v1_messages_proto_rawDesc = "" +
 	"\tapprovals\x18\x04 \x01(\x04R\tapprovals\x12\x16\n" +
 	"\x06quorum\x18\x05 \x01(\x04R\x06quorum\x12\x18\n" +
 	"\aexpires\x18\x06 \x01(\x04R\aexpires\x12\x18\n" +
-	"\adevices\x18\a \x03(\x04R\adevices\"'\n" +
+	"\adevices\x18\a \x03(\x04R\adevices\x12\x10\n" +
+	"\x03url\x18\b \x01(\tR\x03url\"'\n" +
 	"\x0fIdentifyRequest\x12\x14\n" +
-	"\x05nonce\x18\x01 \x01(\fR\x05nonce\"x\n" +
+	"\x05nonce\x18\x01 \x01(\fR\x05nonce\"\x93\x01\n" +
 	"\x0eIdentifyAnswer\x12\x19\n" +
 	"\bsign_key\x18\x01 \x01(\fR\asignKey\x12\x19\n" +
 	"\bseal_key\x18\x02 \x01(\fR\asealKey\x12\x12\n" +
 	"\x04time\x18\x03 \x01(\x04R\x04time\x12\x1c\n" +
-	"\tsignature\x18\x04 \x01(\fR\tsignature\"x\n" +
+	"\tsignature\x18\x04 \x01(\fR\tsignature\x12\x19\n" +
+	"\bmoved_to\x18\x05 \x01(\tR\amovedTo\"x\n" +
 	"\x14CreateAccountRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05entry\x18\x02 \x01(\fR\x05entry\x12 \n" +
@@ -4408,7 +4429,7 @@ const file_zeropass_api_v1_messages_proto_rawDesc = "" +
 	"\rKIND_ACTIVITY\x10\x03\x12\x0e\n" +
 	"\n" +
 	"KIND_INBOX\x10\x04\x12\x11\n" +
-	"\rKIND_RECOVERY\x10\x05*\xb2\b\n" +
+	"\rKIND_RECOVERY\x10\x05*\xc4\b\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10REASON_MALFORMED\x10\x01\x12\x18\n" +
@@ -4450,7 +4471,8 @@ const file_zeropass_api_v1_messages_proto_rawDesc = "" +
 	"\x16REASON_UNKNOWN_PENDING\x10$\x12\x1e\n" +
 	"\x1aREASON_REGISTRATION_CLOSED\x10%\x12\x19\n" +
 	"\x15REASON_ACCOUNT_LOCKED\x10&\x12\x1a\n" +
-	"\x16REASON_ACCOUNT_DELETED\x10'B1Z/zeropass.dev/zeropass/gen/zeropass/api/v1;apiv1b\x06proto3"
+	"\x16REASON_ACCOUNT_DELETED\x10'\x12\x10\n" +
+	"\fREASON_MOVED\x10(B1Z/zeropass.dev/zeropass/gen/zeropass/api/v1;apiv1b\x06proto3"
 
 var (
 	file_zeropass_api_v1_messages_proto_rawDescOnce sync.Once
