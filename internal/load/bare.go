@@ -1,0 +1,74 @@
+package load
+
+import (
+	"crypto/rand"
+	"runtime"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"zeropass.dev/zeropass/hpke"
+	"zeropass.dev/zeropass/signing"
+)
+
+// Curve is how long the bare operations on the curve take, in the packages that
+// the server uses.
+type Curve struct{ Sign, Verify, Seal time.Duration }
+
+// Operations is how many of them something needs on the server.
+type Operations struct{ Sign, Verify, Seal int }
+
+// What reveals need on the server. Each request is a signature to verify and an
+// answer, or a refusal, to sign.
+var (
+	// RevealAlone: the request, its confirmation, and the share sealed to the device.
+	RevealAlone = Operations{Sign: 1, Verify: 2, Seal: 1}
+)
+
+// Of returns how long the operations take.
+func (c Curve) Of(o Operations) time.Duration {
+	return time.Duration(o.Sign)*c.Sign + time.Duration(o.Verify)*c.Verify + time.Duration(o.Seal)*c.Seal
+}
+
+// MeasureCurve measures each operation for a while, one after the other on one
+// processor.
+func MeasureCurve(each time.Duration) (Curve, error) {
+	key, err := signing.GenerateKey(rand.Reader)
+	if err != nil {
+		return Curve{}, err
+	}
+	to, err := hpke.GenerateKey(rand.Reader)
+	if err != nil {
+		return Curve{}, err
+	}
+	context := signing.NewContext("api-request").Bytes(make([]byte, 200))
+	signature := key.Sign(context)
+	message := make([]byte, 200)
+	return Curve{
+		Sign:   timed(each, func() { key.Sign(context) }),
+		Verify: timed(each, func() { key.PublicKey().Verify(context, signature) }),
+		Seal:   timed(each, func() { _, err = hpke.Seal(rand.Reader, to.PublicKey(), nil, nil, message) }),
+	}, err
+}
+
+// timed repeats something for a while and returns how much processor time one
+// takes, whatever else the machine does.
+func timed(limit time.Duration, do func()) time.Duration {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	used, begun, n := threadTime(), time.Now(), 0
+	for time.Since(begun) < limit {
+		do()
+		n++
+	}
+	return (threadTime() - used) / time.Duration(max(n, 1))
+}
+
+// threadTime is the processor time of this thread.
+func threadTime() time.Duration {
+	var used unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &used); err != nil {
+		panic(err) // Linux has this clock
+	}
+	return time.Duration(used.Nano())
+}

@@ -1,0 +1,234 @@
+package load
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"connectrpc.com/connect"
+
+	apiv1 "zeropass.dev/zeropass/gen/zeropass/api/v1"
+	"zeropass.dev/zeropass/internal/api"
+	"zeropass.dev/zeropass/signing"
+)
+
+// Call is one request, signed, and what its answer must be.
+type Call struct {
+	Procedure string
+	Request   *apiv1.SignedRequest
+	Hash      [32]byte
+	// Check reads the answer; or, if Refused is not zero, the server must refuse
+	// for that reason.
+	Check   func(*apiv1.SignedAnswer) error
+	Refused api.Reason
+}
+
+// Task is what one client does: calls, one after the other.
+type Task []Call
+
+// done is a task that was sent.
+type done struct {
+	task    Task
+	answers []*apiv1.SignedAnswer
+	errs    []error
+	took    time.Duration
+}
+
+// Result is what was measured of many tasks.
+type Result struct {
+	Tasks   int           // that were answered
+	Shed    int           // that the server refused because it is busy
+	Elapsed time.Duration // from the first request to the last answer
+	CPU     time.Duration // of the server
+	Commits float64       // that the server made durable
+	took    []time.Duration
+}
+
+// PerSecond is the throughput.
+func (r *Result) PerSecond() float64 { return float64(r.Tasks) / r.Elapsed.Seconds() }
+
+// CPUPerTask is the server's processor time of one task.
+func (r *Result) CPUPerTask() time.Duration {
+	return time.Duration(float64(r.CPU) / float64(max(r.Tasks, 1)))
+}
+
+// CommitsPerTask is how many durable commits one task took.
+func (r *Result) CommitsPerTask() float64 { return r.Commits / float64(max(r.Tasks, 1)) }
+
+// Percentile returns the latency that p percent of the answered tasks did not
+// exceed (nearest rank).
+func (r *Result) Percentile(p float64) time.Duration {
+	if len(r.took) == 0 {
+		return 0
+	}
+	rank := int(float64(len(r.took))*p/100+0.9999) - 1
+	return r.took[min(max(rank, 0), len(r.took)-1)]
+}
+
+// Driver sends tasks to a server.
+type Driver struct {
+	server *Server
+	key    *signing.PublicKey
+	http   *http.Client
+
+	mu  sync.Mutex
+	rpc map[string]*connect.Client[apiv1.SignedRequest, apiv1.SignedAnswer]
+}
+
+// maxConnections is more than a server has under way at a time, so that it is the
+// server that makes requests wait, or sheds them.
+const maxConnections = 2048
+
+func newDriver(s *Server, key *signing.PublicKey) *Driver {
+	return &Driver{server: s, key: key, rpc: map[string]*connect.Client[apiv1.SignedRequest, apiv1.SignedAnswer]{},
+		http: &http.Client{Transport: &http.Transport{
+			MaxIdleConns: maxConnections, MaxIdleConnsPerHost: maxConnections, MaxConnsPerHost: maxConnections, DisableCompression: true,
+		}}}
+}
+
+func (d *Driver) close() { d.http.CloseIdleConnections() }
+
+func (d *Driver) client(procedure string) *connect.Client[apiv1.SignedRequest, apiv1.SignedAnswer] {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	c, ok := d.rpc[procedure]
+	if !ok {
+		c = connect.NewClient[apiv1.SignedRequest, apiv1.SignedAnswer](d.http, d.server.URL+procedure)
+		d.rpc[procedure] = c
+	}
+	return c
+}
+
+// do sends the calls of a task. It stops at the first that has not the end that it
+// should have; which end that was is looked at later.
+func (d *Driver) do(ctx context.Context, t Task, from time.Time) done {
+	result := done{task: t}
+	for _, call := range t {
+		response, err := d.client(call.Procedure).CallUnary(ctx, connect.NewRequest(call.Request))
+		var answer *apiv1.SignedAnswer
+		if err == nil {
+			answer = response.Msg
+		}
+		result.answers, result.errs = append(result.answers, answer), append(result.errs, err)
+		if (err != nil) != (call.Refused != 0) {
+			break
+		}
+	}
+	result.took = time.Since(from)
+	return result
+}
+
+// Closed has so many clients do tasks, each the next one when its last one was
+// answered, until the time is over or no task is left.
+func (d *Driver) Closed(ctx context.Context, tasks []Task, clients int, limit time.Duration) (*Result, error) {
+	before, err := d.server.Usage(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var next atomic.Int64
+	all := make([][]done, clients)
+	begun := time.Now()
+	var group sync.WaitGroup
+	for client := range clients {
+		group.Go(func() {
+			for time.Since(begun) < limit && ctx.Err() == nil {
+				i := int(next.Add(1)) - 1
+				if i >= len(tasks) {
+					return
+				}
+				all[client] = append(all[client], d.do(ctx, tasks[i], time.Now()))
+			}
+		})
+	}
+	group.Wait()
+	return d.judge(ctx, slices.Concat(all...), before, time.Since(begun))
+}
+
+// Open sends tasks at so many a second, whether or not earlier ones were answered,
+// with the gaps between independent arrivals (exponential, drawn beforehand). A
+// task's latency counts from when it was to be sent.
+func (d *Driver) Open(ctx context.Context, tasks []Task, perSecond float64) (*Result, error) {
+	random := rand.New(rand.NewPCG(1, uint64(len(tasks))))
+	at := make([]time.Duration, len(tasks))
+	var sum float64
+	for i := range at {
+		sum += random.ExpFloat64() / perSecond
+		at[i] = time.Duration(sum * float64(time.Second))
+	}
+	before, err := d.server.Usage(ctx)
+	if err != nil {
+		return nil, err
+	}
+	all := make([]done, len(tasks))
+	begun := time.Now()
+	var group sync.WaitGroup
+	for i, task := range tasks {
+		if wait := time.Until(begun.Add(at[i])); wait > 0 {
+			time.Sleep(wait)
+		}
+		group.Go(func() { all[i] = d.do(ctx, task, begun.Add(at[i])) })
+	}
+	group.Wait()
+	return d.judge(ctx, all, before, time.Since(begun))
+}
+
+// judge checks all answers, now that nothing is measured.
+func (d *Driver) judge(ctx context.Context, all []done, before Usage, elapsed time.Duration) (*Result, error) {
+	after, err := d.server.Usage(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	r := &Result{Elapsed: elapsed, CPU: after.CPU - before.CPU, Commits: after.Commits - before.Commits}
+	for _, one := range all {
+		shed, err := d.check(one)
+		switch {
+		case err != nil:
+			return nil, err
+		case shed:
+			r.Shed++
+		default:
+			r.Tasks++
+			r.took = append(r.took, one.took)
+		}
+	}
+	slices.Sort(r.took)
+	return r, nil
+}
+
+// check says whether the server had no time for a task, and returns an error for
+// any other end than the one that every call of it should have.
+func (d *Driver) check(one done) (shed bool, err error) {
+	for i, call := range one.task {
+		if i >= len(one.errs) {
+			return false, fmt.Errorf("load: %s was not asked", call.Procedure)
+		}
+		if one.errs[i] == nil {
+			if call.Refused != 0 {
+				return false, fmt.Errorf("load: %s was not refused: %s", call.Procedure, call.Refused)
+			}
+			if err := call.Check(one.answers[i]); err != nil {
+				return false, fmt.Errorf("load: the answer to %s: %w", call.Procedure, err)
+			}
+			continue
+		}
+		told := api.FromConnect(d.key, call.Hash, one.errs[i])
+		var refusal *api.Refusal
+		switch {
+		case errors.As(told, &refusal) && call.Refused != 0 && refusal.Reason == call.Refused && refusal.Signed:
+		case errors.As(told, &refusal) && refusal.Reason == api.ErrUnavailable:
+			return true, nil
+		default:
+			return false, fmt.Errorf("load: %s: %w", call.Procedure, told)
+		}
+	}
+	return false, nil
+}
