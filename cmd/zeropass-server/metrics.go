@@ -121,9 +121,10 @@ var (
 	soundDesc     = describe("zeropass_entropy_source_sound", "1 if a source of randomness is sound, 0 if it failed or is not there.", "source")
 	outboxDesc    = describe("zeropass_outbox_deliveries", "Alarms that wait to be delivered.")
 	oldestDesc    = describe("zeropass_outbox_oldest_age_seconds", "Age of the oldest of them; 0 if none waits.")
+	commitsDesc   = describe("zeropass_store_commits_total", "Commits that have made changes of the store durable. Changes that are made at the same time may share one.")
 	accountsDesc  = describe("zeropass_accounts", "Accounts, counted every ten minutes.")
 	expiresDesc   = describe("zeropass_certificate_expiry_timestamp_seconds", "When the certificate that is served expires.")
-	watchedDescs  = []*prometheus.Desc{underWayDesc, streamsDesc, readyDesc, soundDesc, outboxDesc, oldestDesc, accountsDesc, expiresDesc}
+	watchedDescs  = []*prometheus.Desc{underWayDesc, streamsDesc, readyDesc, soundDesc, outboxDesc, oldestDesc, commitsDesc, accountsDesc, expiresDesc}
 	_             = prometheus.Collector(&watched{})
 	scrapeTimeout = 10 * time.Second
 )
@@ -145,6 +146,7 @@ func (w *watched) Collect(out chan<- prometheus.Metric) {
 	defer cancel()
 	gauge(underWayDesc, float64(w.server.UnderWay()))
 	gauge(streamsDesc, float64(w.server.Streams()))
+	out <- prometheus.MustNewConstMetric(commitsDesc, prometheus.CounterValue, float64(w.health.store.Commits()))
 	gauge(readyDesc, number(len(w.health.check(ctx)) == 0))
 	for source, sound := range soundSources(w.health.sources.Status()) {
 		gauge(soundDesc, number(sound), source)

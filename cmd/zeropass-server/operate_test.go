@@ -73,6 +73,7 @@ func TestMonitored(t *testing.T) {
 		`zeropass_requests_in_flight 0`, `zeropass_streams 0`, `zeropass_ready 1`, `zeropass_accounts 1`,
 		`zeropass_outbox_deliveries 0`, `zeropass_outbox_oldest_age_seconds 0`,
 		`zeropass_store_transactions_total{kind="change",result="ok"}`, `zeropass_store_transaction_duration_seconds_count{kind="read"}`,
+		`zeropass_store_commits_total `,
 		`zeropass_entropy_source_sound{source="jitter"`, `zeropass_build_info{version=`, `go_goroutines`, `process_open_fds`,
 	} {
 		if !strings.Contains(metrics, "\n"+want) {

@@ -40,6 +40,9 @@ type Operation interface {
 	Backlog(ctx context.Context) (Backlog, error)
 	// CountAccounts takes a while where there are many.
 	CountAccounts(ctx context.Context) (uint64, error)
+	// Commits returns how many commits have made changes durable since the store was
+	// opened. Changes that are made at the same time may share one.
+	Commits() uint64
 	// Observe has every transaction told from now on: whether it may change
 	// something, how long it took, and how it ended. It is for use before anything
 	// else.

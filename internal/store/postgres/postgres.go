@@ -75,6 +75,8 @@ type database struct {
 	pool   *sql.DB
 	retry  time.Duration // how long new attempts are begun
 	failed atomic.Bool
+
+	commits atomic.Uint64
 }
 
 // newerSchema is how many versions newer a schema may be than this program's, so
@@ -239,6 +241,10 @@ func (d *database) Close() error { return d.pool.Close() }
 
 // LocksRows implements [sqlstore.Database].
 func (d *database) LocksRows() bool { return true }
+
+// Commits implements [sqlstore.Database]. PostgreSQL makes several durable with one
+// fsync.
+func (d *database) Commits() uint64 { return d.commits.Load() }
 
 // Destroyed implements [sqlstore.Database]. PostgreSQL overwrites what was deleted
 // when it needs the room, and keeps it in its log and in archives of that; what

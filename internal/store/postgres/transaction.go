@@ -93,6 +93,7 @@ func (d *database) attempt(ctx context.Context, f func(context.Context, *sql.Tx)
 	err = tx.Commit()
 	switch {
 	case err == nil:
+		d.commits.Add(1)
 		return nil
 	case !isLost(conn):
 		// PostgreSQL has answered that it did not. What goes wrong after a

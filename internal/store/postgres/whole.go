@@ -29,5 +29,11 @@ func (d *database) whole(ctx context.Context, options *sql.TxOptions, f func(con
 	if err := f(ctx, tx); err != nil {
 		return d.judge(err)
 	}
-	return d.judge(tx.Commit())
+	if err := tx.Commit(); err != nil {
+		return d.judge(err)
+	}
+	if !options.ReadOnly {
+		d.commits.Add(1)
+	}
+	return nil
 }

@@ -2,7 +2,8 @@
 //
 // SQLite's write-ahead log with synchronous=FULL makes a transaction durable
 // before its commit returns. All writes go through one connection, since SQLite
-// has one writer at a time; reads go beside them.
+// has one writer at a time; those that come at the same time are made durable
+// together. Reads go beside them.
 package sqlite
 
 import (
@@ -39,6 +40,7 @@ type Store struct {
 type database struct {
 	write  *sql.DB // one connection
 	read   *sql.DB
+	group  *group
 	failed atomic.Bool
 }
 
@@ -64,7 +66,7 @@ func OpenBeside(ctx context.Context, path string) (*Store, error) {
 }
 
 func openWith(ctx context.Context, path string, prepare func(context.Context, *sql.DB) error) (*Store, error) {
-	d := &database{}
+	d := &database{group: newGroup()}
 	var err error
 	if d.write, err = connect(path, "immediate"); err != nil {
 		return nil, err
@@ -128,24 +130,8 @@ func migrate(ctx context.Context, db *sql.DB) error {
 
 // Close waits for what runs, and copies the write-ahead log into the file.
 func (d *database) Close() error {
+	d.group.close()
 	return errors.Join(d.read.Close(), d.write.Close())
-}
-
-// Change implements [sqlstore.Database].
-func (d *database) Change(ctx context.Context, f func(context.Context, *sql.Tx) error) error {
-	if d.failed.Load() {
-		return store.ErrFailed
-	}
-	ctx = context.WithoutCancel(ctx)
-	tx, err := d.write.BeginTx(ctx, nil)
-	if err != nil {
-		return d.judge(err)
-	}
-	if err := f(ctx, tx); err != nil {
-		_ = tx.Rollback() // the first error is the one to report
-		return d.judge(err)
-	}
-	return d.judge(tx.Commit())
 }
 
 // Read implements [sqlstore.Database].
@@ -177,16 +163,23 @@ func (d *database) Destroyed(ctx context.Context) {
 // is read afterwards may never have reached the disk. A full disk is no such
 // error: SQLite has rolled back.
 func (d *database) judge(err error) error {
+	if !isFailure(err) {
+		return err
+	}
+	d.failed.Store(true)
+	return fmt.Errorf("%w: %w", store.ErrFailed, err)
+}
+
+func isFailure(err error) bool {
 	var failure *driver.Error
 	if !errors.As(err, &failure) {
-		return err
+		return false
 	}
 	switch failure.Code() & 0xff {
 	case sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB:
-		d.failed.Store(true)
-		return fmt.Errorf("%w: %w", store.ErrFailed, err)
+		return true
 	}
-	return err
+	return false
 }
 
 // Changed implements [sqlstore.Database]: one server uses the file.
@@ -194,3 +187,6 @@ func (d *database) Changed(context.Context, *sql.Tx, []store.Change) error { ret
 
 // Follow implements [sqlstore.Database].
 func (d *database) Follow() store.Follower { return nil }
+
+// Commits implements [sqlstore.Database].
+func (d *database) Commits() uint64 { return d.group.commits.Load() }

@@ -83,7 +83,7 @@ func TestFailStop(t *testing.T) {
 	if err := os.WriteFile(path, b, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	d := &database{}
+	d := &database{group: newGroup()}
 	if d.write, err = connect(path, "immediate"); err != nil {
 		t.Fatal(err)
 	}

@@ -60,7 +60,7 @@ type conn struct {
 func kept(query string) bool {
 	verb, _, _ := strings.Cut(query, " ")
 	switch verb {
-	case "SELECT", "INSERT", "UPDATE", "DELETE", "WITH":
+	case "SELECT", "INSERT", "UPDATE", "DELETE", "WITH", "SAVEPOINT", "RELEASE", "ROLLBACK":
 		return !strings.Contains(query, ";")
 	}
 	return false

@@ -5,6 +5,9 @@ import (
 	"database/sql"
 	"fmt"
 	"io/fs"
+	"path"
+	"strconv"
+	"strings"
 
 	"github.com/pressly/goose/v3"
 
@@ -32,6 +35,21 @@ func Migrate(ctx context.Context, dialect goose.Dialect, db *sql.DB, files fs.FS
 		return fmt.Errorf("migrate the schema from %d to %d: %w", have, known, err)
 	}
 	return nil
+}
+
+// Schema returns the version that the newest migration brings a schema to. Their
+// names begin with it.
+func Schema(files fs.FS) (version int64) {
+	all, _ := fs.Glob(files, "*/*.sql") // the pattern is sound
+	for _, name := range all {
+		number, _, _ := strings.Cut(path.Base(name), "_")
+		n, err := strconv.ParseInt(number, 10, 64)
+		if err != nil {
+			panic(err) // a program that was built wrong
+		}
+		version = max(version, n)
+	}
+	return version
 }
 
 // hasSchema asks whether a database has a table of goose's, which goose would make.

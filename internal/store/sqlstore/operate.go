@@ -79,6 +79,9 @@ func (s *Store) CountAccounts(ctx context.Context) (n uint64, err error) {
 	return n, err
 }
 
+// Commits implements [store.Operation].
+func (s *Store) Commits() uint64 { return s.db.Commits() }
+
 // Observe implements [store.Operation].
 func (s *Store) Observe(seen func(change bool, took time.Duration, err error)) {
 	s.db = observed{Database: s.db, seen: seen}

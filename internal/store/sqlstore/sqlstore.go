@@ -43,6 +43,9 @@ type Database interface {
 	// Follow follows them, or returns nil.
 	Changed(ctx context.Context, tx *sql.Tx, changes []store.Change) error
 	Follow() store.Follower
+	// Commits returns how many commits have made changes durable since the database
+	// was opened. Changes that are made at the same time may share one.
+	Commits() uint64
 	// Destroyed is called after shares were destroyed.
 	Destroyed(ctx context.Context)
 	// Close waits for what runs and closes the database.
