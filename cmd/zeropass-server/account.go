@@ -55,12 +55,13 @@ func viewAccount(a store.Account) accountView {
 
 // accountOptions are what commands on accounts work with.
 type accountOptions struct {
-	data   dataOptions
-	json   bool
-	yes    bool
-	store  store.Maintained
-	stdin  io.Reader
-	stdout io.Writer
+	data    dataOptions
+	json    bool
+	deletes bool
+	yes     bool
+	store   store.Maintained
+	stdin   io.Reader
+	stdout  io.Writer
 }
 
 func accountListCommand() *cobra.Command {
@@ -80,7 +81,11 @@ func (o *accountOptions) add(c *cobra.Command) {
 
 // with opens the data for f.
 func (o *accountOptions) with(c *cobra.Command, command string, f func() error) (err error) {
-	if o.store, err = o.data.beside(c.Context(), command); err != nil {
+	open := o.data.beside
+	if o.deletes {
+		open = o.data.besideWhole
+	}
+	if o.store, err = open(c.Context(), command); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, o.store.Close()) }()
@@ -145,7 +150,7 @@ func accountOneCommand(name, short, long string, run func(*accountOptions, *cobr
 		})
 	}
 	o.add(c)
-	if name == "delete" {
+	if o.deletes = name == "delete"; o.deletes {
 		c.Flags().BoolVar(&o.yes, "yes", false, "delete it; the name is still read from standard input")
 	}
 	return c

@@ -23,7 +23,7 @@ const answerTime = 3 * time.Second
 
 // health says whether requests should be sent here.
 type health struct {
-	store    store.Store
+	store    store.Store // nil where the server has moved from
 	sources  *entropy.Service
 	allowOS  bool
 	failed   <-chan struct{}
@@ -40,6 +40,9 @@ func (h *health) check(ctx context.Context) []string {
 	case <-h.failed:
 		wrong = append(wrong, "the store has failed")
 	default:
+		if h.store == nil {
+			break
+		}
 		ctx, cancel := context.WithTimeout(ctx, answerTime)
 		defer cancel()
 		if _, err := h.store.Backlog(ctx); err != nil {

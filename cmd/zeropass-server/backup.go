@@ -113,7 +113,7 @@ func (o *backupOptions) backup(ctx context.Context) (header backupHeader, size i
 	if o.output == "" {
 		return backupHeader{}, 0, usage("For instance --output /backup/zeropass.age", "backup needs --output")
 	}
-	s, err := o.data.beside(ctx, "backup")
+	s, err := o.data.besideWhole(ctx, "backup")
 	if err != nil {
 		return backupHeader{}, 0, err
 	}

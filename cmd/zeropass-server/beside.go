@@ -19,14 +19,29 @@ import (
 	"zeropass.dev/zeropass/internal/store/sqlite"
 )
 
-// beside opens the data for a command that works beside a running server.
+// beside opens the data for a command that works beside running servers, and leaves
+// their schema as it is. Like a server it takes the schema of the next version.
 func (o *dataOptions) beside(ctx context.Context, command string) (store.Maintained, error) {
+	return o.openBeside(ctx, command, false)
+}
+
+// besideWhole is beside for a command that must know everything in the data: one
+// that copies it, deletes all of an account, or says what a key encrypts.
+func (o *dataOptions) besideWhole(ctx context.Context, command string) (store.Maintained, error) {
+	return o.openBeside(ctx, command, true)
+}
+
+func (o *dataOptions) openBeside(ctx context.Context, command string, whole bool) (store.Maintained, error) {
 	if err := o.check(command); err != nil {
 		return nil, err
 	}
 	syscall.Umask(0o077)
 	if o.database.url != "" {
-		return o.database.open(ctx)
+		s, err := o.database.openBeside(ctx, whole)
+		if err != nil {
+			return nil, err
+		}
+		return s, nil
 	}
 	s, err := sqlite.OpenBeside(ctx, filepath.Join(o.dir, databaseFile))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -38,13 +53,13 @@ func (o *dataOptions) beside(ctx context.Context, command string) (store.Maintai
 	return s, nil
 }
 
-// besideWithKeys opens the data and reads the key file that must be theirs.
+// besideWithKeys opens all the data and reads the key file that must be theirs.
 func (o *dataOptions) besideWithKeys(ctx context.Context, command string) (store.Maintained, *server.Keys, error) {
 	keys, err := o.readKeys(command)
 	if err != nil {
 		return nil, nil, err
 	}
-	s, err := o.beside(ctx, command)
+	s, err := o.besideWhole(ctx, command)
 	if err != nil {
 		return nil, nil, err
 	}

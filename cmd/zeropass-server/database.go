@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
 
 	"github.com/spf13/pflag"
 
+	"zeropass.dev/zeropass/internal/store"
 	"zeropass.dev/zeropass/internal/store/postgres"
 )
 
@@ -26,17 +28,42 @@ func (o *databaseOptions) check() error {
 	if o.url == "" {
 		return nil
 	}
-	password, err := o.password.read()
+	c, err := o.config()
 	if err != nil {
 		return err
 	}
-	return postgres.Config{URL: o.url, Password: password}.Check()
+	return c.Check()
 }
 
+// open connects to the database and brings its schema up to date.
 func (o *databaseOptions) open(ctx context.Context) (*postgres.Store, error) {
-	password, err := o.password.read()
+	c, err := o.config()
 	if err != nil {
 		return nil, err
 	}
-	return postgres.Open(ctx, postgres.Config{URL: o.url, Password: password})
+	return postgres.Open(ctx, c)
+}
+
+// openBeside connects to a database that servers may be using.
+func (o *databaseOptions) openBeside(ctx context.Context, whole bool) (*postgres.Store, error) {
+	c, err := o.config()
+	if err != nil {
+		return nil, err
+	}
+	return postgres.OpenBeside(ctx, c, whole)
+}
+
+// openNew opens a database for data that come from elsewhere. One that has a schema
+// may be what servers use, and keeps it.
+func (o *databaseOptions) openNew(ctx context.Context) (*postgres.Store, error) {
+	s, err := o.openBeside(ctx, true)
+	if errors.Is(err, store.ErrNoData) {
+		return o.open(ctx)
+	}
+	return s, err
+}
+
+func (o *databaseOptions) config() (postgres.Config, error) {
+	password, err := o.password.read()
+	return postgres.Config{URL: o.url, Password: password}, err
 }

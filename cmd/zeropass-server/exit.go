@@ -58,9 +58,11 @@ func explain(err error) *failure {
 	case errors.Is(err, postgres.ErrNotDurable):
 		return &failure{exitFailed, err.Error(), "Turn it on for this database and role. What a server has acknowledged must not be lost, and this database may lose it."}
 	case errors.Is(err, store.ErrNewerSchema):
-		return &failure{exitNewer, err.Error(), "Install the newer program. This one has changed nothing."}
+		return &failure{exitNewer, err.Error(), "Use the newer program. This one has changed nothing."}
 	case errors.Is(err, store.ErrOlderSchema):
-		return &failure{exitFailed, err.Error(), "Stop the server, and run zeropass-server migrate or start the newer one."}
+		return &failure{exitFailed, err.Error(), "Start the newer server, or run zeropass-server migrate; until then use the program of the version that runs. This one has changed nothing."}
+	case errors.Is(err, store.ErrNoData):
+		return &failure{exitFailed, err.Error(), "Name the data that zeropass-server serve uses."}
 	case errors.Is(err, store.ErrNotEmpty):
 		return &failure{exitFailed, err.Error(), "A backup is restored where there is nothing yet. Nothing was changed."}
 	case errors.Is(err, store.ErrCopy):

@@ -8,11 +8,12 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"syscall"
 
 	"github.com/spf13/cobra"
 
+	"zeropass.dev/zeropass/internal/store/postgres"
+	"zeropass.dev/zeropass/internal/store/sqlite"
 	"zeropass.dev/zeropass/memory"
 )
 
@@ -79,14 +80,10 @@ func newRoot() *cobra.Command {
 func versionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
-		Short: "Say which version this is",
+		Short: "Say which version this is, and which schemas it brings data to",
 		Args:  noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			version := "(devel)"
-			if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-				version = info.Main.Version
-			}
-			_, err := fmt.Fprintln(c.OutOrStdout(), "zeropass-server", version)
+			_, err := fmt.Fprintf(c.OutOrStdout(), "zeropass-server %s\nschema %d in PostgreSQL, %d in a data directory\n", programVersion(), postgres.Schema(), sqlite.Schema())
 			return err
 		},
 	}

@@ -19,8 +19,9 @@ func migrateCommand() *cobra.Command {
 		Use:   "migrate --data DIR|--database URL",
 		Short: "Bring the schema of the data up to date",
 		Long: `Bring the schema of the data up to date, as serve does when it starts. A data
-directory must not be in use. In PostgreSQL, servers of the version before go on over
-the new schema; later ones do not start.` + settingsUsage,
+directory must not be in use. Servers over PostgreSQL whose schema is the one before go
+on over the new one, and may be started; older programs are refused. What the new schema
+has stays when servers of the version before take over again.` + settingsUsage,
 		Args: noArgs,
 	})
 	c.RunE = func(c *cobra.Command, _ []string) error {

@@ -140,7 +140,7 @@ func (o *restoreOptions) readHeader(r *bufio.Reader, keys *server.Keys) error {
 }
 
 func (o *restoreOptions) intoDatabase(ctx context.Context, r io.Reader, keys *server.Keys) (err error) {
-	s, err := o.data.database.open(ctx)
+	s, err := o.data.database.openNew(ctx)
 	if err != nil {
 		return err
 	}

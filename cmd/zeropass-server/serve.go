@@ -35,7 +35,10 @@ file can serve them. Replace servers one by one for a new version: one serves th
 schema of its own version and of the next. The database must not acknowledge what it
 may lose: with synchronous_commit or fsync off the server does not start. Its
 password is never part of the URL; further settings of the connection come from the
-URL or from PostgreSQL's environment, sslmode and PGSSLMODE for one.` + settingsUsage
+URL or from PostgreSQL's environment, sslmode and PGSSLMODE for one.
+
+With --moved-to it opens no data: it tells every device, signed, where the server is
+now. Devices go there by themselves if what answers there has the same keys.` + settingsUsage
 
 // serveOptions are the flags of serve.
 type serveOptions struct {
@@ -47,6 +50,7 @@ type serveOptions struct {
 	drain           time.Duration
 	registration    registration
 	quota           server.Quota
+	movedTo         string
 	json            bool
 	entropy         entropyOptions
 	alarms          alarmOptions
@@ -78,6 +82,7 @@ func (o *serveOptions) add(flags *pflag.FlagSet) {
 	flags.Var(&o.registration, "registration", "who may make an account: open to everybody, token for whoever has one of yours (zeropass-server token create), or closed")
 	flags.IntVar(&o.quota.Slots, "quota-slots", 0, "how many secrets an account may have, 0 for as many as it likes")
 	flags.Int64Var(&o.quota.Bytes, "quota-bytes", 0, "how large an account's ledger may be with new secrets, in bytes, 0 for as large as it likes")
+	flags.StringVar(&o.movedTo, "moved-to", "", "the server has moved from here to this address, https://zeropass.example for one: tell devices so, and do nothing else")
 	o.entropy.add(flags)
 	o.alarms.add(flags)
 	flags.BoolVar(&o.json, "json", false, "print and log JSON")
@@ -85,7 +90,11 @@ func (o *serveOptions) add(flags *pflag.FlagSet) {
 
 // check refuses flags that do not fit together.
 func (o *serveOptions) check() error {
-	if err := o.data.check("serve"); err != nil {
+	if o.movedTo != "" {
+		if err := o.checkMoved(); err != nil {
+			return err
+		}
+	} else if err := o.data.check("serve"); err != nil {
 		return err
 	}
 	for _, flag := range []struct{ name, value, example string }{
@@ -143,6 +152,9 @@ func notLoopback(address string) error {
 func (o *serveOptions) serve(ctx context.Context, stdout, stderr io.Writer) (err error) {
 	if err := o.check(); err != nil {
 		return err
+	}
+	if o.movedTo != "" {
+		return o.serveMoved(ctx, stdout, stderr)
 	}
 	certificates, err := o.certificates()
 	if err != nil {
@@ -224,7 +236,9 @@ func (o *serveOptions) run(ctx context.Context, r *running) error {
 	var group sync.WaitGroup
 	defer group.Wait()
 	defer cancel()
-	group.Go(func() { r.server.Deliver(beside) })
+	if o.movedTo == "" {
+		group.Go(func() { r.server.Deliver(beside) })
+	}
 	watching, stopWatching := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopWatching()
 	group.Go(func() { r.manager.watchdog(watching, func() { r.server.Streams() }) })
@@ -277,6 +291,7 @@ type readyLine struct {
 	Fingerprint string `json:"fingerprint"`
 	SignKey     string `json:"sign_key"` // hexadecimal
 	KeyFileMade bool   `json:"key_file_made"`
+	MovedTo     string `json:"moved_to,omitempty"`
 }
 
 // ready says that devices may come.
@@ -292,6 +307,7 @@ func (o *serveOptions) ready(w io.Writer, address net.Addr, admin string, d *dat
 		Fingerprint: d.keys.Fingerprint(),
 		SignKey:     fmt.Sprintf("%x", d.keys.SignKey().Bytes()),
 		KeyFileMade: d.keyMade,
+		MovedTo:     o.movedTo,
 	}
 	if o.json {
 		return json.NewEncoder(w).Encode(line)

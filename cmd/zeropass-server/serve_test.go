@@ -87,8 +87,14 @@ func start(t *testing.T, dir string, args ...string) *process {
 // startOver starts it over the data that the arguments name.
 func startOver(t *testing.T, args ...string) *process {
 	t.Helper()
+	return startProgram(t, os.Args[0], args...)
+}
+
+// startProgram starts this program, or another version of it.
+func startProgram(t *testing.T, program string, args ...string) *process {
+	t.Helper()
 	args = append([]string{"serve", "--json"}, args...)
-	p := &process{cmd: exec.Command(os.Args[0], args...), stderr: &bytes.Buffer{}}
+	p := &process{cmd: exec.Command(program, args...), stderr: &bytes.Buffer{}}
 	p.cmd.Env = append(os.Environ(), asProgram+"=1")
 	p.cmd.Stderr = p.stderr
 	stdout, err := p.cmd.StdoutPipe()
@@ -187,9 +193,15 @@ func TestPlainHTTP2(t *testing.T) {
 // ends runs the program to its end.
 func ends(t *testing.T, args ...string) (code int, stderr string) {
 	t.Helper()
+	return programEnds(t, os.Args[0], args...)
+}
+
+// programEnds runs this program, or another version of it.
+func programEnds(t *testing.T, program string, args ...string) (code int, stderr string) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, os.Args[0], args...)
+	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Env = append(os.Environ(), asProgram+"=1")
 	var text bytes.Buffer
 	cmd.Stderr = &text
