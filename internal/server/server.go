@@ -52,6 +52,10 @@ type Config struct {
 	Registration Registration // open if zero
 	Quota        Quota        // none if zero
 
+	// MovedTo is where the server is now, if it is not here. Then there is no Store,
+	// and [Server.MovedHandler] answers.
+	MovedTo string
+
 	Observe func(Outcome)       // is told how requests end; may be nil
 	Tracing connect.Interceptor // sees procedures and reasons; may be nil
 }
@@ -71,6 +75,7 @@ type Server struct {
 
 	registration Registration
 	quota        Quota
+	movedTo      string
 	observe      func(Outcome)
 	tracing      connect.Interceptor
 	draining     atomic.Bool
@@ -93,8 +98,12 @@ type Server struct {
 // New makes a server. It returns [store.ErrOtherServer] if the store belongs to
 // a server with other keys.
 func New(ctx context.Context, c Config) (*Server, error) {
-	if err := c.Store.Claim(ctx, c.Keys.public()); err != nil {
-		return nil, err
+	followed := false
+	if c.MovedTo == "" {
+		if err := c.Store.Claim(ctx, c.Keys.public()); err != nil {
+			return nil, err
+		}
+		followed = c.Store.Follow() != nil
 	}
 	sources, err := hkdf.Key(sha256.New, c.Keys.sign.Bytes(), nil, "zeropass recovery sources", sha256.Size)
 	if err != nil {
@@ -109,8 +118,8 @@ func New(ctx context.Context, c Config) (*Server, error) {
 		mail: c.Mail, webhook: c.Webhook, places: c.Places, raised: make(chan struct{}, 1),
 		remotes: newRemotes(remoteRate, remoteBurst), devices: newDevices(), starters: newRemotes(startRate, startBurst),
 		joiners: newRemotes(startRate, startBurst), sources: sources,
-		registration: c.Registration, quota: c.Quota, observe: observe, tracing: c.Tracing, failed: make(chan struct{}),
-		followed: c.Store.Follow() != nil, following: following{now: make(chan struct{}, 1)},
+		registration: c.Registration, quota: c.Quota, movedTo: c.MovedTo, observe: observe, tracing: c.Tracing, failed: make(chan struct{}),
+		followed: followed, following: following{now: make(chan struct{}, 1)},
 	}, nil
 }
 

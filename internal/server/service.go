@@ -27,7 +27,7 @@ func (v service) Identify(_ context.Context, r *connect.Request[apiv1.IdentifyRe
 	if err := nonce(r.Msg.Nonce); err != nil {
 		return nil, v.s.refuse(apiv1connect.ServerServiceIdentifyProcedure, nil, now, err)
 	}
-	return connect.NewResponse(api.SignIdentity(v.s.keys.sign, v.s.keys.SealKey(), r.Msg.Nonce, "", now)), nil
+	return connect.NewResponse(api.SignIdentity(v.s.keys.sign, v.s.keys.SealKey(), r.Msg.Nonce, v.s.movedTo, now)), nil
 }
 
 func (v service) CreateAccount(ctx context.Context, r in) (out, error) {
