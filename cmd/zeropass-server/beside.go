@@ -75,10 +75,10 @@ func (o *dataOptions) besideWithKeys(ctx context.Context, command string) (store
 
 // readKeys reads a key file that must be there.
 func (o *dataOptions) readKeys(command string) (*server.Keys, error) {
-	if o.keyFile == "" {
+	if o.keyPath() == "" {
 		return nil, usage("For instance --key-file /etc/zeropass/server-keys", "%s needs --key-file", command)
 	}
-	return server.ReadKeys(o.keyFile)
+	return readKeyFile(o.keyPath())
 }
 
 // meter shows on a terminal how far a long command is.

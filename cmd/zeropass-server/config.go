@@ -63,7 +63,7 @@ func (o *serveOptions) tryOut() error {
 	if err := o.data.database.check(); err != nil {
 		return err
 	}
-	if err := checkApart(o.data.dir, o.data.keyFile); o.data.dir != "" && err != nil {
+	if err := checkApart(o.data.dir, o.data.keyPath()); o.data.dir != "" && err != nil {
 		return err
 	}
 	places, err := o.alarms.openPlaces()

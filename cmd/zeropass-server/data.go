@@ -41,7 +41,18 @@ type dataOptions struct {
 func (o *dataOptions) add(flags *pflag.FlagSet) {
 	flags.StringVar(&o.dir, "data", "", "the server's data directory, made if it is missing")
 	o.database.add(flags)
-	flags.StringVar(&o.keyFile, "key-file", "", "the server's private keys, outside of the data directory")
+	flags.StringVar(&o.keyFile, "key-file", "", "the server's private keys, outside of the data directory; without it systemd's credential "+keyCredential)
+}
+
+// keyCredential is the key file as a credential of systemd's.
+const keyCredential = "server-keys"
+
+// keyPath returns the key file that was named, else the credential, else nothing.
+func (o *dataOptions) keyPath() string {
+	if o.keyFile != "" {
+		return o.keyFile
+	}
+	return credentialFile(keyCredential)
 }
 
 // check wants one place for the data.
@@ -73,7 +84,7 @@ func (o *dataOptions) open(ctx context.Context) (_ *data, err error) {
 }
 
 func (o *dataOptions) openDir(ctx context.Context, d *data) error {
-	if err := checkApart(o.dir, o.keyFile); err != nil {
+	if err := checkApart(o.dir, o.keyPath()); err != nil {
 		return err
 	}
 	if err := os.MkdirAll(o.dir, 0o700); err != nil {
@@ -88,7 +99,7 @@ func (o *dataOptions) openDir(ctx context.Context, d *data) error {
 	if statErr != nil && !errors.Is(statErr, fs.ErrNotExist) {
 		return statErr
 	}
-	if d.keys, d.keyMade, err = openKeys(o.keyFile, o.dir, statErr == nil); err != nil {
+	if d.keys, d.keyMade, err = openKeys(o.keyPath(), o.dir, statErr == nil); err != nil {
 		return err
 	}
 	opened, err := sqlite.Open(ctx, file)
@@ -109,7 +120,7 @@ func (o *dataOptions) openDatabase(ctx context.Context, d *data) error {
 	if err != nil {
 		return err
 	}
-	d.keys, d.keyMade, err = openKeys(o.keyFile, "the database", claimed)
+	d.keys, d.keyMade, err = openKeys(o.keyPath(), "the database", claimed)
 	return err
 }
 
@@ -147,22 +158,36 @@ func lockDir(dir string) (*os.File, error) {
 
 // openKeys reads the key file, or makes it for a server that has no data yet.
 func openKeys(keyFile, place string, hasData bool) (keys *server.Keys, made bool, err error) {
-	keys, err = server.ReadKeys(keyFile)
-	if !errors.Is(err, fs.ErrNotExist) {
+	keys, err = readKeyFile(keyFile)
+	switch {
+	case !errors.Is(err, fs.ErrNotExist):
 		return keys, false, err
-	}
-	if hasData {
+	case hasData:
 		return nil, false, fail(exitFailed, "Restore it from its copy. Without it nobody can open the server's shares.", "there are data in %s, but their key file %s is missing", place, keyFile)
+	case isCredential(keyFile):
+		return nil, false, fail(exitFailed, "Make a key file with zeropass-server keys create, and name it in the unit with LoadCredential=.", "the credential %s is missing", keyFile)
 	}
-	if keys, err = server.GenerateKeys(rand.Reader); err != nil {
-		return nil, false, err
-	}
-	if err := server.WriteKeys(keyFile, keys); err != nil {
+	if err := createKeys(keyFile); err != nil {
 		return nil, false, err
 	}
 	// Keys that were read follow changes of their file.
 	keys, err = server.ReadKeys(keyFile)
 	return keys, true, err
+}
+
+func createKeys(keyFile string) error {
+	keys, err := server.GenerateKeys(rand.Reader)
+	if err != nil {
+		return err
+	}
+	return server.WriteKeys(keyFile, keys)
+}
+
+func readKeyFile(keyFile string) (*server.Keys, error) {
+	if isCredential(keyFile) {
+		return server.ReadCredential(keyFile)
+	}
+	return server.ReadKeys(keyFile)
 }
 
 // checkApart refuses a key file in the data directory, by whatever way: a copy or

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -20,7 +21,7 @@ const settled = time.Minute
 func keysCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "keys",
-		Short: "Look at, add, rotate and retire the keys that encrypt the data",
+		Short: "Make the key file; look at, add, rotate and retire the keys that encrypt the data",
 		Long: `The key file has the server's own keys, which never change, and encryption keys,
 under which everything secret stands in the data. The first encrypts, all open. To
 change it without stopping the server:
@@ -36,7 +37,7 @@ the file again.`,
 		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(keysListCommand(), keysAddCommand(), keysUseCommand(), keysRotateCommand(), keysRetireCommand())
+	c.AddCommand(keysCreateCommand(), keysListCommand(), keysAddCommand(), keysUseCommand(), keysRotateCommand(), keysRetireCommand())
 	return c
 }
 
@@ -44,7 +45,47 @@ func (o *dataOptions) openKeyFile(command string) (*server.KeyFile, error) {
 	if o.keyFile == "" {
 		return nil, usage("For instance --key-file /etc/zeropass/server-keys", "%s needs --key-file", command)
 	}
+	if isCredential(o.keyFile) {
+		return nil, usage("Change the file that the credential is made from, and restart the server.", "--key-file %s: a credential cannot be changed", o.keyFile)
+	}
 	return server.OpenKeyFile(o.keyFile, time.Now)
+}
+
+func keysCreateCommand() *cobra.Command {
+	var keyFile string
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "create --key-file FILE",
+		Short: "Make the key file of a new server, as serve does where it is missing",
+		Long: `Make the key file of a new server, with mode 0600, as serve does where it is missing.
+Where the key file is a credential of systemd's it must be there before the first
+start. A file that is there is not touched.`,
+		Args: noArgs,
+	}
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		if keyFile == "" {
+			return usage("For instance --key-file /etc/zeropass/server-keys", "keys create needs --key-file")
+		}
+		err := createKeys(keyFile)
+		if errors.Is(err, fs.ErrExist) {
+			return fail(exitFailed, "Name another file. If a server has data, this file is worth as much as they are.", "%s is there already, and is not overwritten", keyFile)
+		}
+		if err != nil {
+			return err
+		}
+		keys, err := server.ReadKeys(keyFile)
+		if err != nil {
+			return err
+		}
+		if asJSON {
+			return json.NewEncoder(c.OutOrStdout()).Encode(map[string]string{"file": keyFile, "fingerprint": keys.Fingerprint()})
+		}
+		_, err = fmt.Fprintf(c.OutOrStdout(), "made %s, key fingerprint %s: keep a copy of it apart from the data\n", keyFile, keys.Fingerprint())
+		return err
+	}
+	c.Flags().StringVar(&keyFile, "key-file", "", "the file to make")
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return c
 }
 
 // keyView is a key as keys list prints it.

@@ -31,9 +31,9 @@ func (o *serveOptions) serveMoved(ctx context.Context, stdout, stderr io.Writer)
 	if err != nil {
 		return err
 	}
-	keys, err := server.ReadKeys(o.data.keyFile)
+	keys, err := readKeyFile(o.data.keyPath())
 	if errors.Is(err, fs.ErrNotExist) {
-		return fail(exitFailed, "Copy the key file of the server that has moved: devices believe nobody else.", "the key file %s is missing", o.data.keyFile)
+		return fail(exitFailed, "Copy the key file of the server that has moved: devices believe nobody else.", "the key file %s is missing", o.data.keyPath())
 	}
 	if err != nil {
 		return err

@@ -150,7 +150,7 @@ func (o *restoreOptions) intoDatabase(ctx context.Context, r io.Reader, keys *se
 
 // intoDir makes the database under another name first.
 func (o *restoreOptions) intoDir(ctx context.Context, r io.Reader, keys *server.Keys) (err error) {
-	if err := checkApart(o.data.dir, o.data.keyFile); err != nil {
+	if err := checkApart(o.data.dir, o.data.keyPath()); err != nil {
 		return err
 	}
 	if err := os.MkdirAll(o.data.dir, 0o700); err != nil {

@@ -62,13 +62,33 @@ func (s *secret) read() (string, error) {
 
 // path returns the file that was named, else systemd's credential, else nothing.
 func (s *secret) path() string {
-	if directory := os.Getenv("CREDENTIALS_DIRECTORY"); s.file == "" && directory != "" {
-		file := filepath.Join(directory, s.name)
-		if _, err := os.Stat(file); err == nil {
-			return file
-		}
+	if s.file != "" {
+		return s.file
 	}
-	return s.file
+	return credentialFile(s.name)
+}
+
+// credentialsVariable has the directory in which systemd puts a service's
+// credentials, systemd.exec(5).
+const credentialsVariable = "CREDENTIALS_DIRECTORY"
+
+// credentialFile returns the file of a credential, nothing where there is none.
+func credentialFile(name string) string {
+	directory := os.Getenv(credentialsVariable)
+	if directory == "" {
+		return ""
+	}
+	file := filepath.Join(directory, name)
+	if _, err := os.Stat(file); err != nil {
+		return ""
+	}
+	return file
+}
+
+// isCredential says whether a file lies where systemd puts credentials.
+func isCredential(file string) bool {
+	directory := os.Getenv(credentialsVariable)
+	return directory != "" && filepath.Dir(filepath.Clean(file)) == filepath.Clean(directory)
 }
 
 // maxPassword is how much of a password file is read.

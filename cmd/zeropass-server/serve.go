@@ -99,7 +99,7 @@ func (o *serveOptions) check() error {
 	}
 	for _, flag := range []struct{ name, value, example string }{
 		{"listen", o.listen, "127.0.0.1:8440"},
-		{"key-file", o.data.keyFile, "/etc/zeropass/server-keys"},
+		{"key-file", o.data.keyPath(), "/etc/zeropass/server-keys"},
 	} {
 		if flag.value == "" {
 			return usage(fmt.Sprintf("For instance --%s %s", flag.name, flag.example), "serve needs --%s", flag.name)
@@ -177,7 +177,7 @@ func (o *serveOptions) serve(ctx context.Context, stdout, stderr io.Writer) (err
 
 	log := o.logger(stderr)
 	if d.keyMade {
-		log.Info("made the key file; keep a copy of it apart from the data", "file", o.data.keyFile)
+		log.Info("made the key file; keep a copy of it apart from the data", "file", o.data.keyPath())
 	}
 	defer d.followKeys(log)()
 	sources, err := o.entropy.open(log)

@@ -46,8 +46,9 @@ func newEncryptionKey(rand io.Reader) (encryptionKey, error) {
 // keyRing has the encryption keys of a key file, and follows it while the server
 // runs.
 type keyRing struct {
-	path   string // empty for keys that were made, not read
-	public []byte // keys of the server that they belong to
+	path      string      // empty for keys that were made, not read
+	forbidden fs.FileMode // rights that the file must not give
+	public    []byte      // keys of the server that they belong to
 
 	mu    sync.Mutex
 	keys  []encryptionKey // the first encrypts
@@ -110,7 +111,7 @@ func (r *keyRing) follow() error {
 	if err != nil || r.stamp.same(stampOf(info)) {
 		return err
 	}
-	read, err := ReadKeys(r.path)
+	read, err := readKeys(r.path, r.forbidden)
 	if err != nil {
 		return err
 	}

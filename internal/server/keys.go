@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -129,7 +130,16 @@ func parseKeys(b []byte) (*Keys, error) {
 // ReadKeys reads a key file, which nobody but its owner may be able to read. It
 // returns an error that wraps io/fs.ErrNotExist, [ErrKeyFileAccess] or
 // [ErrKeyFile].
-func ReadKeys(path string) (*Keys, error) {
+func ReadKeys(path string) (*Keys, error) { return readKeys(path, 0o077) }
+
+// ReadCredential reads a key file that the service manager has put where this
+// service alone may look. Its mode says less than that: systemd lets the service's
+// user in by an access control list, whose mask stands where the group's rights do.
+// It returns the errors of ReadKeys.
+func ReadCredential(path string) (*Keys, error) { return readKeys(path, 0o037) }
+
+// readKeys refuses a file with any of these rights.
+func readKeys(path string, forbidden fs.FileMode) (*Keys, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
@@ -142,7 +152,7 @@ func ReadKeys(path string) (*Keys, error) {
 	if !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("%s: %w: it is no regular file", path, ErrKeyFile)
 	}
-	if info.Mode().Perm()&0o077 != 0 {
+	if info.Mode().Perm()&forbidden != 0 {
 		return nil, fmt.Errorf("%s: %w: its mode is %04o", path, ErrKeyFileAccess, info.Mode().Perm())
 	}
 	b, err := io.ReadAll(io.LimitReader(f, 1<<20))
@@ -154,7 +164,7 @@ func ReadKeys(path string) (*Keys, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	k.ring.path, k.ring.public, k.ring.stamp = path, k.public(), stampOf(info)
+	k.ring.path, k.ring.forbidden, k.ring.public, k.ring.stamp = path, forbidden, k.public(), stampOf(info)
 	return k, nil
 }
 
