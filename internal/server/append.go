@@ -51,6 +51,9 @@ func (s *Server) append(ctx context.Context, a *asked, q *apiv1.AppendRequest) (
 	if err := s.checkFresh(ctx, a, acct.state, fresh, excused); err != nil {
 		return nil, err
 	}
+	if err := checkVetoes(after, fresh, excused); err != nil {
+		return nil, err
+	}
 	if err := mayInterrupt(a, acct, fresh); err != nil {
 		return nil, err
 	}
@@ -198,6 +201,31 @@ func (s *Server) checkFresh(ctx context.Context, a *asked, state *ledger.State, 
 				if err := s.wasReleased(ctx, state, r); err != nil {
 					return err
 				}
+			}
+		}
+	}
+	return nil
+}
+
+// Entries with vetoes are shown whole with each request that they veto, to the new
+// device and to all contacts, who must be able to read all of them.
+const (
+	maxVeto   = 1 << 10 // bytes of the entry
+	maxVetoes = 64      // of one request; each device vetoes once
+)
+
+// checkVetoes refuses vetoes that would stand in the way of those who are to see
+// them.
+func checkVetoes(after *ledger.State, fresh []*ledger.Entry, excused uint64) error {
+	for _, e := range fresh {
+		for _, record := range e.Records() {
+			veto := record.GetRecoveryVetoed()
+			switch {
+			case veto == nil || e.Sequence() <= excused:
+			case len(e.Records()) > 1 || len(e.Bytes()) > maxVeto:
+				return api.Refuse(api.ErrEntryRefused, "a veto stands alone in its entry, of at most %d bytes", maxVeto)
+			case len(after.Vetoes(ledger.Hash(veto.Request))) > maxVetoes:
+				return api.Refuse(api.ErrEntryRefused, "%d devices have vetoed the request", maxVetoes)
 			}
 		}
 	}
