@@ -45,12 +45,12 @@ type options struct {
 	accounts    int
 	clients     int
 	duration    time.Duration
-	program     string
+	server      string
 }
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	code := program(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
 	os.Exit(int(code))
 }
@@ -64,8 +64,8 @@ const (
 	exitUsage  exitCode = 2
 )
 
-// run is the program, without what a process can have only once.
-func run(ctx context.Context, args []string, stdout, stderr *os.File) exitCode {
+// program is the program, without what a process can have only once.
+func program(ctx context.Context, args []string, stdout, stderr *os.File) exitCode {
 	o, err := parse(args)
 	if errors.Is(err, flag.ErrHelp) {
 		_, _ = io.WriteString(stdout, usageText)
@@ -92,7 +92,7 @@ func parse(args []string) (*options, error) {
 	flags.IntVar(&o.accounts, "accounts", 0, "")
 	flags.IntVar(&o.clients, "clients", 64, "")
 	flags.DurationVar(&o.duration, "duration", 0, "")
-	flags.StringVar(&o.program, "server", "", "")
+	flags.StringVar(&o.server, "server", "", "")
 	if err := flags.Parse(args); err != nil {
 		return nil, err
 	}

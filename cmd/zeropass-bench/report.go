@@ -7,32 +7,37 @@ import (
 	"math"
 	"strconv"
 	"text/tabwriter"
-
-	"zeropass.dev/zeropass/internal/load"
 )
 
 // figure is one line of the report.
 type figure struct {
+	Run   string  `json:"run"`  // machine, sqlite or postgres
 	Name  string  `json:"name"` // does not change
 	Says  string  `json:"says"`
 	Value float64 `json:"value"`
 	Unit  string  `json:"unit,omitempty"`
+	Most  float64 `json:"target,omitempty"` // that the project wants it to be
 }
 
 // report is what was measured, in its order.
 type report struct{ figures []figure }
 
-func (r *report) add(name, says string, value float64, unit string) {
-	r.figures = append(r.figures, figure{name, says, value, unit})
+func (r *report) add(run, name, says string, value float64, unit string) {
+	r.figures = append(r.figures, figure{Run: run, Name: name, Says: says, Value: value, Unit: unit})
 }
 
-// latencies adds throughput and latencies of a run.
-func (r *report) latencies(name, says string, result *load.Result) {
-	r.add(name+"_rate", says+": per second", result.PerSecond(), "1/s")
-	for _, p := range []float64{50, 95, 99} {
-		r.add(fmt.Sprintf("%s_p%g", name, p), fmt.Sprintf("%s: p%g", says, p), float64(result.Percentile(p).Microseconds())/1e3, "ms")
+func (r *report) target(run, name, says string, value, most float64) {
+	r.figures = append(r.figures, figure{Run: run, Name: name, Says: says, Value: value, Most: most})
+}
+
+// value returns a figure that was added.
+func (r *report) value(run, name string) (float64, bool) {
+	for _, f := range r.figures {
+		if f.Run == run && f.Name == name {
+			return f.Value, true
+		}
 	}
-	r.add(name+"_shed", says+": refused as busy", float64(result.Shed), "")
+	return 0, false
 }
 
 func (r *report) json(w io.Writer) error {
@@ -42,9 +47,20 @@ func (r *report) json(w io.Writer) error {
 }
 
 func (r *report) table(w io.Writer) error {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+	last := ""
 	for _, f := range r.figures {
-		if _, err := fmt.Fprintf(t, "%s\t%s %s\n", f.Says, rounded(f.Value), f.Unit); err != nil {
+		if f.Run != last {
+			if _, err := fmt.Fprintf(t, "\n%s\t\t\t\t\n", f.Run); err != nil {
+				return err
+			}
+			last = f.Run
+		}
+		target := ""
+		if f.Most != 0 {
+			target = "target " + rounded(f.Most)
+		}
+		if _, err := fmt.Fprintf(t, "%s\t%s\t%s\t%s\t\n", f.Says, rounded(f.Value), f.Unit, target); err != nil {
 			return err
 		}
 	}
@@ -53,9 +69,23 @@ func (r *report) table(w io.Writer) error {
 
 // rounded writes a number with three significant digits, or all before the point.
 func rounded(v float64) string {
-	digits := 2
-	if v != 0 {
-		digits = min(max(2-int(math.Floor(math.Log10(math.Abs(v)))), 0), 3)
+	if v == math.Trunc(v) && math.Abs(v) < 1e15 {
+		return grouped(int(v))
+	}
+	digits := min(max(2-int(math.Floor(math.Log10(math.Abs(v)))), 0), 3)
+	if digits == 0 {
+		return grouped(int(math.Round(v)))
 	}
 	return strconv.FormatFloat(v, 'f', digits, 64)
 }
+
+// grouped writes a number with commas between thousands.
+func grouped(n int) string {
+	s := strconv.Itoa(n)
+	for i := len(s) - 3; i > 0 && s[i-1] != '-'; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
+}
+
+func figureName(name string, n int) string { return fmt.Sprintf("%s_%d", name, n) }

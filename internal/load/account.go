@@ -84,6 +84,27 @@ func (a *Account) entry(d *device, now time.Time, proposal *recordv1.Proposal, r
 	return e, nil
 }
 
+// confirmed proposes records by the only device, with its own second factor.
+func (a *Account) confirmed(rand io.Reader, d *device, now time.Time, records ...proto.Message) (*recordv1.Proposal, [][]byte, error) {
+	p := &recordv1.Proposal{Nonce: make([]byte, 16), BaseSequence: a.head.Sequence, BaseHash: a.head.Hash[:], Expiry: uint64(now.Add(api.ProposalLife).UnixMilli())}
+	if _, err := io.ReadFull(rand, p.Nonce); err != nil {
+		return nil, nil, err
+	}
+	var encoded [][]byte
+	for _, r := range records {
+		b, err := ledger.NewRecord(r)
+		if err != nil {
+			return nil, nil, err
+		}
+		encoded = append(encoded, b)
+	}
+	p.Endorsements = []*recordv1.Endorsement{{
+		Role: recordv1.Endorsement_ROLE_CONFIRM, Device: d.number,
+		Signature: d.confirm.Sign(ledger.ProposalContext(a.ID, p, d.number, encoded, recordv1.Endorsement_ROLE_CONFIRM, d.number)),
+	}}
+	return p, encoded, nil
+}
+
 // policy allows what a campaign does in an hour.
 var policy = &recordv1.Policy{RevealsPerHour: 1 << 20, RevealsPerDay: 1 << 20}
 

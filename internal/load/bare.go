@@ -23,6 +23,9 @@ type Operations struct{ Sign, Verify, Seal int }
 var (
 	// RevealAlone: the request, its confirmation, and the share sealed to the device.
 	RevealAlone = Operations{Sign: 1, Verify: 2, Seal: 1}
+	// RevealConfirmed: four requests, the other device's confirmation when it comes
+	// and when it counts, and the share sealed to the device.
+	RevealConfirmed = Operations{Sign: 4, Verify: 6, Seal: 1}
 )
 
 // Of returns how long the operations take.

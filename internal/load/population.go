@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,7 +22,9 @@ import (
 // Population is the simulated accounts of one server.
 type Population struct {
 	*Driver
-	Accounts []*Account
+	Accounts []*Account // with one device
+	Pairs    []*Account // with two
+	Lost     []*Lost    // without one
 
 	server *recordv1.Server
 	seal   *hpke.PublicKey
@@ -117,28 +120,35 @@ const creators = 64
 // Grow makes accounts until there are so many. progress, which may be nil, is told
 // how many there are.
 func (p *Population) Grow(ctx context.Context, accounts int, progress func(int)) error {
+	return grow(ctx, &p.Accounts, accounts, progress, func(ctx context.Context, i int) (*Account, error) {
+		return p.create(ctx, fmt.Sprintf("account-%d", i))
+	})
+}
+
+// grow makes things, many at a time, until the list has so many.
+func grow[T any](ctx context.Context, list *[]T, size int, progress func(int), make func(context.Context, int) (T, error)) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	begin := len(p.Accounts)
-	if accounts <= begin {
+	begin := len(*list)
+	if size <= begin {
 		return nil
 	}
-	p.Accounts = append(p.Accounts, make([]*Account, accounts-begin)...)
+	all := slices.Grow(*list, size-begin)[:size]
 	var next, made atomic.Int64
 	var group sync.WaitGroup
 	for range creators {
 		group.Go(func() {
 			for ctx.Err() == nil {
 				i := begin + int(next.Add(1)) - 1
-				if i >= accounts {
+				if i >= size {
 					return
 				}
-				a, err := p.create(ctx, fmt.Sprintf("account-%d", i))
+				one, err := make(ctx, i)
 				if err != nil {
 					cancel(fmt.Errorf("load: make account %d: %w", i, err))
 					return
 				}
-				p.Accounts[i] = a
+				all[i] = one
 				if n := made.Add(1); progress != nil && n%100 == 0 {
 					progress(begin + int(n))
 				}
@@ -146,5 +156,9 @@ func (p *Population) Grow(ctx context.Context, accounts int, progress func(int))
 		})
 	}
 	group.Wait()
-	return context.Cause(ctx)
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
+	*list = all
+	return nil
 }

@@ -14,8 +14,9 @@ import (
 	"zeropass.dev/zeropass/slip39"
 )
 
-// waitingPeriod is the shortest one that a ledger allows.
-const waitingPeriod = time.Second
+// WaitingPeriod is how long a recovery of a simulated account waits: the shortest
+// time that a ledger allows.
+const WaitingPeriod = time.Second
 
 // origin is the Private Master Seed of all simulated accounts, split once: 1 of 1
 // contacts.
@@ -87,7 +88,7 @@ func (o *origin) prepare(rand io.Reader, a *Account, d *ledger.Device, g *seed.G
 		return nil, nil, err
 	}
 	record := &recordv1.EpochPrepared{
-		Epoch: 1, RootKey: o.root.PublicKey().Bytes(), Identifier: o.identifier, Quorum: 1, WaitingPeriod: uint64(waitingPeriod / time.Second),
+		Epoch: 1, RootKey: o.root.PublicKey().Bytes(), Identifier: o.identifier, Quorum: 1, WaitingPeriod: uint64(WaitingPeriod / time.Second),
 		Members: []*recordv1.Member{member}, Generation: 1, SealedMasterKey: master,
 		ServerShareHash: serverHash[:], DeviceShareHash: deviceHash[:],
 		SeedShares:          []*recordv1.SealedToDevice{{Device: 1, Sealed: deviceShare}},

@@ -1,0 +1,268 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"zeropass.dev/zeropass/internal/load"
+)
+
+// run is one server over an empty database, while it is measured.
+type run struct {
+	*options
+	*load.Population
+	ctx    context.Context
+	prefix string // of the names of its figures
+	report *report
+	say    progress
+	bare   load.Curve
+}
+
+// step is one thing that is measured.
+type step struct {
+	says string
+	do   func() error
+}
+
+// all measures everything, in the order of the report.
+func (r *run) all() error {
+	for _, s := range []step{
+		{"bare curve operations", r.curve},
+		{"growing", r.grow},
+		{"reveals", r.reveals},
+		{"reveals that another device confirms", r.confirmed},
+		{"reveals at fixed rates", r.overload},
+		{"backups", r.backups},
+		{"syncs", r.syncs},
+		{"recoveries", r.recoveries},
+	} {
+		r.say.say("%s: %s", r.prefix, s.says)
+		if err := s.do(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *run) add(name, says string, value float64, unit string) {
+	r.report.add(r.prefix, name, says, value, unit)
+}
+
+// target adds a ratio that the project has promised to keep below a bound.
+func (r *run) target(name, says string, value, most float64) {
+	r.report.target(r.prefix, name, says, value, most)
+}
+
+func (r *run) curve() (err error) {
+	if r.bare, err = load.MeasureCurve(r.duration / 10); err != nil {
+		return err
+	}
+	r.add("curve_sign", "one signature", micros(r.bare.Sign), "µs")
+	r.add("curve_verify", "one verification", micros(r.bare.Verify), "µs")
+	r.add("curve_seal", "one sealing", micros(r.bare.Seal), "µs")
+	return nil
+}
+
+// sizes at which the throughput of reveals is compared.
+var sizes = []int{100, 1_000, 10_000, 100_000, 1_000_000}
+
+// grow makes the accounts, and reveals some of their secrets on the way.
+func (r *run) grow() error {
+	var least, most float64
+	var took time.Duration
+	for _, size := range append(sizes, r.accounts) {
+		if size > r.accounts || size == len(r.Accounts) {
+			continue
+		}
+		begun := time.Now()
+		if err := r.Grow(r.ctx, size, func(n int) { r.say.say("%s: %d of %d accounts", r.prefix, n, r.accounts) }); err != nil {
+			return err
+		}
+		took += time.Since(begun)
+		result, err := r.closed(r.clients, size, false, r.Reveal)
+		if err != nil {
+			return err
+		}
+		rate := result.PerSecond()
+		if most == 0 {
+			least, most = rate, rate
+		}
+		least, most = min(least, rate), max(most, rate)
+		r.add(figureName("reveal_rate_at", size), "reveals at "+grouped(size)+" accounts", rate, "1/s")
+	}
+	r.target("flat", "most / least of these", most/least, 1.25)
+	r.add("create_rate", "accounts made", float64(len(r.Accounts))/took.Seconds(), "1/s")
+	return nil
+}
+
+func (r *run) reveals() error {
+	result, err := r.closed(r.clients, len(r.Accounts), false, r.Reveal)
+	if err != nil {
+		return err
+	}
+	r.latencies("reveal", "reveal", result)
+	operations := r.bare.Of(load.RevealAlone)
+	r.add("reveal_cpu", "server CPU per reveal", micros(result.CPUPerTask()), "µs")
+	r.add("reveal_curve", "its bare curve operations", micros(operations), "µs")
+	r.target("reveal_cpu_ratio", "server CPU per reveal / its bare curve operations", ratio(result.CPUPerTask(), operations), 1.5)
+	r.target("reveal_commits", "durable commits per reveal", result.CommitsPerTask(), 0.3)
+	return nil
+}
+
+func (r *run) confirmed() error {
+	if err := r.GrowPairs(r.ctx, max(r.clients, r.accounts/50)); err != nil {
+		return err
+	}
+	// A device that has asked waits for its answer, and asks nothing else meanwhile.
+	result, err := r.closed(r.clients, len(r.Pairs), true, r.RevealConfirmed)
+	if err != nil {
+		return err
+	}
+	r.latencies("confirmed", "reveal, another device confirms", result)
+	operations := r.bare.Of(load.RevealConfirmed)
+	r.add("confirmed_cpu", "server CPU per such reveal", micros(result.CPUPerTask()), "µs")
+	r.add("confirmed_curve", "its bare curve operations", micros(operations), "µs")
+	r.target("confirmed_cpu_ratio", "server CPU per such reveal / its bare curve operations", ratio(result.CPUPerTask(), operations), 1.5)
+	r.add("confirmed_commits", "durable commits per such reveal", result.CommitsPerTask(), "")
+	return nil
+}
+
+// overload sends reveals at half of what the server can do, and at twice that.
+func (r *run) overload() error {
+	capacity, ok := r.report.value(r.prefix, "reveal_rate")
+	if !ok {
+		return nil
+	}
+	var p99 [2]time.Duration
+	for i, load := range []struct {
+		name, says string
+		factor     float64
+	}{{"half", "reveal at half the capacity", 0.5}, {"twice", "reveal at twice the capacity", 2}} {
+		tasks, err := r.sign(int(capacity*load.factor*r.duration.Seconds()), len(r.Accounts), r.Reveal)
+		if err != nil {
+			return err
+		}
+		result, err := r.Open(r.ctx, tasks, capacity*load.factor)
+		if err != nil {
+			return err
+		}
+		r.latencies(load.name, load.says, result)
+		p99[i] = result.Percentile(99)
+	}
+	r.target("overload", "p99 at twice the capacity / p99 at half", ratio(p99[1], p99[0]), 3)
+	return nil
+}
+
+func (r *run) backups() error { return r.simple("backup", "backup of a secret", true, r.Backup) }
+func (r *run) syncs() error {
+	return r.simple("sync", "sync of a new device, 6 requests", false, r.Sync)
+}
+
+func (r *run) simple(name, says string, once bool, make func(int) (load.Task, error)) error {
+	result, err := r.closed(r.clients, len(r.Accounts), once, make)
+	if err != nil {
+		return err
+	}
+	r.latencies(name, says, result)
+	r.costs(name, says, result)
+	return nil
+}
+
+func (r *run) costs(name, says string, result *load.Result) {
+	r.add(name+"_cpu", says+": server CPU", micros(result.CPUPerTask()), "µs")
+	r.add(name+"_commits", says+": durable commits", result.CommitsPerTask(), "")
+}
+
+// recoveries loses accounts and recovers them, with the shortest waiting period.
+func (r *run) recoveries() error {
+	count := max(r.clients, r.accounts/100)
+	if err := r.GrowLost(r.ctx, count); err != nil {
+		return err
+	}
+	for i, phase := range []struct {
+		name, says string
+		make       func(int) (load.Task, error)
+	}{
+		{"recovery_start", "recovery: asked and approved, 5 requests", r.Start},
+		{"recovery_release", "recovery: released, 2 requests", r.Release},
+		{"recovery_end", "recovery: taken over, 1 request", func(i int) (load.Task, error) { return r.TakeOver(r.ctx, i) }},
+	} {
+		if i == 1 {
+			time.Sleep(load.WaitingPeriod)
+		}
+		tasks, err := r.sign(count, count, phase.make)
+		if err != nil {
+			return err
+		}
+		result, err := r.Closed(r.ctx, tasks, r.clients, time.Minute)
+		if err != nil {
+			return err
+		}
+		r.latencies(phase.name, phase.says, result)
+		r.costs(phase.name, phase.says, result)
+	}
+	return nil
+}
+
+// sign makes tasks of things, spread over all of them.
+func (r *run) sign(count, size int, make func(int) (load.Task, error)) ([]load.Task, error) {
+	var tasks []load.Task
+	for i := range count {
+		task, err := make(spread(i, size))
+		if err != nil {
+			return nil, err
+		}
+		tasks = append(tasks, task)
+	}
+	return tasks, r.ctx.Err()
+}
+
+// spread visits all of size places, each once, before it comes to one again.
+func spread(i, size int) int {
+	const stride = 7_919 // a prime that divides no size in use
+	if size%stride == 0 {
+		return i % size
+	}
+	return i % size * stride % size
+}
+
+// closed has clients do tasks for the duration, each of a thing that may be asked
+// again while it is, or once at a time. A first, short run says how many are to be
+// signed.
+func (r *run) closed(clients, size int, once bool, make func(int) (load.Task, error)) (*load.Result, error) {
+	count := min(4*clients, size)
+	tasks, err := r.sign(count, size, make)
+	if err != nil {
+		return nil, err
+	}
+	first, err := r.Closed(r.ctx, tasks, clients, r.duration)
+	if err != nil {
+		return nil, err
+	}
+	count = int(1.5*first.PerSecond()*r.duration.Seconds()) + clients
+	if once {
+		count = min(count, size)
+	}
+	if tasks, err = r.sign(count, size, make); err != nil {
+		return nil, err
+	}
+	return r.Closed(r.ctx, tasks, clients, r.duration)
+}
+
+// latencies adds throughput and latencies of a run.
+func (r *run) latencies(name, says string, result *load.Result) {
+	r.add(name+"_rate", says, result.PerSecond(), "1/s")
+	for _, p := range []struct {
+		name    string
+		percent float64
+	}{{"p50", 50}, {"p95", 95}, {"p99", 99}} {
+		r.add(name+"_"+p.name, says+": "+p.name, float64(result.Percentile(p.percent).Microseconds())/1e3, "ms")
+	}
+	if result.Shed > 0 || name == "twice" {
+		r.add(name+"_shed", says+": refused as busy", 100*float64(result.Shed)/float64(result.Shed+result.Tasks), "%")
+	}
+}
+
+func micros(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1e3 }
+
+func ratio(a, b time.Duration) float64 { return float64(a) / float64(max(b, 1)) }
