@@ -193,6 +193,7 @@ func (d *database) lead() {
 			}
 		}
 		d.group.pass(changes)
+		d.empty(changes[0].ctx)
 	}()
 	err = d.judge(d.together(&changes))
 }

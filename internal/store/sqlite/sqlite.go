@@ -18,6 +18,7 @@ import (
 	"runtime"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/pressly/goose/v3"
 	driver "modernc.org/sqlite"
@@ -42,7 +43,19 @@ type database struct {
 	read   *sql.DB
 	group  *group
 	failed atomic.Bool
+
+	// When the log was to be emptied and could not be, in nanoseconds since 1970; 0
+	// if that is not so.
+	unemptied  atomic.Int64
+	emptyAgain time.Duration // after which it is tried again
 }
+
+const (
+	// emptyTime is how long the log's readers are waited for, while nobody writes:
+	// longer than requests read, and not as long as a backup does.
+	emptyTime  = 100 * time.Millisecond
+	emptyAgain = 10 * time.Second
+)
 
 // Open opens the file, makes it if it is missing, and brings its schema up to
 // date. It returns [store.ErrNewerSchema] for a file that a newer program wrote,
@@ -66,7 +79,7 @@ func OpenBeside(ctx context.Context, path string) (*Store, error) {
 }
 
 func openWith(ctx context.Context, path string, prepare func(context.Context, *sql.DB) error) (*Store, error) {
-	d := &database{group: newGroup()}
+	d := &database{group: newGroup(), emptyAgain: emptyAgain}
 	var err error
 	if d.write, err = connect(path, "immediate"); err != nil {
 		return nil, err
@@ -82,11 +95,14 @@ func openWith(ctx context.Context, path string, prepare func(context.Context, *s
 	return &Store{Store: sqlstore.New(d), db: d}, nil
 }
 
+// busyTime is how long a change waits for another process that writes.
+const busyTime = 10 * time.Second
+
 func connect(path, lock string) (*sql.DB, error) {
 	options := url.Values{
 		"_txlock": {lock},
 		"_pragma": {
-			"busy_timeout(10000)",
+			fmt.Sprintf("busy_timeout(%d)", busyTime.Milliseconds()),
 			"journal_mode(WAL)",
 			"synchronous(FULL)",
 			"foreign_keys(1)",
@@ -152,10 +168,48 @@ func (d *database) LocksRows() bool { return false }
 
 // Destroyed copies the write-ahead log into the file and empties it, so that
 // destroyed shares are not left in it. The shares are gone from the database in
-// any case; if a reader is in the way, the next checkpoint does it.
+// any case; if a reader is in the way, a later change does it.
 func (d *database) Destroyed(ctx context.Context) {
-	_, err := d.write.ExecContext(context.WithoutCancel(ctx), `PRAGMA wal_checkpoint(TRUNCATE)`)
+	d.unemptied.CompareAndSwap(0, 1)
+	d.empty(context.WithoutCancel(ctx))
+}
+
+// empty empties the log if that is due.
+func (d *database) empty(ctx context.Context) {
+	since := d.unemptied.Load()
+	if since == 0 || time.Since(time.Unix(0, since)) < d.emptyAgain || !d.unemptied.CompareAndSwap(since, time.Now().UnixNano()) {
+		return
+	}
+	err := d.tryEmpty(ctx)
+	if err == nil {
+		d.unemptied.Store(0)
+	}
 	_ = d.judge(err) // closes the store if the disk failed
+}
+
+var errRead = errors.New("sqlite: somebody reads the log")
+
+func (d *database) tryEmpty(ctx context.Context) (err error) {
+	conn, err := d.write.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, conn.Close()) }()
+	if _, err := conn.ExecContext(ctx, patience(emptyTime)); err != nil {
+		return err
+	}
+	var busy, pages, copied int
+	err = conn.QueryRowContext(ctx, `PRAGMA wal_checkpoint(TRUNCATE)`).Scan(&busy, &pages, &copied)
+	if err == nil && busy != 0 {
+		err = errRead
+	}
+	_, again := conn.ExecContext(ctx, patience(busyTime))
+	return errors.Join(err, again)
+}
+
+// patience makes a connection wait so long for others.
+func patience(t time.Duration) string {
+	return fmt.Sprintf(`PRAGMA busy_timeout(%d)`, t.Milliseconds())
 }
 
 // judge closes the store after an error of the disk. After a failed fsync the
