@@ -35,7 +35,10 @@ type backupHeader struct {
 type backupOptions struct {
 	data           dataOptions
 	output         string
+	directory      string
+	keep           int
 	recipients     []string
+	recipientsFile string
 	passphraseFile string
 	json           bool
 }
@@ -43,12 +46,15 @@ type backupOptions struct {
 func backupCommand() *cobra.Command {
 	var o backupOptions
 	c := configured(&cobra.Command{
-		Use:   "backup --data DIR|--database URL --output FILE --recipient age1...|--passphrase-file FILE",
+		Use:   "backup --data DIR|--database URL --output FILE|--directory DIR --recipient age1...|--recipients-file FILE|--passphrase-file FILE",
 		Short: "Write an encrypted copy of all data, beside a running server",
 		Long: `Write a copy of all data as they are at one moment, beside a running server. It is
 the same for SQLite and PostgreSQL, and is restored into either. It is encrypted by
 age (age-encryption.org) while it is written, to one or more recipients or with a
 passphrase; nothing is ever on the disk in the clear.
+
+With --directory the file's name says when it was made. With --keep as well, the
+oldest of these files are deleted when the new one is whole.
 
 The key file is not in it. Keep a copy of that elsewhere: the backup is worth nothing
 without it, and whoever has both has all of the server's shares.` + settingsUsage,
@@ -72,7 +78,10 @@ without it, and whoever has both has all of the server's shares.` + settingsUsag
 	flags := c.Flags()
 	o.data.add(flags)
 	flags.StringVar(&o.output, "output", "", "file to write, which must not be there")
+	flags.StringVar(&o.directory, "directory", "", "directory for the file, instead of --output")
+	flags.IntVar(&o.keep, "keep", 0, "how many backups to leave in --directory, 0 for all")
 	flags.StringArrayVar(&o.recipients, "recipient", nil, "age recipient, age1...; may be given more than once")
+	flags.StringVar(&o.recipientsFile, "recipients-file", "", "file with recipients of age, one in each line")
 	flags.StringVar(&o.passphraseFile, "passphrase-file", "", "file with a passphrase, instead of recipients")
 	flags.BoolVar(&o.json, "json", false, "print JSON")
 	return c
@@ -80,8 +89,8 @@ without it, and whoever has both has all of the server's shares.` + settingsUsag
 
 // agents returns whom the backup is encrypted to.
 func (o *backupOptions) agents() ([]age.Recipient, error) {
-	if (len(o.recipients) == 0) == (o.passphraseFile == "") {
-		return nil, usage("age-keygen makes an identity and names its recipient. Keep the identity away from this machine.", "backup needs either --recipient or --passphrase-file")
+	if (len(o.recipients) == 0 && o.recipientsFile == "") == (o.passphraseFile == "") {
+		return nil, usage("age-keygen makes an identity and names its recipient. Keep the identity away from this machine.", "backup needs either --recipient, --recipients-file or --passphrase-file")
 	}
 	if o.passphraseFile != "" {
 		passphrase, err := readPassword(o.passphraseFile, "the backup's passphrase")
@@ -102,6 +111,13 @@ func (o *backupOptions) agents() ([]age.Recipient, error) {
 		}
 		all = append(all, r)
 	}
+	if o.recipientsFile != "" {
+		more, err := recipientsIn(o.recipientsFile)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, more...)
+	}
 	return all, nil
 }
 
@@ -110,8 +126,8 @@ func (o *backupOptions) backup(ctx context.Context) (header backupHeader, size i
 	if err != nil {
 		return backupHeader{}, 0, err
 	}
-	if o.output == "" {
-		return backupHeader{}, 0, usage("For instance --output /backup/zeropass.age", "backup needs --output")
+	if err := o.place(time.Now()); err != nil {
+		return backupHeader{}, 0, err
 	}
 	s, err := o.data.besideWhole(ctx, "backup")
 	if err != nil {
@@ -127,6 +143,11 @@ func (o *backupOptions) backup(ctx context.Context) (header backupHeader, size i
 	}
 	if err != nil {
 		return backupHeader{}, 0, err
+	}
+	if o.keep > 0 {
+		if err := discard(o.directory, o.keep); err != nil {
+			return backupHeader{}, 0, fail(exitFailed, "Delete old backups yourself.", "%s was written, but older backups could not be deleted: %v", o.output, err)
+		}
 	}
 	info, err := os.Stat(o.output)
 	if err != nil {
