@@ -21,12 +21,17 @@ import (
 // answerTime is how long the store may take to be found ready.
 const answerTime = 3 * time.Second
 
+// followTime is for how long what other servers change may not be seen: longer than
+// a look may take that has to wait.
+const followTime = 10 * time.Second
+
 // health says whether requests should be sent here.
 type health struct {
 	store    store.Store // nil where the server has moved from
 	sources  *entropy.Service
 	allowOS  bool
 	failed   <-chan struct{}
+	follows  func() (follows bool, behind time.Duration) // nil without data
 	stopping atomic.Bool
 }
 
@@ -47,6 +52,11 @@ func (h *health) check(ctx context.Context) []string {
 		defer cancel()
 		if _, err := h.store.Backlog(ctx); err != nil {
 			wrong = append(wrong, "the store does not answer")
+		}
+	}
+	if h.follows != nil {
+		if _, behind := h.follows(); behind > followTime {
+			wrong = append(wrong, "what other servers change cannot be followed: streams say nothing of it")
 		}
 	}
 	if !h.allowOS && !slices.ContainsFunc(h.sources.Status(), func(s entropy.Status) bool { return s.Sound }) {

@@ -117,6 +117,7 @@ func describe(name, help string, labels ...string) *prometheus.Desc {
 var (
 	underWayDesc  = describe("zeropass_requests_in_flight", "Requests that are being answered, streams not among them.")
 	streamsDesc   = describe("zeropass_streams", "Open streams of hints.")
+	behindDesc    = describe("zeropass_changes_behind_seconds", "How long ago this server last saw what other servers change; 0 while it has no streams.")
 	readyDesc     = describe("zeropass_ready", "1 if /readyz says so.")
 	soundDesc     = describe("zeropass_entropy_source_sound", "1 if a source of randomness is sound, 0 if it failed or is not there.", "source")
 	outboxDesc    = describe("zeropass_outbox_deliveries", "Alarms that wait to be delivered.")
@@ -124,7 +125,7 @@ var (
 	commitsDesc   = describe("zeropass_store_commits_total", "Commits that have made changes of the store durable. Changes that are made at the same time may share one.")
 	accountsDesc  = describe("zeropass_accounts", "Accounts, counted every ten minutes.")
 	expiresDesc   = describe("zeropass_certificate_expiry_timestamp_seconds", "When the certificate that is served expires.")
-	watchedDescs  = []*prometheus.Desc{underWayDesc, streamsDesc, readyDesc, soundDesc, outboxDesc, oldestDesc, commitsDesc, accountsDesc, expiresDesc}
+	watchedDescs  = []*prometheus.Desc{underWayDesc, streamsDesc, behindDesc, readyDesc, soundDesc, outboxDesc, oldestDesc, commitsDesc, accountsDesc, expiresDesc}
 	_             = prometheus.Collector(&watched{})
 	scrapeTimeout = 10 * time.Second
 )
@@ -147,6 +148,9 @@ func (w *watched) Collect(out chan<- prometheus.Metric) {
 	gauge(underWayDesc, float64(w.server.UnderWay()))
 	gauge(streamsDesc, float64(w.server.Streams()))
 	out <- prometheus.MustNewConstMetric(commitsDesc, prometheus.CounterValue, float64(w.health.store.Commits()))
+	if follows, behind := w.server.Follows(); follows {
+		gauge(behindDesc, behind.Seconds())
+	}
 	gauge(readyDesc, number(len(w.health.check(ctx)) == 0))
 	for source, sound := range soundSources(w.health.sources.Status()) {
 		gauge(soundDesc, number(sound), source)

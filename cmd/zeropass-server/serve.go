@@ -210,7 +210,7 @@ func (o *serveOptions) serve(ctx context.Context, stdout, stderr io.Writer) (err
 	if err != nil {
 		return err
 	}
-	healthy := &health{store: d.store, sources: sources, allowOS: o.entropy.allowOS, failed: s.Failed()}
+	healthy := &health{store: d.store, sources: sources, allowOS: o.entropy.allowOS, failed: s.Failed(), follows: s.Follows}
 	measured.registry.MustRegister(&watched{server: s, health: healthy, certificates: certificates})
 	admin, err := openAdmin(ctx, o.adminListen, healthy, measured, log)
 	if err != nil {

@@ -24,6 +24,7 @@ const (
 type following struct {
 	mu      sync.Mutex
 	streams int
+	looked  time.Time // when that last succeeded, or was begun
 	stop    func()
 	now     chan struct{} // has room for one
 }
@@ -37,6 +38,7 @@ func (s *Server) attend() (leave func()) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.streams++; f.streams == 1 {
+		f.looked = time.Now()
 		ctx, cancel := context.WithCancel(context.Background())
 		done := make(chan struct{})
 		follower := s.store.Follow()
@@ -55,6 +57,19 @@ func (s *Server) attend() (leave func()) {
 		f.mu.Unlock()
 		stop()
 	}
+}
+
+// Follows says whether other servers may change the same data, and how long ago
+// this one last saw what they did: zero while it has no streams, which alone want to
+// know.
+func (s *Server) Follows() (follows bool, behind time.Duration) {
+	f := &s.following
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.streams > 0 {
+		behind = time.Since(f.looked)
+	}
+	return s.followed, behind
 }
 
 // follow wakes streams until ctx ends.
@@ -80,7 +95,11 @@ func (s *Server) follow(ctx context.Context, f store.Follower) {
 		case all:
 			s.hub.hintAll()
 		}
-		failing = err != nil
+		if failing = err != nil; !failing {
+			s.following.mu.Lock()
+			s.following.looked = time.Now()
+			s.following.mu.Unlock()
+		}
 		for _, c := range changes {
 			s.hub.hint(c.Account, c.Kinds)
 		}
