@@ -54,7 +54,7 @@ func (s *Server) createAccount(ctx context.Context, a *asked, q *apiv1.CreateAcc
 	}
 	var token *[32]byte
 	if excused == 0 {
-		if token, err = s.register(q.Token); err != nil {
+		if token, err = s.register(a, q.Token); err != nil {
 			return nil, err
 		}
 	}

@@ -21,11 +21,23 @@ const (
 // TokenHash is what a store knows of a token.
 func TokenHash(token []byte) [32]byte { return sha256.Sum256(token) }
 
+// Accounts that one address may make where everybody may: as many as an office does
+// in a day, and not as many as a program.
+const (
+	createRate  = 60.0 / 3600
+	createBurst = 60
+)
+
 // register returns the hash of the token that a new account takes, nil where it
 // takes none.
-func (s *Server) register(token []byte) (*[32]byte, error) {
+func (s *Server) register(a *asked, token []byte) (*[32]byte, error) {
 	switch s.registration {
 	case RegistrationOpen:
+		if wait := s.founders.wait(a.remote, a.now); wait > 0 {
+			refusal := api.Refuse(api.ErrRateLimited, "too many accounts were made from this address; wait, or ask from another network")
+			refusal.RetryAfter = wait
+			return nil, refusal
+		}
 		return nil, nil
 	case RegistrationToken:
 		if len(token) != api.TokenSize {

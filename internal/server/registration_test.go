@@ -3,11 +3,14 @@ package server_test
 import (
 	"bytes"
 	"crypto/rand"
+	"fmt"
+	"net/http"
 	"testing"
 	"time"
 
 	apiv1 "zeropass.dev/zeropass/gen/zeropass/api/v1"
 	"zeropass.dev/zeropass/internal/api"
+	"zeropass.dev/zeropass/internal/client"
 	"zeropass.dev/zeropass/internal/server"
 	"zeropass.dev/zeropass/internal/store"
 )
@@ -50,4 +53,33 @@ func TestRegistrationClosed(t *testing.T) {
 	w.configure = func(c *server.Config) { c.Registration = server.RegistrationClosed }
 	w.restart()
 	w.refused(w.register("ada", make([]byte, api.TokenSize))(), api.ErrRegistrationClosed)
+}
+
+// One address makes no accounts by the thousand, and keeps no other from making one.
+func TestAFloodOfAccounts(t *testing.T) {
+	w := newWorld(t)
+	h := w.server.Handler()
+	makes := func(address string) func() error {
+		d := w.device()
+		genesis := w.genesis(d, nil)
+		c := must(client.New(&http.Client{Transport: from{h, address}}, w.http.URL, w.keys.SignKey(), rand.Reader, w.clock))
+		return func() error {
+			_, _, err := c.CreateAccount(t.Context(), api.Identity{Key: d.sign},
+				&apiv1.CreateAccountRequest{Name: fmt.Sprintf("%x", d.sign.PublicKey().Bytes()[:8]), Entry: genesis.Bytes()})
+			return err
+		}
+	}
+	first := makes("198.51.100.7:1")
+	w.ok(first())
+	for range 59 {
+		w.ok(makes("198.51.100.7:1")())
+	}
+	last := makes("198.51.100.7:1")
+	if refusal := w.refused(last(), api.ErrRateLimited); refusal.RetryAfter <= 0 || refusal.RetryAfter > time.Minute {
+		t.Errorf("retry after %v", refusal.RetryAfter)
+	}
+	w.ok(first()) // again, for an answer that got lost
+	w.ok(makes("203.0.113.9:1")())
+	w.wait(time.Minute)
+	w.ok(last())
 }

@@ -90,6 +90,7 @@ type Server struct {
 	devices  *devices
 	starters *remotes // limits recoveries that are started
 	joiners  *remotes // limits devices that ask to be added
+	founders *remotes // limits new accounts where everybody may make one
 	sources  []byte   // key of what stands for a network in the store
 	failed   chan struct{}
 	failOnce sync.Once
@@ -117,7 +118,7 @@ func New(ctx context.Context, c Config) (*Server, error) {
 		store: c.Store, keys: c.Keys, now: c.Now, rand: c.Rand, entropy: c.Entropy, log: c.Log,
 		mail: c.Mail, webhook: c.Webhook, places: c.Places, raised: make(chan struct{}, 1),
 		remotes: newRemotes(remoteRate, remoteBurst), devices: newDevices(), starters: newRemotes(startRate, startBurst),
-		joiners: newRemotes(startRate, startBurst), sources: sources,
+		joiners: newRemotes(startRate, startBurst), founders: newRemotes(createRate, createBurst), sources: sources,
 		registration: c.Registration, quota: c.Quota, movedTo: c.MovedTo, observe: observe, tracing: c.Tracing, failed: make(chan struct{}),
 		followed: followed, following: following{now: make(chan struct{}, 1)},
 	}, nil
