@@ -17,8 +17,9 @@ func (s *Server) Handler() http.Handler {
 	mux.Handle(apiv1connect.NewServerServiceHandler(service{s: s},
 		connect.WithInterceptors(s.interceptors()...),
 		connect.WithRecover(s.recovered),
-		// What is small is mostly keys, signatures and ciphertext, and does not shrink.
-		connect.WithCompressMinBytes(4<<10),
+		// Keys, signatures and ciphertext do not shrink, and what is small on the way
+		// is small in memory.
+		connect.WithCompression("gzip", nil, nil),
 		connect.WithConditionalHandlerOptions(func(spec connect.Spec) []connect.HandlerOption {
 			return []connect.HandlerOption{connect.WithReadMaxBytes(messageLimit(spec.Procedure))}
 		}),

@@ -1,13 +1,15 @@
 package server
 
 import (
+	"context"
 	"crypto/hmac"
 	"crypto/sha256"
+	"errors"
 	"net"
 	"net/http"
 	"net/netip"
 	"slices"
-	"strings"
+	"strconv"
 	"sync"
 	"time"
 
@@ -45,56 +47,82 @@ const (
 	startBurst = 10
 )
 
-// Limits of what is under way at a time, so that bodies in memory are bounded.
-const (
-	maxRequests = 512
-	maxLarge    = 16
-	queueTime   = 10 * time.Second
-)
-
 // messageLimit is the greatest message that is read for a procedure: its body,
 // and room for header, signatures and confirmations.
 func messageLimit(procedure string) int { return api.BodyLimit(procedure) + 16<<10 }
 
-// limited refuses before anything is read: too many requests of one remote, and
-// more at once than the server can hold.
+// limited reads requests into memory, and refuses before that what is not going to
+// be answered: too many requests of one remote, what is too large, and what the
+// server has no time for.
 func (s *Server) limited(next http.Handler) http.Handler {
-	all, large := make(chan struct{}, maxRequests), make(chan struct{}, maxLarge)
-	refused := connect.NewErrorWriter()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !s.remotes.allow(r.RemoteAddr, time.Now()) {
-			w.Header().Set("Retry-After", "10")
-			setReason(r, reasonName(api.ErrRateLimited))
-			_ = refused.Write(w, r, api.Refuse(api.ErrRateLimited, "too many requests from this address; wait a little").Connect(s.keys.sign, nil, s.now()))
+			s.turnAway(w, r, 10, api.Refuse(api.ErrRateLimited, "too many requests from this address; wait a little"))
+			return
+		}
+		// Whether an Append is urgent is known when it is read.
+		if r.URL.Path != apiv1connect.ServerServiceAppendProcedure && s.admission.full(classOfProcedure(r.URL.Path)) {
+			s.turnAway(w, r, retrySeconds, busy)
 			return
 		}
 		// JSON is larger than the message that it stands for, by a third at most
 		// where it is bytes.
-		r.Body = http.MaxBytesReader(w, r.Body, int64(messageLimit(r.URL.Path))*3/2)
+		b, err := s.intake.read(w, r, int64(messageLimit(r.URL.Path))*3/2)
+		switch {
+		case errors.Is(err, errBody):
+			s.turnAway(w, r, 0, api.Refuse(api.ErrTooLarge, "a body of more than %d bytes", messageLimit(r.URL.Path)))
+			return
+		case errors.Is(err, errManyBytes):
+			s.turnAway(w, r, 10, busy)
+			return
+		case err != nil:
+			setReason(r, "gone")
+			panic(http.ErrAbortHandler) // nobody waits for an answer
+		}
+		defer b.release()
+		r.Body = b
 		if r.URL.Path == apiv1connect.ServerServiceWatchProcedure {
-			// It holds nothing up while it waits; the hub has bounds of its own.
-			next.ServeHTTP(w, streaming(w, r))
+			next.ServeHTTP(w, streaming(w, r)) // the hub has bounds of its own
 			return
 		}
-		lanes := []chan struct{}{all}
-		if strings.HasSuffix(r.URL.Path, apiv1connect.ServerServiceAppendProcedure) || strings.HasSuffix(r.URL.Path, apiv1connect.ServerServiceProposeProcedure) {
-			lanes = append(lanes, large)
-		}
-		for _, lane := range lanes {
-			select {
-			case lane <- struct{}{}:
-				defer func() { <-lane }()
-			case <-r.Context().Done():
-				setReason(r, "gone")
-				return
-			case <-time.After(queueTime):
-				setReason(r, reasonName(api.ErrUnavailable))
-				_ = refused.Write(w, r, api.Refuse(api.ErrUnavailable, "the server is busy; try again").Connect(s.keys.sign, nil, s.now()))
-				return
-			}
-		}
-		next.ServeHTTP(w, r)
+		next.ServeHTTP(&answer{ResponseWriter: w, of: s.answering, address: r.RemoteAddr, refuse: func(w http.ResponseWriter) {
+			s.turnAway(w, r, 10, busy)
+		}}, r)
 	})
+}
+
+// retrySeconds is after how long a device may come again that was refused because
+// the server has too much to do. Devices add some of their own, each another.
+const retrySeconds = 1
+
+// busy refuses what nothing was done for. It is not signed: a refusal must cost much
+// less than an answer, and the device draws no conclusion from it.
+var busy = api.Refuse(api.ErrUnavailable, "the server has too much to do: try again in a moment")
+
+// turnAway refuses a request that is not read, or whose answer has no room.
+func (s *Server) turnAway(w http.ResponseWriter, r *http.Request, retry int, refusal *api.Refusal) {
+	if retry > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(retry))
+	}
+	if r.ProtoMajor == 1 && (r.ContentLength < 0 || r.ContentLength > smallRequest) {
+		w.Header().Set("Connection", "close") // or the rest of the body would be read
+	}
+	setReason(r, reasonName(refusal.Reason))
+	_ = refusals.Write(w, r, refusal.Connect(s.keys.sign, nil, s.now()))
+}
+
+var refusals = connect.NewErrorWriter()
+
+// enter takes a place for a request that is read; see [admission]. The caller gives it
+// back with leave.
+func (s *Server) enter(ctx context.Context, procedure string, r *connect.Request[apiv1.SignedRequest]) (_ context.Context, leave func(), err error) {
+	p := s.admission.enter(ctx, classOf(procedure, r.Msg), askerOf(r.Msg, r.Peer().Addr))
+	if p == nil {
+		refusal := busy.Connect(s.keys.sign, nil, s.now())
+		refusal.Meta().Set("Retry-After", strconv.Itoa(retrySeconds))
+		return nil, nil, refusal
+	}
+	return context.WithValue(ctx, placeKey{}, p), p.leave, nil
 }
 
 // limiters limits how often each of many may ask.
@@ -188,7 +216,7 @@ func (m *devices) check(r *api.Request, body proto.Message, now time.Time) error
 // isUrgent says whether a request stops a thief or is a step of a recovery.
 func isUrgent(body proto.Message) bool {
 	switch q := body.(type) {
-	case *apiv1.StartRecoveryRequest, *apiv1.RecoveryStatusRequest, *apiv1.ApproveRequest, *apiv1.ReleaseRequest:
+	case *apiv1.StartRecoveryRequest, *apiv1.RecoveryStatusRequest, *apiv1.RecoveriesRequest, *apiv1.ApproveRequest, *apiv1.ReleaseRequest:
 		return true
 	case *apiv1.AppendRequest:
 		entries, err := parseEntries(q.Entries)

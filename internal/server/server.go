@@ -84,8 +84,13 @@ type Server struct {
 	followed  bool // other servers over the same data are
 	following following
 
-	states   states
-	hub      hub
+	states    states
+	hub       hub
+	admission *admission
+	intake    *intake
+	answering *answering
+	looks     chan struct{} // bounds how many streams look after their device at a time
+
 	remotes  *remotes
 	devices  *devices
 	starters *remotes // limits recoveries that are started
@@ -115,11 +120,12 @@ func New(ctx context.Context, c Config) (*Server, error) {
 		observe = func(Outcome) {}
 	}
 	return &Server{
-		store: c.Store, keys: c.Keys, now: c.Now, rand: c.Rand, entropy: c.Entropy, log: c.Log,
+		store: storing{c.Store}, keys: c.Keys, now: c.Now, rand: c.Rand, entropy: c.Entropy, log: c.Log,
 		mail: c.Mail, webhook: c.Webhook, places: c.Places, raised: make(chan struct{}, 1),
 		remotes: newRemotes(remoteRate, remoteBurst), devices: newDevices(), starters: newRemotes(startRate, startBurst),
 		joiners: newRemotes(startRate, startBurst), founders: newRemotes(createRate, createBurst), sources: sources,
 		registration: c.Registration, quota: c.Quota, movedTo: c.MovedTo, observe: observe, tracing: c.Tracing, failed: make(chan struct{}),
+		admission: &admission{bounds: defaultBounds()}, intake: &intake{}, answering: &answering{}, looks: make(chan struct{}, maxLooks),
 		followed: followed, following: following{now: make(chan struct{}, 1)},
 	}, nil
 }
@@ -152,6 +158,11 @@ func serve[Q any, PQ interface {
 	*Q
 	proto.Message
 }, A proto.Message](ctx context.Context, s *Server, procedure string, request *connect.Request[apiv1.SignedRequest], handle func(context.Context, *asked, PQ) (A, error)) (*connect.Response[apiv1.SignedAnswer], error) {
+	ctx, leave, err := s.enter(ctx, procedure, request)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
 	now := s.now()
 	r, err := api.ParseRequest(procedure, request.Msg)
 	if err != nil {

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"context"
 	"net/http"
 	"slices"
@@ -27,48 +28,92 @@ const (
 // end.
 func (s *Server) Close() { s.hub.close() }
 
+// maxLooks is how many streams look after their device at a time, when something
+// wakes all of them.
+const maxLooks = 16
+
 // Watch tells a device when it is worth asking again, until it goes or is not
 // active any more.
 func (v service) Watch(ctx context.Context, request *connect.Request[apiv1.SignedRequest], out *connect.ServerStream[apiv1.Hint]) error {
-	s, now := v.s, v.s.now()
-	r, err := api.ParseRequest(apiv1connect.ServerServiceWatchProcedure, request.Msg)
-	if err != nil {
-		return s.refuse(apiv1connect.ServerServiceWatchProcedure, nil, now, err)
+	// Checking signatures and folding ledgers needs a deep stack, and this one stays as
+	// large as it has ever been. It keeps nothing of the request either.
+	opened := make(chan *watched)
+	go func() { opened <- v.s.openWatch(ctx, request) }()
+	watched := <-opened
+	if watched.err != nil {
+		return watched.err
 	}
-	err = func() error {
-		if err := r.Fits(s.keys.SignKey(), now); err != nil {
-			return err
-		}
-		if err := r.Decode(&apiv1.WatchRequest{}); err != nil {
-			return err
-		}
-		if err := s.devices.check(r, nil, time.Now()); err != nil {
-			return err
-		}
-		return s.watch(ctx, &asked{Request: r, now: now, remote: request.Peer().Addr}, out.Send)
-	}()
-	if err != nil {
-		return s.refuse(apiv1connect.ServerServiceWatchProcedure, r, s.now(), err)
-	}
-	return nil
+	defer watched.leave()
+	return v.s.watch(ctx, watched, out.Send)
 }
 
-// watch sends hints until the device goes, which is no error.
-func (s *Server) watch(ctx context.Context, a *asked, send func(*apiv1.Hint) error) error {
+// watched is an open stream and whoever listens.
+type watched struct {
+	*stream
+	asked *asked // what is needed to look for the device, and to refuse
+	leave func()
+	err   error // if it is not open
+}
+
+// openWatch checks a request for hints and opens its stream.
+func (s *Server) openWatch(ctx context.Context, request *connect.Request[apiv1.SignedRequest]) (w *watched) {
+	const procedure = apiv1connect.ServerServiceWatchProcedure
+	defer func() {
+		if value := recover(); value != nil {
+			w = &watched{err: s.recovered(ctx, request.Spec(), nil, value)}
+		}
+	}()
+	ctx, leave, err := s.enter(ctx, procedure, request)
+	if err != nil {
+		return &watched{err: err}
+	}
+	defer leave()
+	now := s.now()
+	r, err := api.ParseRequest(procedure, request.Msg)
+	if err != nil {
+		return &watched{err: s.refuse(procedure, nil, now, err)}
+	}
+	if w, err = s.joinWatch(ctx, &asked{Request: r, now: now, remote: request.Peer().Addr}); err != nil {
+		return &watched{err: s.refuse(procedure, r, now, err)}
+	}
+	return w
+}
+
+// joinWatch opens a stream for an active device.
+func (s *Server) joinWatch(ctx context.Context, a *asked) (*watched, error) {
+	if err := a.Fits(s.keys.SignKey(), a.now); err != nil {
+		return nil, err
+	}
+	if err := a.Decode(&apiv1.WatchRequest{}); err != nil {
+		return nil, err
+	}
+	if err := s.devices.check(a.Request, nil, time.Now()); err != nil {
+		return nil, err
+	}
 	acct, d, err := s.device(ctx, a)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	st := s.hub.join(acct.id, d.Number, a.remote)
 	if st == nil {
-		return api.Refuse(api.ErrUnavailable, "too many streams are open: ask from time to time")
+		return nil, api.Refuse(api.ErrUnavailable, "too many streams are open: ask from time to time")
 	}
-	defer s.hub.leave(st)
-	defer s.attend()()
+	end := s.attend()
+	leave := func() {
+		end()
+		s.hub.leave(st)
+	}
 	// What locked the device between the first look and the join gave no hint.
 	if _, _, err := s.device(ctx, a); err != nil {
-		return err
+		leave()
+		return nil, err
 	}
+	slim := &api.Request{Header: &apiv1.RequestHeader{Account: bytes.Clone(a.Header.Account), Device: a.Header.Device}, Hash: a.Hash, Key: a.Key}
+	return &watched{stream: st, asked: &asked{Request: slim}, leave: leave}, nil
+}
+
+// watch sends hints until the device goes, which is no error.
+func (s *Server) watch(ctx context.Context, w *watched, send func(*apiv1.Hint) error) error {
 	alive := time.NewTicker(aliveTime)
 	defer alive.Stop()
 	kinds := []apiv1.Hint_Kind{apiv1.Hint_KIND_UNSPECIFIED}
@@ -83,23 +128,35 @@ func (s *Server) watch(ctx context.Context, a *asked, send func(*apiv1.Hint) err
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-st.end:
+		case <-w.end:
 			return nil
 		case <-alive.C:
 			kinds, look = []apiv1.Hint_Kind{apiv1.Hint_KIND_UNSPECIFIED}, !s.followed
-		case <-st.wake:
-			kinds = s.hub.take(st)
+		case <-w.wake:
+			kinds = s.hub.take(w.stream)
 			look = slices.Contains(kinds, apiv1.Hint_KIND_LEDGER)
 		}
-		if look {
-			if _, _, err := s.device(ctx, a); err != nil {
-				if ctx.Err() != nil {
-					return nil
-				}
-				return err
-			}
+		if !look {
+			continue
+		}
+		looked := make(chan error)
+		go func() { looked <- s.look(ctx, w.asked) }()
+		if err := <-looked; ctx.Err() != nil {
+			return nil
+		} else if err != nil {
+			return err
 		}
 	}
+}
+
+// look refuses if the device that listens is not active any more.
+func (s *Server) look(ctx context.Context, a *asked) error {
+	s.looks <- struct{}{}
+	defer func() { <-s.looks }()
+	if _, _, err := s.device(ctx, a); err != nil {
+		return s.refuse(apiv1connect.ServerServiceWatchProcedure, a.Request, s.now(), err)
+	}
+	return nil
 }
 
 // controllerKey is where a stream's context has its http.ResponseController.

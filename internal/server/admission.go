@@ -1,0 +1,338 @@
+package server
+
+import (
+	"context"
+	"net/netip"
+	"runtime"
+	"slices"
+	"sync"
+	"time"
+)
+
+// class is what a request is to the person whose account it concerns.
+type class uint8
+
+const (
+	classUrgent class = iota // stops a thief, or is a step of a recovery
+	classDaily               // backups, syncing, answers to what waits
+	classReveal              // reveals and other questions
+	classBulk                // what takes long for one account
+	classes
+)
+
+var classNames = [classes]string{"urgent", "daily", "reveal", "bulk"}
+
+// admission decides which requests are worked on, which wait a little, and which
+// are refused, when there are more than the server can answer. It sheds by class:
+// bulk work and reveals first, what keeps a person working after them, and what is
+// urgent never for their sake.
+//
+// Few requests work at a time, a small multiple of the processors: more would make
+// each of them slower and none of them more. What waits for the disk does not count
+// among them, so that many changes can share one commit; it has bounds of its own.
+//
+// Who finds no place waits in the queue of its class. While no more wait than there
+// are clients that ask one after the other, the queue is load, and there is patience.
+// A longer one is overload, until a second passes without a refusal: whoever has
+// waited for the class's short time is refused then, and at once whoever would have
+// to. So nobody who is admitted has waited for long, however many come ("Fail at
+// Scale", ACM Queue 13(8), 2015, after CoDel, RFC 8289).
+type admission struct {
+	bounds bounds
+
+	mu       sync.Mutex
+	working  [classes]int // use a processor
+	storing  [classes]int // wait until a change is durable
+	queues   [classes]queue
+	admitted [classes]uint64
+	shed     [classes]uint64
+}
+
+// bounds are how many requests work, wait for the disk, and queue, and how long.
+type bounds struct {
+	// What is urgent has places of its own, and takes none from others: that it is, it
+	// says itself, before its signature is checked. Those of reveals are a part of the
+	// daily ones, and those of bulk work a part of them.
+	working, storing [classes]int
+
+	queue, queueOfOne int          // places of a queue, and how many one asker may have
+	calm              [classes]int // how many may wait without overload
+	patience, short   [classes]time.Duration
+}
+
+func defaultBounds() bounds {
+	n := runtime.GOMAXPROCS(0)
+	calm := max(96, 32*n)
+	return bounds{
+		working:    [classes]int{2 * n, 3 * n, 2 * n, max(1, n/2)},
+		storing:    [classes]int{256, 192, 128, 32},
+		queue:      4 * calm,
+		queueOfOne: calm,
+		calm:       [classes]int{calm, calm, calm, 4 * n},
+		patience:   [classes]time.Duration{5 * time.Second, time.Second, 250 * time.Millisecond, 10 * time.Second},
+		short:      [classes]time.Duration{2 * time.Second, 50 * time.Millisecond, 10 * time.Millisecond, 2 * time.Second},
+	}
+}
+
+// asker is who shares a queue with others. The account is what a request claims, so
+// it counts only beside the network that the request came from.
+type asker struct {
+	remote  netip.Prefix // zero for this machine
+	account [32]byte
+}
+
+// queue has a turn for each asker: whoever asks in a loop waits for himself.
+type queue struct {
+	turns  []*turn // whose turn it is first
+	length int
+	shed   time.Time // when the last one was refused in overload; zero without
+
+	// How many left it for a place within this speedTime, and within the one before.
+	counted     time.Time
+	left, speed int
+}
+
+type turn struct {
+	asker   asker
+	waiters []*waiter
+}
+
+type waiter struct{ admitted chan struct{} } // closed when it is
+
+const (
+	overloadTime = time.Second
+	speedTime    = 100 * time.Millisecond
+)
+
+// enter waits for a place for a request, and returns nil if there is none for it or
+// ctx ends. The caller leaves.
+func (a *admission) enter(ctx context.Context, c class, who asker) *place {
+	a.mu.Lock()
+	now := time.Now()
+	q := &a.queues[c]
+	if q.length == 0 && a.free(c) {
+		a.admit(c)
+		a.mu.Unlock()
+		return &place{admission: a, class: c}
+	}
+	w := &waiter{admitted: make(chan struct{})}
+	if a.isFull(c, now) || !q.push(who, w, a.bounds.queueOfOne) {
+		a.refuse(c, now)
+		a.mu.Unlock()
+		return nil
+	}
+	patience := a.bounds.patience[c]
+	if a.overloaded(c, now) {
+		patience = a.bounds.short[c]
+	}
+	a.mu.Unlock()
+
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	late := false
+	select {
+	case <-w.admitted:
+		return &place{admission: a, class: c}
+	case <-ctx.Done():
+	case <-timer.C:
+		late = true
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !q.remove(who, w) {
+		return &place{admission: a, class: c} // in the last moment
+	}
+	if late {
+		a.refuse(c, time.Now())
+	}
+	return nil
+}
+
+// full says whether a request of this class would be refused as it comes: its body
+// need not be read then, and it counts as refused.
+func (a *admission) full(c class) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	now := time.Now()
+	if !a.isFull(c, now) {
+		return false
+	}
+	a.refuse(c, now)
+	return true
+}
+
+func (a *admission) refuse(c class, now time.Time) {
+	a.shed[c]++
+	a.queues[c].shed = now
+}
+
+func (a *admission) isFull(c class, now time.Time) bool {
+	q := &a.queues[c]
+	if q.length >= a.bounds.queue {
+		return true
+	}
+	if q.length == 0 || !a.overloaded(c, now) {
+		return false
+	}
+	// How long the last of them will wait, at the speed of now.
+	q.count(now, 0)
+	return time.Duration(q.length)*speedTime > a.bounds.short[c]*time.Duration(max(q.speed, q.left))
+}
+
+func (a *admission) overloaded(c class, now time.Time) bool {
+	q := &a.queues[c]
+	return q.length > a.bounds.calm[c] || now.Sub(q.shed) < overloadTime
+}
+
+// free says whether there is a place for one more of this class.
+func (a *admission) free(c class) bool {
+	if c == classUrgent {
+		return a.working[c] < a.bounds.working[c] && a.storing[c] < a.bounds.storing[c]
+	}
+	working, storing := 0, 0
+	for other := classDaily; other < classes; other++ {
+		working += a.working[other]
+		storing += a.storing[other]
+	}
+	if c == classBulk && (a.working[c] >= a.bounds.working[c] || a.storing[c] >= a.bounds.storing[c]) {
+		return false
+	}
+	shared := min(c, classReveal)
+	return working < a.bounds.working[shared] && storing < a.bounds.storing[shared]
+}
+
+func (a *admission) admit(c class) {
+	a.working[c]++
+	a.admitted[c]++
+}
+
+// next admits those who wait, where there is room: the lock is held.
+func (a *admission) next() {
+	for c := range classes {
+		q := &a.queues[c]
+		for q.length > 0 && a.free(c) {
+			q.count(time.Now(), 1)
+			a.admit(c)
+			close(q.pop().admitted)
+		}
+	}
+}
+
+// push puts one behind those of the same asker. It returns false for one too many.
+func (q *queue) push(who asker, w *waiter, most int) bool {
+	i := slices.IndexFunc(q.turns, func(t *turn) bool { return t.asker == who })
+	if i < 0 {
+		i = len(q.turns)
+		q.turns = append(q.turns, &turn{asker: who})
+	}
+	if len(q.turns[i].waiters) >= most {
+		return false
+	}
+	q.turns[i].waiters = append(q.turns[i].waiters, w)
+	q.length++
+	return true
+}
+
+// pop takes out who is next, and gives the next one the turn.
+func (q *queue) pop() *waiter {
+	t := q.turns[0]
+	w := t.waiters[0]
+	t.waiters = t.waiters[1:]
+	q.turns = q.turns[1:]
+	if len(t.waiters) > 0 {
+		q.turns = append(q.turns, t)
+	}
+	q.length--
+	return w
+}
+
+// remove takes out one who waits no longer, and returns false if he was admitted.
+func (q *queue) remove(who asker, w *waiter) bool {
+	for i, t := range q.turns {
+		if t.asker != who {
+			continue
+		}
+		j := slices.Index(t.waiters, w)
+		if j < 0 {
+			return false
+		}
+		t.waiters = slices.Delete(t.waiters, j, j+1)
+		if len(t.waiters) == 0 {
+			q.turns = slices.Delete(q.turns, i, i+1)
+		}
+		q.length--
+		return true
+	}
+	return false
+}
+
+// count counts those who leave the queue for a place.
+func (q *queue) count(now time.Time, left int) {
+	switch since := now.Sub(q.counted); {
+	case since > 2*speedTime:
+		q.counted, q.speed, q.left = now, 0, 0
+	case since > speedTime:
+		q.counted, q.speed, q.left = now, q.left, 0
+	}
+	q.left += left
+}
+
+// place is that of one request among those that are worked on.
+type place struct {
+	admission *admission
+	class     class
+	isStoring bool
+}
+
+// leave gives the place back.
+func (p *place) leave() {
+	a := p.admission
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.working[p.class]--
+	a.next()
+}
+
+// store gives the place to others while change waits for the disk. Afterwards little
+// is left to do, so nobody has to wait then.
+func (p *place) store(change func() error) error {
+	a := p.admission
+	a.mu.Lock()
+	a.working[p.class]--
+	a.storing[p.class]++
+	a.next()
+	a.mu.Unlock()
+	defer func() {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.storing[p.class]--
+		a.working[p.class]++
+		a.next()
+	}()
+	return change()
+}
+
+// Admission is how one class of requests fares.
+type Admission struct {
+	Class    string
+	Working  int    // that are worked on
+	Storing  int    // whose changes wait for the disk
+	Queued   int    // that wait for a place
+	Admitted uint64 // since the start, and those that were refused for want of a place
+	Shed     uint64
+}
+
+// Admissions returns how each class of requests fares, the most urgent first.
+func (s *Server) Admissions() []Admission {
+	a := s.admission
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var list []Admission
+	for c := range classes {
+		list = append(list, Admission{
+			Class: classNames[c], Working: a.working[c], Storing: a.storing[c], Queued: a.queues[c].length,
+			Admitted: a.admitted[c], Shed: a.shed[c],
+		})
+	}
+	return list
+}
