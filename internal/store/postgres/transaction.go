@@ -16,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5/stdlib"
 
 	"zeropass.dev/zeropass/internal/store"
+	"zeropass.dev/zeropass/internal/store/sqlstore"
 )
 
 const (
@@ -117,6 +118,22 @@ func (d *database) Read(ctx context.Context, f func(context.Context, *sql.Tx) er
 			defer func() { _ = tx.Rollback() }()
 			return d.judge(f(ctx, tx))
 		}
+		if !isAway(err) || time.Since(begun) >= d.retry || !wait(ctx, pause) {
+			return d.judge(err)
+		}
+	}
+}
+
+// ReadOnce implements [sqlstore.Database].
+func (d *database) ReadOnce(ctx context.Context, f func(context.Context, sqlstore.Querier) error) error {
+	ctx, cancel := context.WithTimeout(ctx, changeTime)
+	defer cancel()
+	begun := time.Now()
+	for pause := firstPause; ; pause = min(2*pause, longestPause) {
+		if d.failed.Load() {
+			return store.ErrFailed
+		}
+		err := f(ctx, d.pool)
 		if !isAway(err) || time.Since(begun) >= d.retry || !wait(ctx, pause) {
 			return d.judge(err)
 		}

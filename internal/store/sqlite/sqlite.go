@@ -91,7 +91,9 @@ func openWith(ctx context.Context, path string, prepare func(context.Context, *s
 	if d.read, err = connect(path, "deferred"); err != nil {
 		return nil, errors.Join(err, d.write.Close())
 	}
-	d.read.SetMaxOpenConns(max(4, runtime.GOMAXPROCS(0)))
+	readers := max(4, runtime.GOMAXPROCS(0))
+	d.read.SetMaxOpenConns(readers)
+	d.read.SetMaxIdleConns(readers) // with the statements that they keep
 	return &Store{Store: sqlstore.New(d), db: d}, nil
 }
 
@@ -161,6 +163,19 @@ func (d *database) Read(ctx context.Context, f func(context.Context, *sql.Tx) er
 	}
 	defer func() { _ = tx.Rollback() }()
 	return d.judge(f(ctx, tx))
+}
+
+// ReadOnce implements [sqlstore.Database].
+func (d *database) ReadOnce(ctx context.Context, f func(context.Context, sqlstore.Querier) error) error {
+	if d.failed.Load() {
+		return store.ErrFailed
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	// It ends soon, and to watch for a cancellation takes a goroutine for each
+	// statement, and longer than many of them take.
+	return d.judge(f(context.WithoutCancel(ctx), d.read))
 }
 
 // LocksRows implements [sqlstore.Database]: a transaction that writes is alone.

@@ -78,8 +78,8 @@ func scanAccount(row interface{ Scan(...any) error }) (store.Account, error) {
 // Account implements [store.Store].
 func (s *Store) Account(ctx context.Context, id ledger.AccountID) (store.Account, error) {
 	var a store.Account
-	err := s.db.Read(ctx, func(ctx context.Context, tx *sql.Tx) (err error) {
-		a, err = scanAccount(tx.QueryRowContext(ctx, `SELECT `+accountColumns+` FROM accounts WHERE account = $1`, id[:]))
+	err := s.db.ReadOnce(ctx, func(ctx context.Context, q Querier) (err error) {
+		a, err = scanAccount(q.QueryRowContext(ctx, `SELECT `+accountColumns+` FROM accounts WHERE account = $1`, id[:]))
 		return found(err)
 	})
 	if err != nil {
@@ -90,9 +90,9 @@ func (s *Store) Account(ctx context.Context, id ledger.AccountID) (store.Account
 
 // Named implements [store.Store].
 func (s *Store) Named(ctx context.Context, nameKey string) (id ledger.AccountID, err error) {
-	err = s.db.Read(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	err = s.db.ReadOnce(ctx, func(ctx context.Context, q Querier) error {
 		var b []byte
-		err := tx.QueryRowContext(ctx, `SELECT account FROM accounts WHERE name_key = $1`, nameKey).Scan(&b)
+		err := q.QueryRowContext(ctx, `SELECT account FROM accounts WHERE name_key = $1`, nameKey).Scan(&b)
 		copy(id[:], b)
 		return found(err)
 	})

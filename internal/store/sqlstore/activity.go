@@ -4,21 +4,26 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"time"
 
 	"zeropass.dev/zeropass/internal/store"
 	"zeropass.dev/zeropass/ledger"
 )
 
-// logActivity appends the request to the account's activity log.
-func logActivity(ctx context.Context, tx *sql.Tx, spend store.Spend) error {
+// logActivity appends the request to the account's activity log. at is how the
+// account stands, or nil where nobody has asked.
+func logActivity(ctx context.Context, tx *sql.Tx, spend store.Spend, at *standing) error {
 	log := spend.Log
 	if log == nil {
 		return nil
 	}
-	previous, err := lastActivity(ctx, tx, log.Account)
-	if err != nil {
-		return err
+	var previous *ledger.Activity
+	if at != nil && at.account == log.Account {
+		previous = at.last
+	} else {
+		var err error
+		if previous, err = lastActivity(ctx, tx, log.Account); err != nil {
+			return err
+		}
 	}
 	// The log's times never run backwards, whatever the server's clock does.
 	now := spend.Now
@@ -49,12 +54,13 @@ func lastActivity(ctx context.Context, tx *sql.Tx, id ledger.AccountID) (*ledger
 
 // Log implements [store.Store].
 func (s *Store) Log(ctx context.Context, a store.Answer) error {
-	return s.change(ctx, a.Spend, []ledger.AccountID{a.Account}, func(ctx context.Context, tx *sql.Tx) error {
-		if err := checkHead(ctx, tx, a.Account, a.Head); err != nil {
+	return s.spending(ctx, a.Spend, []ledger.AccountID{a.Account}, func(ctx context.Context, tx *sql.Tx) error {
+		at, err := stand(ctx, tx, a.Spend, a.Account, a.Head, a.Reveal)
+		if err != nil {
 			return err
 		}
 		if a.Reveal != nil {
-			if err := countReveal(ctx, tx, a); err != nil {
+			if err := countReveal(ctx, tx, a.Spend.Now, at, a.Reveal); err != nil {
 				return err
 			}
 		}
@@ -69,52 +75,12 @@ func (s *Store) Log(ctx context.Context, a store.Answer) error {
 			}
 		}
 		if a.Released != nil {
-			return one(store.ErrNotFound)(tx.ExecContext(ctx, `UPDATE recoveries SET released = TRUE WHERE id = $1`, a.Released[:]))
+			if err := one(store.ErrNotFound)(tx.ExecContext(ctx, `UPDATE recoveries SET released = TRUE WHERE id = $1`, a.Released[:])); err != nil {
+				return err
+			}
 		}
-		return nil
+		return s.record(ctx, tx, a.Spend, at)
 	})
-}
-
-func countReveal(ctx context.Context, tx *sql.Tx, a store.Answer) error {
-	now := a.Spend.Now
-	if _, err := tx.ExecContext(ctx, `DELETE FROM reveals WHERE account = $1 AND time <= $2`, a.Account[:], now.Add(-24*time.Hour).UnixMilli()); err != nil {
-		return err
-	}
-	r := a.Reveal
-	limits := []revealLimit{{r.DevicePerHour, time.Hour, true}, {r.DevicePerDay, 24 * time.Hour, true}}
-	if !r.Failed {
-		limits = append(limits, revealLimit{r.PerHour, time.Hour, false}, revealLimit{r.PerDay, 24 * time.Hour, false})
-	}
-	for _, limit := range limits {
-		if err := limit.check(ctx, tx, a); err != nil {
-			return err
-		}
-	}
-	_, err := tx.ExecContext(ctx, `INSERT INTO reveals (account, time, device, failed) VALUES ($1, $2, $3, $4)`,
-		a.Account[:], now.UnixMilli(), r.Device, r.Failed)
-	return err
-}
-
-type revealLimit struct {
-	most      uint64
-	period    time.Duration
-	ofADevice bool
-}
-
-func (l revealLimit) check(ctx context.Context, tx *sql.Tx, a store.Answer) error {
-	if l.ofADevice && l.most == 0 {
-		return nil
-	}
-	var count uint64
-	var oldest sql.NullInt64
-	err := tx.QueryRowContext(ctx,
-		`SELECT COUNT(*), MIN(time) FROM reveals WHERE account = $1 AND time > $2
-		 AND CASE WHEN $3 THEN device = $4 ELSE failed = FALSE END`,
-		a.Account[:], a.Spend.Now.Add(-l.period).UnixMilli(), l.ofADevice, a.Reveal.Device).Scan(&count, &oldest)
-	if err == nil && count >= l.most {
-		err = &store.LimitError{RetryAfter: timeOf(oldest.Int64).Add(l.period).Sub(a.Spend.Now)}
-	}
-	return err
 }
 
 // ActivityLog implements [store.Store].

@@ -113,14 +113,20 @@ func isFull(ctx context.Context, tx *sql.Tx, now time.Time, a store.Alarm, chann
 // meet raises the alarm about a country that is not among the account's, and
 // learns it. The first country that is learned is what later ones are compared
 // with.
-func meet(ctx context.Context, tx *sql.Tx, now time.Time, o *store.Origin) error {
+func meet(ctx context.Context, tx *sql.Tx, now time.Time, o *store.Origin, at *standing) error {
 	if o == nil || o.Country == "" {
 		return nil
 	}
-	var known, same int
-	if err := tx.QueryRowContext(ctx, `SELECT COUNT(*), COUNT(CASE WHEN country = $1 THEN 1 END) FROM countries WHERE account = $2`,
-		o.Country, o.Account[:]).Scan(&known, &same); err != nil || same > 0 {
+	var known int
+	var same bool
+	if at != nil && at.account == o.Account {
+		known, same = at.countries, at.met
+	} else if err := tx.QueryRowContext(ctx, `SELECT COUNT(*), COUNT(CASE WHEN country = $1 THEN 1 END) > 0 FROM countries WHERE account = $2`,
+		o.Country, o.Account[:]).Scan(&known, &same); err != nil {
 		return err
+	}
+	if same {
+		return nil
 	}
 	if o.Learn {
 		if _, err := tx.ExecContext(ctx, `INSERT INTO countries (account, country) VALUES ($1, $2)`, o.Account[:], o.Country); err != nil {
@@ -177,8 +183,8 @@ func (s *Store) Begin(ctx context.Context, now time.Time, lease time.Duration, m
 	var begun []store.Delivery
 	// Most of the time nothing is due, and that is found out without writing.
 	var due int
-	if err := s.db.Read(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		return tx.QueryRowContext(ctx, `SELECT COUNT(*) FROM outbox WHERE done = FALSE AND due <= $1`, now.UnixMilli()).Scan(&due)
+	if err := s.db.ReadOnce(ctx, func(ctx context.Context, q Querier) error {
+		return q.QueryRowContext(ctx, `SELECT COUNT(*) FROM outbox WHERE done = FALSE AND due <= $1`, now.UnixMilli()).Scan(&due)
 	}); err != nil || due == 0 {
 		return nil, err
 	}

@@ -170,6 +170,10 @@ func (w *within) Read(ctx context.Context, f func(context.Context, *sql.Tx) erro
 	return f(ctx, w.tx)
 }
 
+func (w *within) ReadOnce(ctx context.Context, f func(context.Context, Querier) error) error {
+	return f(ctx, w.tx)
+}
+
 func (w *within) ReadWhole(ctx context.Context, f func(context.Context, *sql.Tx) error) error {
 	return f(ctx, w.tx)
 }

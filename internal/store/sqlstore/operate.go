@@ -60,9 +60,9 @@ func useToken(ctx context.Context, tx *sql.Tx, hash *[32]byte, now time.Time) er
 // Backlog implements [store.Operation].
 func (s *Store) Backlog(ctx context.Context) (store.Backlog, error) {
 	var b store.Backlog
-	err := s.db.Read(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	err := s.db.ReadOnce(ctx, func(ctx context.Context, q Querier) error {
 		var oldest int64
-		err := tx.QueryRowContext(ctx, `SELECT COUNT(*), COALESCE(MIN(created), 0) FROM outbox WHERE done = FALSE`).Scan(&b.Deliveries, &oldest)
+		err := q.QueryRowContext(ctx, `SELECT COUNT(*), COALESCE(MIN(created), 0) FROM outbox WHERE done = FALSE`).Scan(&b.Deliveries, &oldest)
 		if b.Oldest = (time.Time{}); oldest != 0 {
 			b.Oldest = timeOf(oldest)
 		}
@@ -103,6 +103,13 @@ func (o observed) Change(ctx context.Context, f func(context.Context, *sql.Tx) e
 func (o observed) Read(ctx context.Context, f func(context.Context, *sql.Tx) error) error {
 	begun := time.Now()
 	err := o.Database.Read(ctx, f)
+	o.seen(false, time.Since(begun), err)
+	return err
+}
+
+func (o observed) ReadOnce(ctx context.Context, f func(context.Context, Querier) error) error {
+	begun := time.Now()
+	err := o.Database.ReadOnce(ctx, f)
 	o.seen(false, time.Since(begun), err)
 	return err
 }

@@ -22,20 +22,21 @@ func (s *Store) Keep(ctx context.Context, k store.Keeping) (kept store.Kept, err
 		if !errors.Is(err, store.ErrNotFound) {
 			return err
 		}
-		if err := unspent(ctx, tx, k.Spend); err != nil {
+		over, err := roomFor(ctx, tx, k)
+		if err != nil {
 			return err
 		}
-		if err := checkHead(ctx, tx, k.Kept.Account, k.Head); err != nil {
+		at, err := stand(ctx, tx, k.Spend, k.Kept.Account, k.Head, k.Reveal)
+		if err != nil {
 			return err
 		}
-		if err := s.eraseKept(ctx, tx, k.Spend.Now); err != nil {
-			return err
-		}
-		if err := roomFor(ctx, tx, k); err != nil {
-			return err
+		if over {
+			if err := s.eraseKept(ctx, tx, k.Spend.Now); err != nil {
+				return err
+			}
 		}
 		if k.Reveal != nil {
-			if err := countReveal(ctx, tx, store.Answer{Spend: k.Spend, Account: k.Kept.Account, Reveal: k.Reveal}); err != nil {
+			if err := countReveal(ctx, tx, k.Spend.Now, at, k.Reveal); err != nil {
 				return err
 			}
 		}
@@ -48,7 +49,7 @@ func (s *Store) Keep(ctx context.Context, k store.Keeping) (kept store.Kept, err
 			kept.Key, kept.Request, kept.Received.UnixMilli(), kept.Expires.UnixMilli(), kept.State); err != nil {
 			return err
 		}
-		return s.record(ctx, tx, k.Spend)
+		return s.record(ctx, tx, k.Spend, at)
 	})
 	if err != nil {
 		return store.Kept{}, err
@@ -56,21 +57,11 @@ func (s *Store) Keep(ctx context.Context, k store.Keeping) (kept store.Kept, err
 	return kept, nil
 }
 
-func unspent(ctx context.Context, tx *sql.Tx, spend store.Spend) error {
-	var spent int
-	err := tx.QueryRowContext(ctx, `SELECT COUNT(*) FROM nonces WHERE key = $1 AND nonce = $2 AND expires >= $3`,
-		spend.Key, spend.Nonce, spend.Now.UnixMilli()).Scan(&spent)
-	if err == nil && spent > 0 {
-		return store.ErrReplayed
-	}
-	return err
-}
-
 // EraseKept implements [store.Store].
 func (s *Store) EraseKept(ctx context.Context, now time.Time) error {
 	var over bool
-	if err := s.db.Read(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		return tx.QueryRowContext(ctx,
+	if err := s.db.ReadOnce(ctx, func(ctx context.Context, q Querier) error {
+		return q.QueryRowContext(ctx,
 			`SELECT EXISTS (SELECT 1 FROM kept WHERE expires <= $1 AND LENGTH(request) > 0) OR EXISTS (SELECT 1 FROM kept WHERE expires < $2)`,
 			now.UnixMilli(), store.Forgotten(now).UnixMilli()).Scan(&over)
 	}); err != nil || !over {
@@ -110,29 +101,37 @@ func eraseStopped(ctx context.Context, tx *sql.Tx, a store.Append) error {
 	return nil
 }
 
-// roomFor wants room for one more request.
-func roomFor(ctx context.Context, tx *sql.Tx, k store.Keeping) error {
+// roomFor wants room for one more request, whose nonce is not spent, and says
+// whether others are over.
+func roomFor(ctx context.Context, tx *sql.Tx, k store.Keeping) (over bool, err error) {
 	var all, own, size int
+	var spent bool
 	if err := tx.QueryRowContext(ctx,
-		`SELECT COUNT(*), COUNT(CASE WHEN device = $1 THEN 1 END), COALESCE(SUM(LENGTH(request)), 0)
+		`SELECT COUNT(*), COUNT(CASE WHEN device = $1 THEN 1 END), COALESCE(SUM(LENGTH(request)), 0),
+		   EXISTS (SELECT 1 FROM nonces WHERE key = $5 AND nonce = $6 AND expires >= $3),
+		   EXISTS (SELECT 1 FROM kept WHERE expires <= $3 AND LENGTH(request) > 0) OR EXISTS (SELECT 1 FROM kept WHERE expires < $7)
 		 FROM kept WHERE account = $2 AND expires > $3 AND state = $4`,
-		k.Kept.Device, k.Kept.Account[:], k.Spend.Now.UnixMilli(), store.KeptWaiting).Scan(&all, &own, &size); err != nil {
-		return err
+		k.Kept.Device, k.Kept.Account[:], k.Spend.Now.UnixMilli(), store.KeptWaiting,
+		k.Spend.Key, k.Spend.Nonce, store.Forgotten(k.Spend.Now).UnixMilli()).Scan(&all, &own, &size, &spent, &over); err != nil {
+		return false, err
+	}
+	if spent {
+		return false, store.ErrReplayed
 	}
 	if all >= k.PerAll || own >= k.PerDevice || size+len(k.Kept.Request) > k.Bytes {
-		return store.ErrFull
+		return false, store.ErrFull
 	}
-	return nil
+	return over, nil
 }
 
 const keptColumns = `id, account, device, adds, key, request, received, expires, state, refused_by`
 
-func scanKept(row interface{ Scan(...any) error }) (store.Kept, error) {
+func scanKept(row interface{ Scan(...any) error }, more ...any) (store.Kept, error) {
 	var k store.Kept
 	var id, account []byte
 	var received, expires int64
-	if err := row.Scan(&id, &account, &k.Device, &k.Adds, &k.Key, &k.Request, &received, &expires, &k.State, &k.RefusedBy); err != nil {
-		return store.Kept{}, found(err)
+	if err := row.Scan(append([]any{&id, &account, &k.Device, &k.Adds, &k.Key, &k.Request, &received, &expires, &k.State, &k.RefusedBy}, more...)...); err != nil {
+		return store.Kept{}, err
 	}
 	copy(k.ID[:], id)
 	copy(k.Account[:], account)
@@ -140,14 +139,32 @@ func scanKept(row interface{ Scan(...any) error }) (store.Kept, error) {
 	return k, nil
 }
 
-// keptRequest returns a kept request with its replies.
-func keptRequest(ctx context.Context, tx *sql.Tx, id ledger.Hash) (store.Kept, error) {
-	k, err := scanKept(tx.QueryRowContext(ctx, `SELECT `+keptColumns+` FROM kept WHERE id = $1`, id[:]))
+// keptRequest returns a kept request with its replies, or [store.ErrNotFound].
+func keptRequest(ctx context.Context, q Querier, id ledger.Hash) (store.Kept, error) {
+	var k store.Kept
+	there := false
+	rows, err := q.QueryContext(ctx,
+		`SELECT kept.id, account, kept.device, adds, key, request, received, expires, state, refused_by, replies.device, reply
+		 FROM kept LEFT JOIN replies ON replies.kept = kept.id WHERE kept.id = $1 ORDER BY replies.device`, id[:])
+	err = collect(rows, err, func(rows *sql.Rows) (bool, error) {
+		var device sql.Null[uint64]
+		var reply []byte
+		kept, err := scanKept(rows, &device, &reply)
+		if !there {
+			k, there = kept, true
+		}
+		if device.Valid {
+			k.Replies = append(k.Replies, store.Reply{Device: device.V, Bytes: reply})
+		}
+		return false, err
+	})
+	if err == nil && !there {
+		err = store.ErrNotFound
+	}
 	if err != nil {
 		return store.Kept{}, err
 	}
-	k.Replies, err = replies(ctx, tx, id)
-	return k, err
+	return k, nil
 }
 
 func replies(ctx context.Context, tx *sql.Tx, id ledger.Hash) ([]store.Reply, error) {
@@ -164,8 +181,8 @@ func replies(ctx context.Context, tx *sql.Tx, id ledger.Hash) ([]store.Reply, er
 
 // Kept implements [store.Store].
 func (s *Store) Kept(ctx context.Context, id ledger.Hash) (k store.Kept, err error) {
-	err = s.db.Read(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		k, err = keptRequest(ctx, tx, id)
+	err = s.db.ReadOnce(ctx, func(ctx context.Context, q Querier) error {
+		k, err = keptRequest(ctx, q, id)
 		return err
 	})
 	return k, err
@@ -200,8 +217,9 @@ func (s *Store) Waiting(ctx context.Context, id ledger.AccountID, now time.Time)
 
 // Reply implements [store.Store].
 func (s *Store) Reply(ctx context.Context, r store.Replying) error {
-	return s.change(ctx, r.Spend, []ledger.AccountID{r.Account}, func(ctx context.Context, tx *sql.Tx) error {
-		if err := checkHead(ctx, tx, r.Account, r.Head); err != nil {
+	return s.spending(ctx, r.Spend, []ledger.AccountID{r.Account}, func(ctx context.Context, tx *sql.Tx) error {
+		at, err := stand(ctx, tx, r.Spend, r.Account, r.Head, nil)
+		if err != nil {
 			return err
 		}
 		k, err := keptRequest(ctx, tx, r.ID)
@@ -217,13 +235,17 @@ func (s *Store) Reply(ctx context.Context, r store.Replying) error {
 			return store.ErrKeptExpired
 		}
 		if r.Refuse {
-			_, err := tx.ExecContext(ctx, `UPDATE kept SET state = $1, refused_by = $2, request = $3 WHERE id = $4`,
+			_, err = tx.ExecContext(ctx, `UPDATE kept SET state = $1, refused_by = $2, request = $3 WHERE id = $4`,
 				store.KeptRefused, r.Reply.Device, []byte{}, r.ID[:])
+		} else {
+			err = one(store.ErrKeptReplied)(tx.ExecContext(ctx,
+				`INSERT INTO replies (kept, device, reply) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING`,
+				r.ID[:], r.Reply.Device, r.Reply.Bytes))
+		}
+		if err != nil {
 			return err
 		}
-		return one(store.ErrKeptReplied)(tx.ExecContext(ctx,
-			`INSERT INTO replies (kept, device, reply) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING`,
-			r.ID[:], r.Reply.Device, r.Reply.Bytes))
+		return s.record(ctx, tx, r.Spend, at)
 	})
 }
 

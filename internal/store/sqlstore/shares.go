@@ -88,9 +88,10 @@ func destroyShares(ctx context.Context, tx *sql.Tx, a store.Append) error {
 // Shares implements [store.Store].
 func (s *Store) Shares(ctx context.Context, account ledger.AccountID, names []ledger.ShareID) ([]store.Share, error) {
 	var shares []store.Share
-	err := s.db.Read(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	all := func(ctx context.Context, q Querier) error {
+		shares = nil
 		for _, id := range names {
-			rows, err := tx.QueryContext(ctx, `SELECT `+shareColumns+` FROM shares WHERE `+shareNamed, nameOf(account, id)...)
+			rows, err := q.QueryContext(ctx, `SELECT `+shareColumns+` FROM shares WHERE `+shareNamed, nameOf(account, id)...)
 			if err := collect(rows, err, func(rows *sql.Rows) (bool, error) {
 				share, err := scanShare(rows)
 				shares = append(shares, share)
@@ -100,7 +101,13 @@ func (s *Store) Shares(ctx context.Context, account ledger.AccountID, names []le
 			}
 		}
 		return nil
-	})
+	}
+	var err error
+	if len(names) == 1 {
+		err = s.db.ReadOnce(ctx, all)
+	} else {
+		err = s.db.Read(ctx, func(ctx context.Context, tx *sql.Tx) error { return all(ctx, tx) })
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -16,6 +16,7 @@ import (
 	"database/sql"
 	"errors"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"zeropass.dev/zeropass/internal/store"
@@ -32,6 +33,10 @@ type Database interface {
 	Change(ctx context.Context, f func(context.Context, *sql.Tx) error) error
 	// Read runs f, which only reads, on one state of the database.
 	Read(ctx context.Context, f func(context.Context, *sql.Tx) error) error
+	// ReadOnce runs f, which only reads, and with one statement: a transaction would
+	// take longer than that. It may run f again after it failed, so f sets what it
+	// returns.
+	ReadOnce(ctx context.Context, f func(context.Context, Querier) error) error
 	// ChangeWhole and ReadWhole are the same for what concerns all accounts and may
 	// take hours. ChangeWhole makes one attempt.
 	ChangeWhole(ctx context.Context, f func(context.Context, *sql.Tx) error) error
@@ -52,8 +57,17 @@ type Database interface {
 	Close() error
 }
 
+// Querier runs statements that read.
+type Querier interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}
+
 // Store is a [store.Store] in a [Database].
-type Store struct{ db Database }
+type Store struct {
+	db    Database
+	spent atomic.Uint64 // nonces
+}
 
 var _ store.Store = (*Store)(nil)
 
@@ -73,6 +87,16 @@ func (s *Store) Follow() store.Follower { return s.db.Follow() }
 // the token says that it did commit; and since a nonce that others are spending is
 // waited for, not finding it says that it never will.
 func (s *Store) change(ctx context.Context, spend store.Spend, about []ledger.AccountID, f func(context.Context, *sql.Tx) error) error {
+	return s.spending(ctx, spend, about, func(ctx context.Context, tx *sql.Tx) error {
+		if err := f(ctx, tx); err != nil {
+			return err
+		}
+		return s.record(ctx, tx, spend, nil)
+	})
+}
+
+// spending is change for an f that calls record itself.
+func (s *Store) spending(ctx context.Context, spend store.Spend, about []ledger.AccountID, f func(context.Context, *sql.Tx) error) error {
 	token := make([]byte, 16)
 	_, _ = rand.Read(token) // it never fails
 	return s.db.Change(ctx, func(ctx context.Context, tx *sql.Tx) error {
@@ -82,38 +106,41 @@ func (s *Store) change(ctx context.Context, spend store.Spend, about []ledger.Ac
 		if err := s.lock(ctx, tx, spend, about...); err != nil {
 			return err
 		}
-		if err := f(ctx, tx); err != nil {
-			return err
-		}
-		return s.record(ctx, tx, spend)
+		return f(ctx, tx)
 	})
 }
 
-// record keeps what a change leaves behind besides what it changes.
-func (s *Store) record(ctx context.Context, tx *sql.Tx, spend store.Spend) error {
-	if err := logActivity(ctx, tx, spend); err != nil {
+// record keeps what a change leaves behind besides what it changes. at is how an
+// account stood before, or nil where nobody has asked.
+func (s *Store) record(ctx context.Context, tx *sql.Tx, spend store.Spend, at *standing) error {
+	if err := logActivity(ctx, tx, spend, at); err != nil {
 		return err
 	}
 	if err := raise(ctx, tx, spend.Now, spend.Alarms); err != nil {
 		return err
 	}
-	if err := meet(ctx, tx, spend.Now, spend.Origin); err != nil {
+	if err := meet(ctx, tx, spend.Now, spend.Origin, at); err != nil {
 		return err
 	}
 	return s.db.Changed(ctx, tx, spend.Changes)
 }
 
-// sweep is how many expired nonces a change removes: more than it adds, and few
-// enough to make nobody wait.
-const sweep = 8
+// Every so many changes one removes so many expired nonces: more than were added
+// since, and few enough to make nobody wait.
+const (
+	sweepEvery = 16
+	sweep      = 64
+)
 
 // spendNonce says whether an earlier attempt with this token was committed.
 func (s *Store) spendNonce(ctx context.Context, tx *sql.Tx, spend store.Spend, token []byte) (done bool, err error) {
-	if _, err := tx.ExecContext(ctx,
-		`DELETE FROM nonces WHERE (key, nonce) IN
-		   (SELECT key, nonce FROM nonces WHERE expires < $1 ORDER BY expires LIMIT $2`+s.skipLocked()+`)`,
-		spend.Now.UnixMilli(), sweep); err != nil {
-		return false, err
+	if s.spent.Add(1)%sweepEvery == 0 {
+		if _, err := tx.ExecContext(ctx,
+			`DELETE FROM nonces WHERE (key, nonce) IN
+			   (SELECT key, nonce FROM nonces WHERE expires < $1 ORDER BY expires LIMIT $2`+s.skipLocked()+`)`,
+			spend.Now.UnixMilli(), sweep); err != nil {
+			return false, err
+		}
 	}
 	err = one(store.ErrReplayed)(tx.ExecContext(ctx,
 		`INSERT INTO nonces (key, nonce, expires, token) VALUES ($1, $2, $3, $4)

@@ -54,7 +54,7 @@ var tables = []table{
 	{"contacts", blob("contact", "owner"), "contact, owner"},
 	{"nonces", concat(blob("key", "nonce"), integer("expires"), blob("token")), "key, nonce"},
 	{"activities", concat(blob("account"), integer("sequence"), blob("activity")), "account, sequence"},
-	{"reveals", concat(blob("account"), integer("time", "device"), boolean("failed")), "account, time, device, failed"},
+	{"reveals", concat(blob("account"), integer("time", "device"), boolean("failed"), integer("of_account", "of_device")), "account, of_account, time, device, of_device"},
 	{"attestations", concat(blob("account"), integer("device", "sequence"), blob("attestation")), "account, device"},
 	{"inboxes", concat(blob("recipient"), integer("last")), "recipient"},
 	{"messages", concat(blob("recipient"), integer("id"), blob("sender"), integer("kind"), text("topic"), blob("body"), integer("time")), "recipient, id"},

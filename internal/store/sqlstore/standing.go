@@ -1,0 +1,149 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"time"
+
+	"zeropass.dev/zeropass/internal/store"
+	"zeropass.dev/zeropass/ledger"
+)
+
+// standing is how an account stands before a change, as far as most changes need to
+// know. It takes one statement to read.
+type standing struct {
+	account   ledger.AccountID
+	head      ledger.Head
+	last      *ledger.Activity // nil where the log is empty
+	countries int              // that the account has met
+	met       bool             // the spend's among them
+	reveals   revealNumbers    // if they were asked for
+}
+
+// stand wants the account's ledger to end as the caller saw it, and returns how it
+// stands. It reads the numbers of reveals if there is a limit.
+func stand(ctx context.Context, tx *sql.Tx, spend store.Spend, id ledger.AccountID, head ledger.Head, limit *store.RevealLimit) (*standing, error) {
+	at := &standing{account: id}
+	country := ""
+	if spend.Origin != nil && spend.Origin.Account == id {
+		country = spend.Origin.Country
+	}
+	var hash, activity []byte
+	query, args := standingColumns, []any{id[:], country}
+	places := []any{&at.head.Sequence, &hash, &activity, &at.countries, &at.met}
+	if limit != nil {
+		query, args = query+revealColumns, append(args, limit.Device)
+		places = append(places, &at.reveals.ofAccount, &at.reveals.ofDevice, &at.reveals.first, &at.reveals.oldest)
+	}
+	if err := tx.QueryRowContext(ctx, query+` FROM accounts WHERE account = $1`, args...).Scan(places...); err != nil {
+		return nil, found(err)
+	}
+	if copy(at.head.Hash[:], hash); at.head != head {
+		return nil, store.ErrHeadMoved
+	}
+	if activity != nil {
+		var err error
+		if at.last, err = ledger.ParseActivity(activity); err != nil {
+			return nil, err
+		}
+	}
+	return at, nil
+}
+
+const (
+	standingColumns = `SELECT sequence, head,
+		(SELECT activity FROM activities WHERE account = $1 ORDER BY sequence DESC LIMIT 1),
+		(SELECT COUNT(*) FROM countries WHERE account = $1),
+		EXISTS (SELECT 1 FROM countries WHERE account = $1 AND country = $2)`
+	revealColumns = `,
+		COALESCE((SELECT MAX(of_account) FROM reveals WHERE account = $1), 0),
+		COALESCE((SELECT MAX(of_device) FROM reveals WHERE account = $1 AND device = $3), 0),
+		COALESCE((SELECT MIN(of_account) FROM reveals WHERE account = $1), 0),
+		COALESCE((SELECT time FROM reveals WHERE account = $1 ORDER BY of_account LIMIT 1), 0)`
+)
+
+// revealNumbers are the newest numbers of an account's reveals. There may be many
+// within a day, and a limit is reached where the one with the right number is there
+// and young enough: so none are counted.
+type revealNumbers struct {
+	ofAccount, ofDevice uint64
+	first               uint64 // that is kept, of the account's
+	oldest              int64  // its time, 0 if there is none
+}
+
+const (
+	day = 24 * time.Hour
+	// keptLonger is how much longer than a day reveals are kept, so that many are
+	// deleted together.
+	keptLonger = time.Hour
+	// deletedTogether is how many are deleted at a time, about.
+	deletedTogether = 256
+)
+
+// countReveal counts one more reveal, or refuses it.
+func countReveal(ctx context.Context, tx *sql.Tx, now time.Time, at *standing, r *store.RevealLimit) error {
+	if err := checkReveals(ctx, tx, now, at, r); err != nil {
+		return err
+	}
+	if at.reveals.oldest != 0 && !timeOf(at.reveals.oldest).After(now.Add(-day-keptLonger)) {
+		if _, err := tx.ExecContext(ctx,
+			`DELETE FROM reveals WHERE account = $1 AND time <= $2 AND of_account < $3`,
+			at.account[:], now.Add(-day).UnixMilli(), at.reveals.first+deletedTogether); err != nil {
+			return err
+		}
+	}
+	ofAccount := at.reveals.ofAccount
+	if !r.Failed {
+		ofAccount++
+	}
+	_, err := tx.ExecContext(ctx, `INSERT INTO reveals (account, time, device, failed, of_account, of_device) VALUES ($1, $2, $3, $4, $5, $6)`,
+		at.account[:], now.UnixMilli(), r.Device, r.Failed, ofAccount, at.reveals.ofDevice+1)
+	return err
+}
+
+// checkReveals returns a [store.LimitError] if as many reveals were made as may be.
+func checkReveals(ctx context.Context, tx *sql.Tx, now time.Time, at *standing, r *store.RevealLimit) error {
+	limits := []struct {
+		made, most uint64
+		period     time.Duration
+		query      string
+	}{
+		{at.reveals.ofDevice, r.DevicePerHour, time.Hour, deviceReveal},
+		{at.reveals.ofDevice, r.DevicePerDay, day, deviceReveal},
+		{at.reveals.ofAccount, r.PerHour, time.Hour, accountReveal},
+		{at.reveals.ofAccount, r.PerDay, day, accountReveal},
+	}
+	for _, l := range limits {
+		ofDevice := l.query == deviceReveal
+		if ofDevice && l.most == 0 || !ofDevice && r.Failed || l.made < l.most {
+			continue
+		}
+		if l.most == 0 {
+			return &store.LimitError{RetryAfter: l.period}
+		}
+		// When this one is older than the period, there are fewer than may be.
+		number := l.made - l.most + 1
+		args := []any{at.account[:], number}
+		if ofDevice {
+			args = append(args, r.Device)
+		} else if number < at.reveals.first {
+			continue // it is so old that it was deleted
+		}
+		var made int64
+		err := tx.QueryRowContext(ctx, l.query, args...).Scan(&made)
+		switch retry := timeOf(made).Add(l.period).Sub(now); {
+		case errors.Is(err, sql.ErrNoRows):
+		case err != nil:
+			return err
+		case retry > 0:
+			return &store.LimitError{RetryAfter: retry}
+		}
+	}
+	return nil
+}
+
+const (
+	deviceReveal  = `SELECT time FROM reveals WHERE account = $1 AND of_device = $2 AND device = $3`
+	accountReveal = `SELECT time FROM reveals WHERE account = $1 AND of_account = $2 AND failed = FALSE`
+)
