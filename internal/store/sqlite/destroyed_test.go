@@ -59,3 +59,40 @@ func TestDestroyedBesideABackup(t *testing.T) {
 		t.Errorf("the log is not empty: %v, %v", log, err)
 	}
 }
+
+// A command that destroys beside a server waits for what the server reads, and leaves
+// nothing in the log when it ends.
+func TestDestroyedBesideAServer(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "server.db")
+	s := open(t, path)
+	defer func() { _ = s.Close() }()
+	command, err := OpenBeside(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	reading, end, ended := make(chan struct{}), make(chan struct{}), make(chan error)
+	go func() {
+		ended <- s.db.Read(t.Context(), func(ctx context.Context, tx *sql.Tx) error {
+			var n int
+			err := tx.QueryRowContext(ctx, `SELECT COUNT(*) FROM shares`).Scan(&n)
+			close(reading)
+			<-end
+			return err
+		})
+	}()
+	<-reading
+	if err := command.Claim(t.Context(), []byte("keys")); err != nil {
+		t.Fatal(err)
+	}
+	command.db.Destroyed(t.Context())
+	time.AfterFunc(50*time.Millisecond, func() { close(end) })
+	if err := command.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	if log, err := os.Stat(path + "-wal"); err != nil || log.Size() != 0 {
+		t.Errorf("the log is not empty: %v, %v", log, err)
+	}
+}

@@ -146,10 +146,15 @@ func migrate(ctx context.Context, db *sql.DB) error {
 	return nil
 }
 
-// Close waits for what runs, and copies the write-ahead log into the file.
+// Close waits for what runs. If no other process has the file open, SQLite copies the
+// write-ahead log into it and removes the log.
 func (d *database) Close() error {
 	d.group.close()
-	return errors.Join(d.read.Close(), d.write.Close())
+	err := d.read.Close()
+	if d.unemptied.Load() != 0 {
+		_ = d.tryEmpty(context.Background(), busyTime) // a reader may still be in the way
+	}
+	return errors.Join(err, d.write.Close())
 }
 
 // Read implements [sqlstore.Database].
@@ -195,7 +200,7 @@ func (d *database) empty(ctx context.Context) {
 	if since == 0 || time.Since(time.Unix(0, since)) < d.emptyAgain || !d.unemptied.CompareAndSwap(since, time.Now().UnixNano()) {
 		return
 	}
-	err := d.tryEmpty(ctx)
+	err := d.tryEmpty(ctx, emptyTime)
 	if err == nil {
 		d.unemptied.Store(0)
 	}
@@ -204,13 +209,13 @@ func (d *database) empty(ctx context.Context) {
 
 var errRead = errors.New("sqlite: somebody reads the log")
 
-func (d *database) tryEmpty(ctx context.Context) (err error) {
+func (d *database) tryEmpty(ctx context.Context, wait time.Duration) (err error) {
 	conn, err := d.write.Conn(ctx)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, conn.Close()) }()
-	if _, err := conn.ExecContext(ctx, patience(emptyTime)); err != nil {
+	if _, err := conn.ExecContext(ctx, patience(wait)); err != nil {
 		return err
 	}
 	var busy, pages, copied int
