@@ -20,12 +20,15 @@ accounts, with real cryptography, and prints what they cost.
 
   zeropass-bench [flags]
 
-It starts the server itself, over an empty database in a temporary directory
-that it removes. The machine should have nothing else to do.
+It starts the server itself, and PostgreSQL, with empty databases in temporary
+directories that it removes (TMPDIR says where: name the disk that matters). The
+machine should have nothing else to do. Where there are two processors or more,
+the server has one to itself and the load another one; PostgreSQL runs on all.
 
   --quick             few accounts and short runs: does it work?
   --database WHICH    sqlite (the default), postgres or both
-  --accounts N        how many accounts are made, 10000 unless told
+  --accounts N        how many accounts are made, 10000 unless told; in
+                      PostgreSQL at most 10000
   --clients N         how many clients ask at a time, 64 unless told
   --duration D        how long each run takes, 10s unless told
   --server FILE       the program zeropass-server; without it, it is built

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"zeropass.dev/zeropass/internal/load"
@@ -9,13 +10,16 @@ import (
 
 // run is one server over an empty database, while it is measured.
 type run struct {
-	*options
 	*load.Population
-	ctx    context.Context
-	prefix string // of the names of its figures
-	report *report
-	say    progress
-	bare   load.Curve
+	ctx      context.Context
+	prefix   string // of the names of its figures
+	accounts int
+	clients  int
+	duration time.Duration
+	database *load.Postgres // nil over SQLite
+	report   *report
+	say      progress
+	bare     load.Curve
 }
 
 // step is one thing that is measured.
@@ -103,6 +107,7 @@ func (r *run) reveals() error {
 	r.latencies("reveal", "reveal", result)
 	operations := r.bare.Of(load.RevealAlone)
 	r.add("reveal_cpu", "server CPU per reveal", micros(result.CPUPerTask()), "µs")
+	r.ofDatabase("reveal", "reveal", result)
 	r.add("reveal_curve", "its bare curve operations", micros(operations), "µs")
 	r.target("reveal_cpu_ratio", "server CPU per reveal / its bare curve operations", ratio(result.CPUPerTask(), operations), 1.5)
 	r.target("reveal_commits", "durable commits per reveal", result.CommitsPerTask(), 0.3)
@@ -147,6 +152,7 @@ func (r *run) overload() error {
 			return err
 		}
 		r.latencies(load.name, load.says, result)
+		r.add(load.name+"_late", load.says+": sent late by the load itself: p99", float64(result.Late(99).Microseconds())/1e3, "ms")
 		p99[i] = result.Percentile(99)
 	}
 	r.target("overload", "p99 at twice the capacity / p99 at half", ratio(p99[1], p99[0]), 3)
@@ -170,7 +176,15 @@ func (r *run) simple(name, says string, once bool, make func(int) (load.Task, er
 
 func (r *run) costs(name, says string, result *load.Result) {
 	r.add(name+"_cpu", says+": server CPU", micros(result.CPUPerTask()), "µs")
+	r.ofDatabase(name, says, result)
 	r.add(name+"_commits", says+": durable commits", result.CommitsPerTask(), "")
+}
+
+// ofDatabase adds what PostgreSQL used, which over SQLite is the server's.
+func (r *run) ofDatabase(name, says string, result *load.Result) {
+	if r.database != nil {
+		r.add(name+"_database_cpu", says+": PostgreSQL's CPU", micros(result.DatabaseCPUPerTask()), "µs")
+	}
 }
 
 // recoveries loses accounts and recovers them, with the shortest waiting period.
@@ -197,6 +211,9 @@ func (r *run) recoveries() error {
 		result, err := r.Closed(r.ctx, tasks, r.clients, time.Minute)
 		if err != nil {
 			return err
+		}
+		if result.Shed > 0 || result.Tasks != count {
+			return fmt.Errorf("%s: the server answered %d of %d, and had no time for %d", phase.says, result.Tasks, count, result.Shed)
 		}
 		r.latencies(phase.name, phase.says, result)
 		r.costs(phase.name, phase.says, result)

@@ -5,13 +5,16 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"runtime"
 	"strconv"
-	"text/tabwriter"
+	"strings"
+
+	"zeropass.dev/zeropass/internal/load"
 )
 
 // figure is one line of the report.
 type figure struct {
-	Run   string  `json:"run"`  // machine, sqlite or postgres
+	Run   string  `json:"run"`  // machine, sqlite, postgres or all
 	Name  string  `json:"name"` // does not change
 	Says  string  `json:"says"`
 	Value float64 `json:"value"`
@@ -47,24 +50,36 @@ func (r *report) json(w io.Writer) error {
 }
 
 func (r *report) table(w io.Writer) error {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	last := ""
+	last, widest := "", 0
+	for _, f := range r.figures {
+		widest = max(widest, len(f.Says))
+	}
 	for _, f := range r.figures {
 		if f.Run != last {
-			if _, err := fmt.Fprintf(t, "\n%s\t\t\t\t\n", f.Run); err != nil {
+			if _, err := fmt.Fprintf(w, "\n%s\n", f.Run); err != nil {
 				return err
 			}
 			last = f.Run
 		}
-		target := ""
+		line := fmt.Sprintf("  %-*s  %9s %-3s", widest, f.Says, rounded(f.Value), f.Unit)
 		if f.Most != 0 {
-			target = "target " + rounded(f.Most)
+			line += "  target: at most " + rounded(f.Most)
 		}
-		if _, err := fmt.Fprintf(t, "%s\t%s\t%s\t%s\t\n", f.Says, rounded(f.Value), f.Unit, target); err != nil {
+		if _, err := fmt.Fprintln(w, strings.TrimRight(line, " ")); err != nil {
 			return err
 		}
 	}
-	return t.Flush()
+	return nil
+}
+
+// machine says what the figures were measured on.
+func (r *report) machine() {
+	r.add("machine", "processors", "processors", float64(runtime.NumCPU()), "")
+	pinned := 0.0
+	if load.Pinned() {
+		pinned = 1
+	}
+	r.add("machine", "server_processors", "of them the server's alone, the load having another one", pinned, "")
 }
 
 // rounded writes a number with three significant digits, or all before the point.

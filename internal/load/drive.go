@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"net/http"
 	"slices"
@@ -38,16 +39,29 @@ type done struct {
 	answers []*apiv1.SignedAnswer
 	errs    []error
 	took    time.Duration
+	late    time.Duration // how much later than intended it was begun
+}
+
+// pause is how long a client waits that was refused because the server is busy: the
+// second that the server asks for.
+const pause = time.Second
+
+// busy says whether the server had no time; whether it was really the server that
+// said so is looked at later.
+func (o *done) busy() bool {
+	return connect.CodeOf(o.errs[len(o.errs)-1]) == connect.CodeUnavailable
 }
 
 // Result is what was measured of many tasks.
 type Result struct {
-	Tasks   int           // that were answered
-	Shed    int           // that the server refused because it is busy
-	Elapsed time.Duration // from the first request to the last answer
-	CPU     time.Duration // of the server
-	Commits float64       // that the server made durable
-	took    []time.Duration
+	Tasks       int           // that were answered
+	Shed        int           // that the server refused because it is busy
+	Elapsed     time.Duration // from the first request to the last answer
+	CPU         time.Duration // of the server
+	DatabaseCPU time.Duration // of PostgreSQL
+	Commits     float64       // durable ones of the database
+	took        []time.Duration
+	late        []time.Duration
 }
 
 // PerSecond is the throughput.
@@ -58,17 +72,28 @@ func (r *Result) CPUPerTask() time.Duration {
 	return time.Duration(float64(r.CPU) / float64(max(r.Tasks, 1)))
 }
 
+// DatabaseCPUPerTask is PostgreSQL's.
+func (r *Result) DatabaseCPUPerTask() time.Duration {
+	return time.Duration(float64(r.DatabaseCPU) / float64(max(r.Tasks, 1)))
+}
+
 // CommitsPerTask is how many durable commits one task took.
 func (r *Result) CommitsPerTask() float64 { return r.Commits / float64(max(r.Tasks, 1)) }
 
 // Percentile returns the latency that p percent of the answered tasks did not
 // exceed (nearest rank).
-func (r *Result) Percentile(p float64) time.Duration {
-	if len(r.took) == 0 {
+func (r *Result) Percentile(p float64) time.Duration { return percentile(r.took, p) }
+
+// Late returns by how much the load itself was late, likewise: if that is not small
+// beside the latencies, they say more about the load than about the server.
+func (r *Result) Late(p float64) time.Duration { return percentile(r.late, p) }
+
+func percentile(sorted []time.Duration, p float64) time.Duration {
+	if len(sorted) == 0 {
 		return 0
 	}
-	rank := int(float64(len(r.took))*p/100+0.9999) - 1
-	return r.took[min(max(rank, 0), len(r.took)-1)]
+	rank := int(math.Ceil(float64(len(sorted))*p/100)) - 1
+	return sorted[min(max(rank, 0), len(sorted)-1)]
 }
 
 // Driver sends tasks to a server.
@@ -108,7 +133,7 @@ func (d *Driver) client(procedure string) *connect.Client[apiv1.SignedRequest, a
 // do sends the calls of a task. It stops at the first that has not the end that it
 // should have; which end that was is looked at later.
 func (d *Driver) do(ctx context.Context, t Task, from time.Time) done {
-	result := done{task: t}
+	result := done{task: t, late: time.Since(from)}
 	for _, call := range t {
 		response, err := d.client(call.Procedure).CallUnary(ctx, connect.NewRequest(call.Request))
 		var answer *apiv1.SignedAnswer
@@ -125,7 +150,7 @@ func (d *Driver) do(ctx context.Context, t Task, from time.Time) done {
 }
 
 // Closed has so many clients do tasks, each the next one when its last one was
-// answered, until the time is over or no task is left.
+// answered, or a second after it was refused because the server is busy, until the time is over or no task is left.
 func (d *Driver) Closed(ctx context.Context, tasks []Task, clients int, limit time.Duration) (*Result, error) {
 	before, err := d.server.Usage(ctx)
 	if err != nil {
@@ -142,7 +167,11 @@ func (d *Driver) Closed(ctx context.Context, tasks []Task, clients int, limit ti
 				if i >= len(tasks) {
 					return
 				}
-				all[client] = append(all[client], d.do(ctx, tasks[i], time.Now()))
+				one := d.do(ctx, tasks[i], time.Now())
+				all[client] = append(all[client], one)
+				if one.busy() {
+					time.Sleep(pause)
+				}
 			}
 		})
 	}
@@ -187,7 +216,7 @@ func (d *Driver) judge(ctx context.Context, all []done, before Usage, elapsed ti
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	r := &Result{Elapsed: elapsed, CPU: after.CPU - before.CPU, Commits: after.Commits - before.Commits}
+	r := &Result{Elapsed: elapsed, CPU: after.CPU - before.CPU, DatabaseCPU: after.Database - before.Database, Commits: after.Commits - before.Commits}
 	for _, one := range all {
 		shed, err := d.check(one)
 		switch {
@@ -199,8 +228,10 @@ func (d *Driver) judge(ctx context.Context, all []done, before Usage, elapsed ti
 			r.Tasks++
 			r.took = append(r.took, one.took)
 		}
+		r.late = append(r.late, one.late)
 	}
 	slices.Sort(r.took)
+	slices.Sort(r.late)
 	return r, nil
 }
 

@@ -49,7 +49,7 @@ func (p *Population) GrowLost(ctx context.Context, accounts int) error {
 func (p *Population) bind(ctx context.Context, a, contact *Account) error {
 	d := a.devices[0]
 	// An append without entries is answered with the server's receipt.
-	answer, _, err := p.client.Append(ctx, a.who(d), &apiv1.AppendRequest{})
+	answer, err := p.append(ctx, a, d, &apiv1.AppendRequest{})
 	if err != nil {
 		return err
 	}
@@ -88,7 +88,7 @@ func (p *Population) bind(ctx context.Context, a, contact *Account) error {
 		}
 		request.Entries = append(request.Entries, entry.Bytes())
 	}
-	_, _, err = p.client.Append(ctx, a.who(d), request)
+	_, err = p.append(ctx, a, d, request)
 	return err
 }
 

@@ -60,7 +60,7 @@ func (p *Population) addDevice(ctx context.Context, a *Account) error {
 		return err
 	}
 	a.devices = append(a.devices, d)
-	_, _, err = p.client.Append(ctx, a.who(author), &apiv1.AppendRequest{Entries: [][]byte{entry.Bytes()}})
+	_, err = p.append(ctx, a, author, &apiv1.AppendRequest{Entries: [][]byte{entry.Bytes()}})
 	return err
 }
 

@@ -3,6 +3,7 @@ package load
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -78,8 +79,10 @@ func (p *Population) register(ctx context.Context, name string) (*Account, error
 	if err != nil {
 		return nil, err
 	}
-	_, _, err = p.client.CreateAccount(ctx, api.Identity{Key: a.devices[0].sign}, &apiv1.CreateAccountRequest{Name: name, Entry: entry.Bytes()})
-	return a, err
+	return a, patiently(ctx, func() error {
+		_, _, err := p.client.CreateAccount(ctx, api.Identity{Key: a.devices[0].sign}, &apiv1.CreateAccountRequest{Name: name, Entry: entry.Bytes()})
+		return err
+	})
 }
 
 // create makes an account with an epoch and one slot.
@@ -108,14 +111,38 @@ func (p *Population) create(ctx context.Context, name string) (*Account, error) 
 	if err != nil {
 		return nil, err
 	}
-	_, _, err = p.client.Append(ctx, a.who(d), &apiv1.AppendRequest{
+	_, err = p.append(ctx, a, d, &apiv1.AppendRequest{
 		Entries: [][]byte{prepared.Bytes(), stored.Bytes()}, Shares: append(shares, share),
 	})
 	return a, err
 }
 
+// append sends what a device wants to append.
+func (p *Population) append(ctx context.Context, a *Account, d *device, r *apiv1.AppendRequest) (answer *apiv1.AppendAnswer, err error) {
+	return answer, patiently(ctx, func() error {
+		answer, _, err = p.client.Append(ctx, a.who(d), r)
+		return err
+	})
+}
+
+// patiently asks again while the server is too busy, as devices do.
+func patiently(ctx context.Context, ask func() error) error {
+	for tries := range 60 {
+		err := ask()
+		if !errors.Is(err, api.ErrUnavailable) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(time.Duration(min(tries+1, 10)) * 50 * time.Millisecond):
+		}
+	}
+	return ask()
+}
+
 // creators is how many accounts are made at a time.
-const creators = 64
+const creators = 32
 
 // Grow makes accounts until there are so many. progress, which may be nil, is told
 // how many there are.

@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -28,23 +27,25 @@ type Server struct {
 	cmd   *exec.Cmd
 	log   bytes.Buffer
 	ended chan struct{} // closed when the process has ended
+
+	postgres *Postgres // nil over SQLite
 }
 
 // Pinned says whether there are processors enough to give the server one and its
 // load another one.
 func Pinned() bool { return runtime.NumCPU() >= 2 }
 
-// Start runs a server program over a database: a PostgreSQL URL, or SQLite in a
-// directory below dir if that is empty. Where there are two processors or more the
+// Start runs a server program with its files below dir, over SQLite there or, if
+// that is not nil, over PostgreSQL. Where there are two processors or more the
 // server gets the first one for itself, and this process keeps to the second.
-func Start(program, dir, database string) (*Server, error) {
+func Start(program, dir string, database *Postgres) (*Server, error) {
 	args := []string{"serve", "--json", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--allow-os-entropy", "--key-file=" + filepath.Join(dir, "keys")}
-	if database == "" {
+	if database == nil {
 		args = append(args, "--data="+filepath.Join(dir, "data"))
 	} else {
-		args = append(args, "--database="+database)
+		args = append(args, "--database="+database.URL())
 	}
-	s := &Server{cmd: exec.Command(program, args...), ended: make(chan struct{})}
+	s := &Server{cmd: exec.Command(program, args...), ended: make(chan struct{}), postgres: database}
 	s.cmd.Stderr = &s.log
 	// Ctrl-C is for this process, which ends the server; and it must not stay behind.
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
@@ -52,7 +53,12 @@ func Start(program, dir, database string) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.start(); err != nil {
+	var on *unix.CPUSet
+	if Pinned() {
+		on = processors(0)
+		s.cmd.Env = append(os.Environ(), "GOMAXPROCS=1")
+	}
+	if err := startKept(s.cmd, s.ended, on); err != nil {
 		return nil, fmt.Errorf("load: start %s: %w", program, err)
 	}
 	line, err := bufio.NewReader(stdout).ReadBytes('\n')
@@ -62,35 +68,34 @@ func Start(program, dir, database string) (*Server, error) {
 	}
 	if err != nil || json.Unmarshal(line, &ready) != nil {
 		_ = s.cmd.Process.Kill()
-		_ = s.cmd.Wait()
+		<-s.ended
 		return nil, fmt.Errorf("load: the server does not start: %s", bytes.TrimSpace(s.log.Bytes()))
 	}
-	go func() {
-		_, _ = io.Copy(io.Discard, stdout)
-		_ = s.cmd.Wait()
-		close(s.ended)
-	}()
 	s.URL, s.admin = ready.URL, ready.AdminURL
 	return s, nil
 }
 
-// start starts the process on its processor. A thread hands its processors on to
-// the process that it starts, and Linux ends that process when the thread ends: so
-// this goroutine keeps its thread for good.
-func (s *Server) start() error {
-	if !Pinned() {
-		return s.cmd.Start()
-	}
+// startKept starts a process that ends when this one does, on these processors
+// unless there are none. A thread hands its processors on to the process that it
+// starts, and Linux ends that process when the thread ends: so a goroutine keeps
+// its thread until the process has ended, when it closes ended.
+func startKept(cmd *exec.Cmd, ended chan struct{}, on *unix.CPUSet) error {
 	started := make(chan error)
 	go func() {
-		runtime.LockOSThread()
-		err := unix.SchedSetaffinity(0, processors(0))
-		if err == nil {
-			s.cmd.Env = append(os.Environ(), "GOMAXPROCS=1")
-			err = s.cmd.Start()
+		runtime.LockOSThread() // and never unlock: the thread's processors are its own
+		defer close(ended)
+		if on != nil {
+			if err := unix.SchedSetaffinity(0, on); err != nil {
+				started <- err
+				return
+			}
 		}
-		started <- err
-		<-s.ended
+		if err := cmd.Start(); err != nil {
+			started <- err
+			return
+		}
+		started <- nil
+		_ = cmd.Wait() // who stops it looks how it ended
 	}()
 	return <-started
 }
@@ -141,42 +146,37 @@ func (s *Server) Stop() error {
 	return nil
 }
 
-// Usage is what the server has used since it started.
+// Usage is what a server has used since it started.
 type Usage struct {
-	CPU     time.Duration // in steps of 10 ms
-	Commits float64       // that were made durable
-}
-
-// clockTick is Linux's unit of processor time in /proc, on every architecture
-// that Go knows.
-const clockTick = 10 * time.Millisecond
-
-// Usage reads the server's processor time and its counter of durable commits.
-func (s *Server) Usage(ctx context.Context) (Usage, error) {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.cmd.Process.Pid))
-	if err != nil {
-		return Usage{}, err
-	}
-	// proc_pid_stat(5): the name in parentheses may hold anything; utime and stime
-	// are the 12th and 13th fields after it.
-	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
-	user, err := strconv.ParseInt(fields[11], 10, 64)
-	if err != nil {
-		return Usage{}, err
-	}
-	system, err := strconv.ParseInt(fields[12], 10, 64)
-	if err != nil {
-		return Usage{}, err
-	}
-	metrics, err := s.Metrics(ctx)
-	if err != nil {
-		return Usage{}, err
-	}
-	return Usage{CPU: time.Duration(user+system) * clockTick, Commits: metrics[commits]}, nil
+	CPU      time.Duration // of zeropass-server, in steps of 10 ms
+	Database time.Duration // of PostgreSQL, likewise; SQLite's is the server's
+	Commits  float64       // durable ones: how often the database's log was synced
 }
 
 // commits is the server's counter of durable commits.
-const commits = `zeropass_store_transactions_total{kind="change",result="ok"}`
+const commits = `zeropass_store_commits_total`
+
+// Usage reads the server's processor time and the counters of durable commits.
+func (s *Server) Usage(ctx context.Context) (u Usage, err error) {
+	if s.postgres != nil {
+		if u, err = s.postgres.usage(ctx); err != nil {
+			return u, err
+		}
+	} else {
+		metrics, err := s.Metrics(ctx)
+		if err != nil {
+			return u, err
+		}
+		n, ok := metrics[commits]
+		if !ok {
+			return u, fmt.Errorf("load: the server has no metric %s", commits)
+		}
+		u.Commits = n
+	}
+	stat, err := readStat(fmt.Sprintf("/proc/%d/stat", s.cmd.Process.Pid))
+	u.CPU = stat.own
+	return u, err
+}
 
 // Metrics returns the server's metrics, by name and labels as they are written.
 func (s *Server) Metrics(ctx context.Context) (map[string]float64, error) {
