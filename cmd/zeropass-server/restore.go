@@ -169,6 +169,9 @@ func (o *restoreOptions) intoDir(ctx context.Context, r io.Reader, keys *server.
 	if err == nil {
 		err = errors.Join(o.fill(ctx, s, r, keys), s.Close())
 	}
+	if err == nil {
+		err = wholeFile(restoring)
+	}
 	if err != nil {
 		return errors.Join(err, removeDatabase(restoring))
 	}
@@ -192,6 +195,21 @@ func (o *restoreOptions) clean(restoring string) error {
 		if e.Name() != lockFile {
 			return fail(exitFailed, "A backup is restored into an empty directory. Nothing was changed.", "%s is not empty: there is %s", o.data.dir, e.Name())
 		}
+	}
+	return nil
+}
+
+// wholeFile wants a closed database to have everything in its file: SQLite leaves
+// some of it in its log if another process has the file open, or the disk failed, and
+// that would stay behind.
+func wholeFile(file string) error {
+	switch log, err := os.Stat(file + "-wal"); {
+	case errors.Is(err, os.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case log.Size() > 0:
+		return fail(exitFailed, "See that no other program opens it, and that the disk is sound, and restore again.", "%s could not be completed", file)
 	}
 	return nil
 }
