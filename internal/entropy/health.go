@@ -43,7 +43,7 @@ type health struct {
 }
 
 // newHealth returns the tests for samples of one byte with this much
-// min-entropy, in bits, more than 0 and at most 8.
+// min-entropy, in bits, from 0.001 to 8.
 func newHealth(minEntropy float64) *health {
 	return &health{repetitions: repetitionCutoff(minEntropy), proportion: proportionCutoff(minEntropy)}
 }

@@ -246,7 +246,7 @@ func TestParseSpec(t *testing.T) {
 			t.Errorf("%q: %+v, %v", text, got, err)
 		}
 	}
-	for _, text := range []string{"", "dice", "file", "file:", "jitter:/x", "processor:x", "hwrng,min-entropy=0", "hwrng,min-entropy=9", "hwrng,min-entropy=NaN", "hwrng,min-entropy=", "hwrng,bits=1"} {
+	for _, text := range []string{"", "dice", "file", "file:", "jitter:/x", "processor:x", "hwrng,min-entropy=0", "hwrng,min-entropy=0.0009", "hwrng,min-entropy=1e-300", "hwrng,min-entropy=9", "hwrng,min-entropy=NaN", "hwrng,min-entropy=", "hwrng,bits=1"} {
 		if got, err := ParseSpec(text); err == nil || got != (Spec{}) {
 			t.Errorf("%q: %+v, %v", text, got, err)
 		}

@@ -42,9 +42,12 @@ type Spec struct {
 	Path string // of a device, file or pipe; empty where the kind needs none
 
 	// MinEntropy is the least entropy of a sample of one byte, in bits, that the
-	// operator states: more than 0, at most 8.
+	// operator states: from 0.001 to 8.
 	MinEntropy float64
 }
+
+// minMinEntropy keeps a half of a seed from taking more than 320,000 samples.
+const minMinEntropy = 0.001
 
 // What a sample of each kind is taken to be worth, in bits, unless the operator
 // says otherwise: far less than their makers claim, since whoever is wrong about
@@ -88,8 +91,8 @@ func ParseSpec(text string) (Spec, error) {
 	if hasOption {
 		bits, found := strings.CutPrefix(option, "min-entropy=")
 		value, err := strconv.ParseFloat(bits, 64)
-		if !found || err != nil || !(value > 0 && value <= 8) {
-			return Spec{}, fmt.Errorf("entropy: %q: write min-entropy=BITS, more than 0 and at most 8 for each byte", option)
+		if !found || err != nil || !(value >= minMinEntropy && value <= 8) {
+			return Spec{}, fmt.Errorf("entropy: %q: write min-entropy=BITS, from 0.001 to 8 for each byte", option)
 		}
 		s.MinEntropy = value
 	}
