@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"google.golang.org/protobuf/proto"
 
 	recordv1 "zeropass.dev/zeropass/gen/zeropass/record/v1"
 	"zeropass.dev/zeropass/ledger"
@@ -135,6 +136,7 @@ var steps = []func(h *Home) error{
 	func(h *Home) error { return h.RemovePending("secret") },
 	func(h *Home) error { return h.PutPrivate("name", []byte("one")) },
 	func(h *Home) error { return h.PutPrivate("name", []byte("two")) },
+	func(h *Home) error { return h.SetServerURL(movedURL) },
 	func(h *Home) error { return h.PutHeld(storedShare(1, "share")) },
 	func(h *Home) error {
 		if h.LastActivity() != nil {
@@ -189,6 +191,8 @@ var steps = []func(h *Home) error{
 	func(h *Home) error { return h.ChangePassphrase([]byte("new passphrase"), 1) },
 }
 
+const movedURL = "https://new.example"
+
 // appendUpTo appends entries until there are n, unless the last step was reached.
 func appendUpTo(h *Home, n uint64) error {
 	names, err := h.EvidenceNames()
@@ -226,6 +230,9 @@ func checkLife(dir string) error {
 	}
 	if keys.Account != h.State().Account() || keys.Device != 1 {
 		return errors.New("no identity")
+	}
+	if c := h.Config(); c.Url != movedURL || !proto.Equal(c.Server, testCreation().Config.Server) {
+		return fmt.Errorf("the server is at %q, pinned as %v", c.Url, c.Server)
 	}
 	d, _ := h.State().Device(1)
 	if !d.SignKey.Equal(keys.Sign.PublicKey()) {

@@ -281,6 +281,15 @@ func (h *Home) Config() *recordv1.HomeConfig {
 	return proto.CloneOf(h.config)
 }
 
+// SetServerURL stores where the server is reached from now on. Its keys stay pinned.
+func (h *Home) SetServerURL(url string) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	c := proto.CloneOf(h.config)
+	c.Url = url
+	return h.setConfig(c)
+}
+
 func (h *Home) setConfig(c *recordv1.HomeConfig) error {
 	if err := h.writable(); err != nil {
 		return err

@@ -54,10 +54,10 @@ func (o *serveOptions) serveMoved(ctx context.Context, stdout, stderr io.Writer)
 	if err != nil {
 		return err
 	}
-	log.Info("the server has moved: devices that come here are told where it is, and nothing else is done", "moved_to", o.movedTo)
 	if err := o.ready(stdout, listener.Addr(), admin.url(), &data{keys: keys}); err != nil {
 		return errors.Join(err, listener.Close())
 	}
+	log.Info("the server has moved: devices that come here are told where it is, and nothing else is done", "moved_to", o.movedTo)
 	return o.run(ctx, &running{
 		server: s, health: healthy, http: server.NewHTTPServer(s.MovedHandler(), log), listener: listener,
 		certificates: certificates, drain: o.drain, manager: newSystemd(log), log: log,

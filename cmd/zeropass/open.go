@@ -125,6 +125,7 @@ func (a *app) options(ctx context.Context) device.Options {
 	return device.Options{
 		Progress: a.progress,
 		Waiting:  a.waiting,
+		Moved:    a.moved,
 		ConfirmPassphrase: func() ([]byte, error) {
 			a.clearProgress()
 			if a.confirmPassphraseFile == "" && a.interactive() {

@@ -69,7 +69,7 @@ func newRoot(a *app) *cobra.Command {
 	add("contacts", contactCommand(a), heldCommand(a), requestCommand(a), rotateCommand(a), sheetCommand(a))
 	add("recovery", recoverCommand(a), vetoCommand(a))
 	add("proof", ledgerCommand(a), activityCommand(a), watchCommand(a), alarmsCommand(a))
-	add("more", unlockCommand(a), lockCommand(a), agentCommand(a), repairCommand(a), policyCommand(a), deviceCommand(a), passphraseCommand(a), exitCodesTopic(), versionCommand(a))
+	add("more", unlockCommand(a), lockCommand(a), agentCommand(a), repairCommand(a), policyCommand(a), serverCommand(a), deviceCommand(a), passphraseCommand(a), exitCodesTopic(), versionCommand(a))
 	return root
 }
 

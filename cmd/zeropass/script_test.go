@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -112,10 +113,11 @@ type server struct {
 
 // server start NAME [VARIABLE] runs a server on the directory NAME, or on the
 // scripts' database, and puts its address into the variable, SERVER if none is
-// named; server stop NAME ends it; server kill NAME leaves it no time for anything.
+// named; server stop NAME ends it; server kill NAME leaves it no time for anything;
+// server moved NAME URL starts it again where it was, to say that it has moved.
 func cmdServer(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
-		ts.Fatalf("usage: server start|stop|kill NAME [VARIABLE]")
+		ts.Fatalf("usage: server start|stop|kill NAME [VARIABLE], or server moved NAME URL")
 	}
 	servers := ts.Value(serversKey{}).(map[string]*server)
 	name := args[1]
@@ -134,26 +136,31 @@ func cmdServer(ts *testscript.TestScript, neg bool, args []string) {
 		servers[name] = s
 		ts.Setenv(variable, s.url)
 		ts.Defer(func() { _ = s.stop() })
+	case "moved":
+		s, err := startServer(ts.Getenv("PATH"), ts.MkAbs(name), strings.TrimPrefix(servers[name].url, "http://"), "", "--moved-to", args[2])
+		ts.Check(err)
+		servers[name] = s
+		ts.Defer(func() { _ = s.stop() })
 	case "stop":
 		ts.Check(servers[name].stop())
 	case "kill":
 		ts.Check(servers[name].cmd.Process.Kill())
 		_ = servers[name].cmd.Wait() // "signal: killed"
 	default:
-		ts.Fatalf("server: %q is none of start, stop and kill", args[0])
+		ts.Fatalf("server: %q is none of start, stop, kill and moved", args[0])
 	}
 }
 
 var listening = regexp.MustCompile(`http://127\.0\.0\.1:\d+`)
 
-func startServer(path, dir, address, database string) (*server, error) {
+func startServer(path, dir, address, database string, more ...string) (*server, error) {
 	program, _, _ := strings.Cut(path, string(os.PathListSeparator))
 	data := []string{"--data", dir}
 	if database != "" {
 		data = []string{"--database", database}
 	}
 	cmd := exec.Command(filepath.Join(program, "zeropass-server"),
-		append([]string{"serve", "--listen", address, "--key-file", dir + ".key"}, data...)...)
+		slices.Concat([]string{"serve", "--listen", address, "--key-file", dir + ".key"}, data, more)...)
 	out, err := os.OpenFile(dir+".log", os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, err

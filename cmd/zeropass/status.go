@@ -79,6 +79,7 @@ type statusView struct {
 	Device        uint64         `json:"device"`
 	Devices       int            `json:"devices"`
 	Server        string         `json:"server"`
+	ServerMoved   *moveView      `json:"server_moved,omitempty"`
 	Sequence      uint64         `json:"sequence"`
 	Head          string         `json:"head"`
 	Slots         int            `json:"slots"`
@@ -106,7 +107,7 @@ func statusJSON(s *device.Status) statusView {
 	some := func(list []string) []string { return append([]string{}, list...) }
 	v := statusView{
 		Recoverable: s.Recoverable, Verdict: s.Verdict, Account: s.Account.String(), Name: s.Name, Device: s.Device, Devices: s.Devices,
-		Server: s.Server, Sequence: s.Head.Sequence, Head: s.Head.Hash.String(), Slots: s.Slots, Unsent: s.Unsent,
+		Server: s.Server, ServerMoved: moveJSON(s.ServerMoved), Sequence: s.Head.Sequence, Head: s.Head.Hash.String(), Slots: s.Slots, Unsent: s.Unsent,
 		Epoch: s.Epoch, Committed: s.Committed, Quorum: s.Quorum, Contacts: s.Members, Receipts: s.Receipts,
 		WaitingPeriod: int64(s.WaitingPeriod / time.Second),
 		Missing:       some(s.Missing), Survives: some(s.Survives), Fatal: some(s.Fatal), Warnings: some(s.Warnings),
@@ -132,6 +133,9 @@ func (a *app) showStatus(s *device.Status) {
 	now := time.Now()
 	a.say("")
 	a.say("Account %s (%s), epoch %d, %s, at %s", oneLine(s.Name), s.Account.String()[:8], s.Epoch, count(s.Slots, "secret"), oneLine(s.Server))
+	if s.ServerMoved != nil {
+		a.say("The server has moved. %s", movedText(s.ServerMoved))
+	}
 	a.say("%d of %s bring everything back, after %s.", s.Quorum, count(s.Members, "contact"), duration(s.WaitingPeriod))
 	a.say("")
 	rows := [][]string{{"WHO", "HOLDS", "LAST PROVED"}}

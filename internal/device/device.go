@@ -10,6 +10,8 @@ import (
 	"sync"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	recordv1 "zeropass.dev/zeropass/gen/zeropass/record/v1"
 	"zeropass.dev/zeropass/home"
 	"zeropass.dev/zeropass/internal/api"
@@ -34,6 +36,11 @@ type Options struct {
 	// [Device.ConfirmPending] and [Device.RefusePending] of the same device: so two
 	// devices that wait for each other come to an end.
 	Waiting func(Waiting)
+
+	// Moved is told that the server has moved and that the device goes there from
+	// now on. It may be nil, and may be called from any operation that asks the
+	// server.
+	Moved func(Move)
 
 	// ConfirmPassphrase asks for the passphrase of the confirm key, once, when an
 	// operation first needs it. The device erases what it returns. Without it,
@@ -61,6 +68,9 @@ func (o Options) withDefaults() Options {
 	if o.Waiting == nil {
 		o.Waiting = func(Waiting) {}
 	}
+	if o.Moved == nil {
+		o.Moved = func(Move) {}
+	}
 	return o
 }
 
@@ -72,6 +82,8 @@ type Device struct {
 	keys   *home.Keys
 	client *client.Client
 	server *signing.PublicKey // pinned
+
+	moving sync.Mutex // one operation at a time follows the server
 
 	receipts []*recordv1.ShareReceipt // valid, and not in the ledger yet
 
@@ -158,6 +170,7 @@ func unlocked(h *home.Home, unlock func(*home.Home) error, o Options) (*Device, 
 	if d.client, err = client.New(d.o.HTTP, config.Url, d.server, d.o.Rand, d.o.Now); err != nil {
 		return nil, explain(err, "reach the server of "+h.Dir())
 	}
+	d.client.OnMoved(d.follow)
 	return d, nil
 }
 
@@ -295,6 +308,14 @@ func (d *Device) confirmKey() (*signing.PrivateKey, error) {
 	}
 	d.confirm = key
 	return key, nil
+}
+
+// where is the pinned server with the address at which it is reached now: the
+// ledger's is that of the day when the account was made.
+func (d *Device) where() *recordv1.Server {
+	s := proto.CloneOf(d.pinned())
+	s.Url = d.home.Config().GetUrl()
+	return s
 }
 
 // pinned returns the server as the account's ledger names it, or as it was

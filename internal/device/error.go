@@ -132,6 +132,7 @@ var hints = []struct {
 	{errFull, "it stays on this device alone; delete secrets that are not needed any more, then run zeropass sync"},
 	{api.ErrAccountLocked, "ask whoever runs the server why; nothing was deleted, and what this device has stays on it"},
 	{api.ErrAccountDeleted, "ask whoever runs the server; with this device's directory and a quorum of contacts zeropass-recover brings your secrets back without it"},
+	{api.ErrMoved, "run the command again; if that does not help, ask whoever runs the server for its address, and run zeropass server move ADDRESS"},
 	{api.ErrUnavailable, "run the command again in a while"},
 	{syscall.ENOSPC, "make room on the disk, then run the command again: nothing is lost"},
 	{home.ErrWrite, "see that this directory can be written, then run the command again"},

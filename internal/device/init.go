@@ -156,6 +156,10 @@ func openOrCreate(ctx context.Context, o Options, i InitOptions) (*Device, error
 		_ = h.Close()
 		return nil, err
 	}
+	if err := d.reachAt(ctx, i.ServerURL); err != nil {
+		_ = h.Close()
+		return nil, err
+	}
 	return d, nil
 }
 
@@ -191,6 +195,9 @@ func create(ctx context.Context, o Options, dir, url, name string, c home.Creati
 	server, err := client.Identify(ctx, o.HTTP, url, o.Rand)
 	if errors.Is(err, client.ErrURL) {
 		return nil, &Error{Code: CodeUsage, Message: err.Error(), Err: err}
+	}
+	if refusal, ok := errors.AsType[*api.Refusal](err); ok && refusal.Reason == api.ErrMoved {
+		return nil, failure(CodeRefused, err, "run the command again with --server "+refusal.URL, "the server at %s has moved to %s", url, refusal.URL)
 	}
 	if err != nil {
 		return nil, explain(err, "ask the server who it is")

@@ -69,7 +69,7 @@ func (d *Device) Invite(ctx context.Context, label string) (*InviteResult, error
 	expiry := made.Add(invitationLife).Truncate(time.Millisecond)
 	b, err := canonical.Marshal(&recordv1.Invitation{
 		Account: d.keys.Account[:],
-		Server:  s.Server(),
+		Server:  d.where(),
 		Secret:  secret,
 		Name:    d.Name(),
 		SignKey: d.keys.Sign.PublicKey().Bytes(),

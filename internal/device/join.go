@@ -150,6 +150,9 @@ func openOrJoin(ctx context.Context, o Options, j JoinOptions) (*Device, error) 
 	case !d.joining(): // stopped right after the directory was made
 		err = d.save(joinFile, &joinState{})
 	}
+	if err == nil {
+		err = d.reachAt(ctx, j.ServerURL)
+	}
 	if err != nil {
 		_ = d.Close()
 		return nil, explain(err, "go on in "+j.Dir)

@@ -119,6 +119,9 @@ func openOrBegin(ctx context.Context, o Options, r RecoverOptions) (d *Device, f
 	case begun != nil, d.joining(), d.home.State() != nil && !d.recovering(), !strings.EqualFold(d.Name(), r.Name):
 		err = failure(CodeHome, ErrBefore, "name another directory with --home", "%s holds the account %s already", r.Dir, d.Name())
 	}
+	if err == nil {
+		err = d.reachAt(ctx, r.ServerURL)
+	}
 	if err != nil {
 		_ = d.Close()
 		return nil, false, explain(err, "go on in "+r.Dir)

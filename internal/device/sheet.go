@@ -217,7 +217,7 @@ func (d *Device) lostSheet(s *ledger.State) (uint64, error) {
 func (d *Device) sheetPage(e *ledger.Epoch, words string) *sheet.Sheet {
 	return &sheet.Sheet{
 		Account: d.keys.Account, Name: d.Name(), Epoch: e.Number, Quorum: e.Quorum(), Members: len(e.Members),
-		Waiting: e.WaitingPeriod(), Server: d.home.State().Server().GetUrl(), Printed: d.o.Now(), Words: words,
+		Waiting: e.WaitingPeriod(), Server: d.where().Url, Printed: d.o.Now(), Words: words,
 	}
 }
 

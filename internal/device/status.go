@@ -26,11 +26,13 @@ type Status struct {
 	Account ledger.AccountID
 	Name    string
 	Device  uint64
-	Devices int // active ones
-	Server  string
+	Devices int    // active ones
+	Server  string // where it is reached
 	Head    ledger.Head
 	Slots   int // live
 	Unsent  int // secrets that the server has not accepted; backed up by nobody
+
+	ServerMoved *Move // how it came there; nil if it never moved
 
 	Recoverable bool
 	Verdict     string   // one sentence
@@ -118,10 +120,15 @@ func (d *Device) basics(s *ledger.State) (*Status, error) {
 	epoch := s.InUse()
 	st := &Status{
 		Account: d.keys.Account, Name: d.Name(), Device: d.keys.Device, Devices: len(s.ActiveDevices()),
-		Server: s.Server().GetUrl(), Head: s.Head(), Slots: len(s.LiveSlots()),
+		Server: d.where().Url, Head: s.Head(), Slots: len(s.LiveSlots()),
 		Epoch: epoch.Number, Committed: epoch.Committed, Quorum: epoch.Quorum(), Members: len(epoch.Members),
 		Receipts: epoch.Receipts(), WaitingPeriod: epoch.WaitingPeriod(),
 	}
+	move, err := d.lastMove()
+	if err != nil {
+		return nil, err
+	}
+	st.ServerMoved = move
 	pending, err := d.pendingWrites()
 	if err != nil {
 		return nil, err
