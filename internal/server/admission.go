@@ -31,12 +31,13 @@ var classNames = [classes]string{"urgent", "daily", "reveal", "bulk"}
 // each of them slower and none of them more. What waits for the disk does not count
 // among them, so that many changes can share one commit; it has bounds of its own.
 //
-// Who finds no place waits in the queue of its class. While no more wait than there
-// are clients that ask one after the other, the queue is load, and there is patience.
-// A longer one is overload, until a second passes without a refusal: whoever has
-// waited for the class's short time is refused then, and at once whoever would have
-// to. So nobody who is admitted has waited for long, however many come ("Fail at
-// Scale", ACM Queue 13(8), 2015, after CoDel, RFC 8289).
+// Who finds no place waits in the queue of its class. While no more are there than
+// clients that ask one after the other, that is load, and there is patience. More is
+// overload, until a second passes without a refusal: whoever has waited for the
+// class's short time is refused then, and at once whoever would have to ("Fail at
+// Scale", ACM Queue 13(8), 2015, after CoDel, RFC 8289); and no more wait for the disk
+// than it makes durable in about three times its shortest time. So nobody who is
+// admitted waits for long, however many come.
 type admission struct {
 	bounds bounds
 
@@ -46,6 +47,7 @@ type admission struct {
 	queues   [classes]queue
 	admitted [classes]uint64
 	shed     [classes]uint64
+	disk     disk
 }
 
 // bounds are how many requests work, wait for the disk, and queue, and how long.
@@ -56,20 +58,20 @@ type bounds struct {
 	working, storing [classes]int
 
 	queue, queueOfOne int          // places of a queue, and how many one asker may have
-	calm              [classes]int // how many may wait without overload
+	calm              [classes]int // how many may be there without overload
 	patience, short   [classes]time.Duration
 }
 
 func defaultBounds() bounds {
 	n := runtime.GOMAXPROCS(0)
-	calm := max(96, 32*n)
+	calm := max(80, 32*n)
 	return bounds{
 		working:    [classes]int{2 * n, 3 * n, 2 * n, max(1, n/2)},
 		storing:    [classes]int{256, 192, 128, 32},
 		queue:      4 * calm,
 		queueOfOne: calm,
 		calm:       [classes]int{calm, calm, calm, 4 * n},
-		patience:   [classes]time.Duration{5 * time.Second, time.Second, 250 * time.Millisecond, 10 * time.Second},
+		patience:   [classes]time.Duration{5 * time.Second, time.Second, time.Second, 10 * time.Second},
 		short:      [classes]time.Duration{2 * time.Second, 50 * time.Millisecond, 10 * time.Millisecond, 2 * time.Second},
 	}
 }
@@ -85,11 +87,8 @@ type asker struct {
 type queue struct {
 	turns  []*turn // whose turn it is first
 	length int
-	shed   time.Time // when the last one was refused in overload; zero without
-
-	// How many left it for a place within this speedTime, and within the one before.
-	counted     time.Time
-	left, speed int
+	shed   time.Time // when the last one was refused; zero without
+	speed  speed     // of those who leave it for a place
 }
 
 type turn struct {
@@ -110,7 +109,7 @@ func (a *admission) enter(ctx context.Context, c class, who asker) *place {
 	a.mu.Lock()
 	now := time.Now()
 	q := &a.queues[c]
-	if q.length == 0 && a.free(c) {
+	if q.length == 0 && a.free(c, now) {
 		a.admit(c)
 		a.mu.Unlock()
 		return &place{admission: a, class: c}
@@ -175,30 +174,45 @@ func (a *admission) isFull(c class, now time.Time) bool {
 		return false
 	}
 	// How long the last of them will wait, at the speed of now.
-	q.count(now, 0)
-	return time.Duration(q.length)*speedTime > a.bounds.short[c]*time.Duration(max(q.speed, q.left))
+	return time.Duration(q.length)*speedTime > a.bounds.short[c]*time.Duration(q.speed.of(now))
 }
 
 func (a *admission) overloaded(c class, now time.Time) bool {
 	q := &a.queues[c]
-	return q.length > a.bounds.calm[c] || now.Sub(q.shed) < overloadTime
+	if now.Sub(q.shed) < overloadTime {
+		return true
+	}
+	if c == classBulk {
+		return q.length > a.bounds.calm[c]
+	}
+	working, storing := a.beside(c)
+	return working+storing+q.length > a.bounds.calm[c]
 }
 
-// free says whether there is a place for one more of this class.
-func (a *admission) free(c class) bool {
+// beside returns how many share the places of a class.
+func (a *admission) beside(c class) (working, storing int) {
 	if c == classUrgent {
-		return a.working[c] < a.bounds.working[c] && a.storing[c] < a.bounds.storing[c]
+		return a.working[c], a.storing[c]
 	}
-	working, storing := 0, 0
 	for other := classDaily; other < classes; other++ {
 		working += a.working[other]
 		storing += a.storing[other]
 	}
+	return working, storing
+}
+
+// free says whether there is a place for one more of this class.
+func (a *admission) free(c class, now time.Time) bool {
 	if c == classBulk && (a.working[c] >= a.bounds.working[c] || a.storing[c] >= a.bounds.storing[c]) {
 		return false
 	}
 	shared := min(c, classReveal)
-	return working < a.bounds.working[shared] && storing < a.bounds.storing[shared]
+	working, storing := a.beside(c)
+	most := a.bounds.storing[shared]
+	if shared == classReveal && a.overloaded(classReveal, now) {
+		most = min(most, max(4*a.bounds.working[shared], a.disk.most(now)))
+	}
+	return working < a.bounds.working[shared] && storing < most
 }
 
 func (a *admission) admit(c class) {
@@ -208,10 +222,11 @@ func (a *admission) admit(c class) {
 
 // next admits those who wait, where there is room: the lock is held.
 func (a *admission) next() {
+	now := time.Now()
 	for c := range classes {
 		q := &a.queues[c]
-		for q.length > 0 && a.free(c) {
-			q.count(time.Now(), 1)
+		for q.length > 0 && a.free(c, now) {
+			q.speed.count(now)
 			a.admit(c)
 			close(q.pop().admitted)
 		}
@@ -266,22 +281,68 @@ func (q *queue) remove(who asker, w *waiter) bool {
 	return false
 }
 
-// count counts those who leave the queue for a place.
-func (q *queue) count(now time.Time, left int) {
-	switch since := now.Sub(q.counted); {
+// speed is how often something happens.
+type speed struct {
+	begun        time.Time
+	this, before int // in this speedTime, and in the one before
+}
+
+func (s *speed) count(now time.Time) {
+	s.turn(now)
+	s.this++
+}
+
+// of returns how often it happens in a speedTime.
+func (s *speed) of(now time.Time) int {
+	s.turn(now)
+	return max(s.this, s.before)
+}
+
+func (s *speed) turn(now time.Time) {
+	switch since := now.Sub(s.begun); {
 	case since > 2*speedTime:
-		q.counted, q.speed, q.left = now, 0, 0
+		s.begun, s.before, s.this = now, 0, 0
 	case since > speedTime:
-		q.counted, q.speed, q.left = now, q.left, 0
+		s.begun, s.before, s.this = now, s.this, 0
 	}
-	q.left += left
+}
+
+// disk knows how fast changes become durable.
+type disk struct {
+	speed         speed
+	begun         time.Time
+	least, before time.Duration // that a change took in this diskTime, and in the one before; zero if there was none
+}
+
+const (
+	diskTime  = 5 * time.Second
+	leastDisk = 4 * time.Millisecond // what is faster is no disk
+)
+
+func (d *disk) count(now time.Time, took time.Duration) {
+	d.speed.count(now)
+	if now.Sub(d.begun) > diskTime {
+		d.begun, d.before, d.least = now, d.least, 0
+	}
+	if d.least == 0 || took < d.least {
+		d.least = took
+	}
+}
+
+// most returns how many may wait for it, so that none waits for long. Fewer might
+// leave it idle.
+func (d *disk) most(now time.Time) int {
+	least := d.least
+	if least == 0 || d.before > 0 && d.before < least {
+		least = d.before
+	}
+	return int(time.Duration(d.speed.of(now)) * 3 * max(least, leastDisk) / speedTime)
 }
 
 // place is that of one request among those that are worked on.
 type place struct {
 	admission *admission
 	class     class
-	isStoring bool
 }
 
 // leave gives the place back.
@@ -302,9 +363,12 @@ func (p *place) store(change func() error) error {
 	a.storing[p.class]++
 	a.next()
 	a.mu.Unlock()
+	begun := time.Now()
 	defer func() {
 		a.mu.Lock()
 		defer a.mu.Unlock()
+		now := time.Now()
+		a.disk.count(now, now.Sub(begun))
 		a.storing[p.class]--
 		a.working[p.class]++
 		a.next()

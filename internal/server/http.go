@@ -28,8 +28,8 @@ func (s *Server) Handler() http.Handler {
 }
 
 // NewHTTPServer returns a server of the handler that no slow or silent client
-// holds up for long. It speaks HTTP/1.1 and HTTP/2, without TLS too (prior
-// knowledge, RFC 9113 section 3.3).
+// holds up for long, nor many of them. It speaks HTTP/1.1 and HTTP/2, without TLS too
+// (prior knowledge, RFC 9113 section 3.3).
 func NewHTTPServer(handler http.Handler, log *slog.Logger) *http.Server {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
@@ -43,6 +43,13 @@ func NewHTTPServer(handler http.Handler, log *slog.Logger) *http.Server {
 		WriteTimeout:      5 * time.Minute,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    16 << 10,
-		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		HTTP2: &http.HTTP2Config{
+			MaxConcurrentStreams: 256, // as many as one remote may have
+			SendPingTimeout:      30 * time.Second,
+			PingTimeout:          15 * time.Second,
+			WriteByteTimeout:     20 * time.Second,
+		},
+		ConnState: newConnections(connectionLimit()).changed,
+		ErrorLog:  slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 }

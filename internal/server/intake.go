@@ -94,13 +94,6 @@ func (in *intake) end(at *list.Element) (stopped bool) {
 	return r.stopped
 }
 
-// count returns how many bodies come.
-func (in *intake) count() int {
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	return in.readers.Len()
-}
-
 // body is a request's body in memory, which is given back as it is read.
 type body struct {
 	intake  *intake
