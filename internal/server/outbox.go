@@ -22,6 +22,9 @@ const (
 	// deliveriesAtOnce are under way at a time, each to another place: a slow
 	// receiver has one of them, however much waits for it.
 	deliveriesAtOnce = 16
+	// byChannel are under way by one channel at a time, so that receivers of one that
+	// are all slow hold up nothing by the other.
+	byChannel = 12
 	// outboxPause is how often the outbox is looked at where nothing was raised
 	// here: for what is due again, and what another server over the same data had
 	// and died.
@@ -112,17 +115,39 @@ func (c *courier) begin(ctx context.Context) (begun, before int, err error) {
 	if room == 0 {
 		return 0, len(busy), nil
 	}
-	deliveries, err := c.server.store.Begin(ctx, c.server.now(), deliveryLease, room, busy...)
-	if err != nil {
-		return 0, len(busy), err
+	for _, channel := range []string{store.ChannelMail, store.ChannelWebhook} {
+		n, err := c.beginBy(ctx, channel, room-begun, busy)
+		if err != nil {
+			return begun, len(busy), err
+		}
+		begun += n
 	}
+	return begun, len(busy), nil
+}
+
+func (c *courier) beginBy(ctx context.Context, channel string, room int, busy []store.Place) (int, error) {
+	use, others := 0, slices.Clone(busy)
+	for _, place := range busy {
+		if place.Channel == channel {
+			use++
+		}
+	}
+	for _, other := range []string{store.ChannelMail, store.ChannelWebhook} {
+		if other != channel {
+			others = append(others, store.Place{Channel: other})
+		}
+	}
+	if room = min(room, byChannel-use); room <= 0 {
+		return 0, nil
+	}
+	deliveries, err := c.server.store.Begin(ctx, c.server.now(), deliveryLease, room, others...)
 	for _, d := range deliveries {
 		c.mu.Lock()
 		c.busy = append(c.busy, d.Place())
 		c.mu.Unlock()
 		c.group.Go(func() { c.end(d, c.server.deliver(ctx, d)) })
 	}
-	return len(deliveries), len(busy), nil
+	return len(deliveries), err
 }
 
 // end makes room for the next one.

@@ -56,6 +56,23 @@ func TestASlowReceiverHoldsUpItselfAlone(t *testing.T) {
 	}
 }
 
+// However many webhooks take all the time that they may, mails leave.
+func TestSlowWebhooksHoldUpNoMails(t *testing.T) {
+	w := newAlarmed(t)
+	answer := make(chan struct{})
+	slow := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-answer }))
+	t.Cleanup(slow.Close)
+	for range 20 {
+		w.ok(w.create("slow").set(&apiv1.AlarmSettings{Webhook: slow.URL, WebhookSecret: random(notify.SecretSize)}))
+	}
+	w.delivers()
+	t.Cleanup(func() { close(answer) }) // before the deliveries and the receiver must end
+	time.Sleep(100 * time.Millisecond)
+	bob := w.create("bob")
+	w.ok(bob.set(&apiv1.AlarmSettings{Mail: "bob@example.test"}))
+	w.wantLetters(1)
+}
+
 // fragile is a store that panics when the first delivery ends.
 type fragile struct {
 	store.Store

@@ -58,7 +58,8 @@ const (
 )
 
 // Place is where one account's alarms go by one channel. Alarms go there one after
-// the other, so that a slow receiver holds up nobody but itself.
+// the other, so that a slow receiver holds up nobody but itself. Without an account it
+// stands for everybody's.
 type Place struct {
 	Account ledger.AccountID
 	Channel string

@@ -215,6 +215,7 @@ func (s *Store) Begin(ctx context.Context, now time.Time, lease time.Duration, m
 // the row itself.
 func (s *Store) deliveries(ctx context.Context, tx *sql.Tx, now time.Time, most int, busy []store.Place) ([]store.Delivery, error) {
 	var due []store.Delivery
+	isBusy := func(channel string) bool { return slices.Contains(busy, store.Place{Channel: channel}) }
 	rows, err := tx.QueryContext(ctx,
 		`SELECT id, attempt, alarm, account, kind, body, channel, target, key, secret, created, times FROM outbox
 		 WHERE done = FALSE AND due <= $1 AND (account, id) IN
@@ -222,8 +223,9 @@ func (s *Store) deliveries(ctx context.Context, tx *sql.Tx, now time.Time, most 
 		     (SELECT account, id, ROW_NUMBER() OVER (PARTITION BY account, channel ORDER BY due, id) AS place
 		      FROM outbox WHERE done = FALSE AND due <= $1) AS waiting
 		    WHERE place = 1)
+		 AND NOT (CAST($3 AS BOOLEAN) AND channel = $4) AND NOT (CAST($5 AS BOOLEAN) AND channel = $6)
 		 ORDER BY due, account, id LIMIT $2`+s.skipLocked(),
-		now.UnixMilli(), most+len(busy))
+		now.UnixMilli(), most+len(busy), isBusy(store.ChannelMail), store.ChannelMail, isBusy(store.ChannelWebhook), store.ChannelWebhook)
 	err = collect(rows, err, func(rows *sql.Rows) (bool, error) {
 		var d store.Delivery
 		var account []byte

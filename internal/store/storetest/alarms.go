@@ -141,7 +141,11 @@ func testAlarmPlaces(t *testing.T, s *suite) {
 		}
 		return begun
 	}
-	first := begin(3, nil, "ada0 mail", "ada0 webhook", "bob mail")
+	mails, webhooks := store.Place{Channel: store.ChannelMail}, store.Place{Channel: store.ChannelWebhook}
+	begin(9, []store.Place{mails, webhooks})
+	begin(9, []store.Place{mails, {Account: a.id, Channel: store.ChannelWebhook}})
+	first := append(begin(1, []store.Place{webhooks}, "ada0 mail"), begin(1, []store.Place{mails}, "ada0 webhook")...)
+	first = append(first, begin(1, []store.Place{first[0].Place(), webhooks}, "bob mail")...)
 	busy := []store.Place{first[0].Place(), first[1].Place(), first[2].Place()}
 	begin(1, busy, "cyd mail")
 	begin(9, busy)
