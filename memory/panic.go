@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"strings"
 )
 
 // OnPanic is deferred by main. If the program panics it says where, and ends the
@@ -15,14 +16,23 @@ func OnPanic(w io.Writer, code int) {
 		return
 	}
 	fmt.Fprintln(w, "error: the program failed by a mistake in it, which is worth a report:")
+	fmt.Fprint(w, stack(3))
+	os.Exit(code)
+}
+
+// Stack returns where its caller is, a line for each function. Unlike
+// [runtime/debug.Stack] it has no arguments, which may be parts of keys.
+func Stack() string { return stack(3) }
+
+func stack(skip int) string {
+	var b strings.Builder
 	callers := make([]uintptr, 32)
-	frames := runtime.CallersFrames(callers[:runtime.Callers(2, callers)])
+	frames := runtime.CallersFrames(callers[:runtime.Callers(skip, callers)])
 	for {
 		frame, more := frames.Next()
-		fmt.Fprintf(w, "  %s:%d\n", frame.Function, frame.Line)
+		fmt.Fprintf(&b, "  %s:%d\n", frame.Function, frame.Line)
 		if !more {
-			break
+			return b.String()
 		}
 	}
-	os.Exit(code)
 }

@@ -6,13 +6,13 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"runtime"
-	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
 
 	"zeropass.dev/zeropass/internal/notify"
 	"zeropass.dev/zeropass/internal/store"
+	"zeropass.dev/zeropass/memory"
 )
 
 const (
@@ -172,9 +172,9 @@ func caught(err *error) {
 	switch v := recover().(type) {
 	case nil:
 	case runtime.Error:
-		*err = fmt.Errorf("panic: %w\n%s", v, debug.Stack())
+		*err = fmt.Errorf("panic: %w\n%s", v, memory.Stack())
 	default:
-		*err = fmt.Errorf("panic: %T\n%s", v, debug.Stack())
+		*err = fmt.Errorf("panic: %T\n%s", v, memory.Stack())
 	}
 }
 

@@ -20,7 +20,6 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -34,6 +33,7 @@ import (
 	"zeropass.dev/zeropass/internal/entropy"
 	"zeropass.dev/zeropass/internal/notify"
 	"zeropass.dev/zeropass/internal/store"
+	"zeropass.dev/zeropass/memory"
 )
 
 // Config is what a server is made of.
@@ -137,7 +137,7 @@ func (s *Server) Failed() <-chan struct{} { return s.failed }
 // recovered answers for a handler that panicked. What it panicked with may hold
 // anything, so only its type and the stack are logged.
 func (s *Server) recovered(_ context.Context, spec connect.Spec, _ http.Header, value any) error {
-	s.log.Error("a handler panicked", "procedure", spec.Procedure, "type", fmt.Sprintf("%T", value), "stack", string(debug.Stack()))
+	s.log.Error("a handler panicked", "procedure", spec.Procedure, "type", fmt.Sprintf("%T", value), "stack", memory.Stack())
 	return unavailable.Connect(s.keys.sign, nil, s.now())
 }
 

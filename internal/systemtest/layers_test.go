@@ -47,6 +47,7 @@ var layers = []string{
 	"internal/notify",
 	"internal/notify/notifytest",
 	"internal/server",
+	"internal/logtest",
 	"internal/agent",
 	"internal/keystore",
 	"internal/keystore/keystoretest",
