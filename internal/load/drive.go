@@ -64,6 +64,41 @@ type Result struct {
 	late        []time.Duration
 }
 
+// Measure has the server do something else, of which there are so many.
+func (d *Driver) Measure(ctx context.Context, count int, do func() error) (*Result, error) {
+	before, err := d.server.Usage(ctx)
+	if err != nil {
+		return nil, err
+	}
+	begun := time.Now()
+	if err := do(); err != nil {
+		return nil, err
+	}
+	elapsed := time.Since(begun)
+	after, err := d.server.Usage(ctx)
+	if err != nil {
+		return nil, err
+	}
+	r := result(before, after, elapsed)
+	r.Tasks = count
+	return r, nil
+}
+
+// Add adds what was done and used in another run, without its latencies.
+func (r *Result) Add(other *Result) {
+	r.Tasks += other.Tasks
+	r.Elapsed += other.Elapsed
+	r.CPU += other.CPU
+	r.DatabaseCPU += other.DatabaseCPU
+	r.Commits += other.Commits
+}
+
+func result(before, after Usage, elapsed time.Duration) *Result {
+	return &Result{
+		Elapsed: elapsed, CPU: after.CPU - before.CPU, DatabaseCPU: after.Database - before.Database, Commits: after.Commits - before.Commits,
+	}
+}
+
 // PerSecond is the throughput.
 func (r *Result) PerSecond() float64 { return float64(r.Tasks) / r.Elapsed.Seconds() }
 
@@ -131,11 +166,16 @@ func (d *Driver) client(procedure string) *connect.Client[apiv1.SignedRequest, a
 }
 
 // do sends the calls of a task. It stops at the first that has not the end that it
-// should have; which end that was is looked at later.
-func (d *Driver) do(ctx context.Context, t Task, from time.Time) done {
+// should have; which end that was is looked at later. What is refused because the
+// server is busy is sent so many times more: nothing was done for it.
+func (d *Driver) do(ctx context.Context, t Task, from time.Time, again int) done {
 	result := done{task: t, late: time.Since(from)}
 	for _, call := range t {
 		response, err := d.client(call.Procedure).CallUnary(ctx, connect.NewRequest(call.Request))
+		for ; again > 0 && connect.CodeOf(err) == connect.CodeUnavailable && ctx.Err() == nil; again-- {
+			time.Sleep(pause)
+			response, err = d.client(call.Procedure).CallUnary(ctx, connect.NewRequest(call.Request))
+		}
 		var answer *apiv1.SignedAnswer
 		if err == nil {
 			answer = response.Msg
@@ -152,6 +192,19 @@ func (d *Driver) do(ctx context.Context, t Task, from time.Time) done {
 // Closed has so many clients do tasks, each the next one when its last one was
 // answered, or a second after it was refused because the server is busy, until the time is over or no task is left.
 func (d *Driver) Closed(ctx context.Context, tasks []Task, clients int, limit time.Duration) (*Result, error) {
+	return d.closed(ctx, tasks, clients, limit, 0)
+}
+
+// All has so many clients do all tasks, however busy the server is.
+func (d *Driver) All(ctx context.Context, tasks []Task, clients int) (*Result, error) {
+	r, err := d.closed(ctx, tasks, clients, time.Hour, 60)
+	if err == nil && r.Tasks != len(tasks) {
+		return nil, fmt.Errorf("load: the server answered %d of %d, and had no time for %d", r.Tasks, len(tasks), r.Shed)
+	}
+	return r, err
+}
+
+func (d *Driver) closed(ctx context.Context, tasks []Task, clients int, limit time.Duration, again int) (*Result, error) {
 	before, err := d.server.Usage(ctx)
 	if err != nil {
 		return nil, err
@@ -167,7 +220,7 @@ func (d *Driver) Closed(ctx context.Context, tasks []Task, clients int, limit ti
 				if i >= len(tasks) {
 					return
 				}
-				one := d.do(ctx, tasks[i], time.Now())
+				one := d.do(ctx, tasks[i], time.Now(), again)
 				all[client] = append(all[client], one)
 				if one.busy() {
 					time.Sleep(pause)
@@ -201,7 +254,7 @@ func (d *Driver) Open(ctx context.Context, tasks []Task, perSecond float64) (*Re
 		if wait := time.Until(begun.Add(at[i])); wait > 0 {
 			time.Sleep(wait)
 		}
-		group.Go(func() { all[i] = d.do(ctx, task, begun.Add(at[i])) })
+		group.Go(func() { all[i] = d.do(ctx, task, begun.Add(at[i]), 0) })
 	}
 	group.Wait()
 	return d.judge(ctx, all, before, time.Since(begun))
@@ -216,7 +269,7 @@ func (d *Driver) judge(ctx context.Context, all []done, before Usage, elapsed ti
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	r := &Result{Elapsed: elapsed, CPU: after.CPU - before.CPU, DatabaseCPU: after.Database - before.Database, Commits: after.Commits - before.Commits}
+	r := result(before, after, elapsed)
 	for _, one := range all {
 		shed, err := d.check(one)
 		switch {
