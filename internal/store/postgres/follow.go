@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"zeropass.dev/zeropass/internal/store"
+	"zeropass.dev/zeropass/internal/store/sqlstore"
 	"zeropass.dev/zeropass/ledger"
 )
 
@@ -29,7 +30,7 @@ const (
 // Changed implements [sqlstore.Database]. The rows are written in the transaction
 // of what they tell of, under its number. They have no row or counter in common
 // with those of other accounts. Like nonces, each change removes a few old ones.
-func (d *database) Changed(ctx context.Context, tx *sql.Tx, changes []store.Change) error {
+func (d *database) Changed(ctx context.Context, tx sqlstore.Tx, changes []store.Change) error {
 	kinds := map[ledger.AccountID]uint64{}
 	for _, c := range changes {
 		kinds[c.Account] |= c.Kinds

@@ -198,7 +198,7 @@ func (d *database) migrate(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := d.Change(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	if err := d.Change(ctx, func(ctx context.Context, tx sqlstore.Tx) error {
 		var there bool
 		if err := tx.QueryRowContext(ctx, `SELECT to_regclass('schema_lock') IS NOT NULL`).Scan(&there); err != nil || there {
 			return err
@@ -230,7 +230,7 @@ func (d *database) migrate(ctx context.Context) error {
 
 // Claimed says whether the data belong to a server already.
 func (s *Store) Claimed(ctx context.Context) (claimed bool, err error) {
-	err = s.db.Read(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	err = s.db.Read(ctx, func(ctx context.Context, tx sqlstore.Tx) error {
 		return tx.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM server)`).Scan(&claimed)
 	})
 	return claimed, err

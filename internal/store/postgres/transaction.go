@@ -40,7 +40,7 @@ type failure struct {
 }
 
 // Change implements [sqlstore.Database].
-func (d *database) Change(ctx context.Context, f func(context.Context, *sql.Tx) error) error {
+func (d *database) Change(ctx context.Context, f func(context.Context, sqlstore.Tx) error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), changeTime)
 	defer cancel()
 	begun := time.Now()
@@ -75,7 +75,7 @@ func wait(ctx context.Context, most time.Duration) bool {
 }
 
 // attempt runs f once. It returns nil if the transaction was committed.
-func (d *database) attempt(ctx context.Context, f func(context.Context, *sql.Tx) error) *failure {
+func (d *database) attempt(ctx context.Context, f func(context.Context, sqlstore.Tx) error) *failure {
 	conn, err := d.pool.Conn(ctx)
 	if err != nil {
 		return &failure{err: err, again: isAway(err)}
@@ -105,7 +105,7 @@ func (d *database) attempt(ctx context.Context, f func(context.Context, *sql.Tx)
 }
 
 // Read implements [sqlstore.Database].
-func (d *database) Read(ctx context.Context, f func(context.Context, *sql.Tx) error) error {
+func (d *database) Read(ctx context.Context, f func(context.Context, sqlstore.Tx) error) error {
 	ctx, cancel := context.WithTimeout(ctx, changeTime)
 	defer cancel()
 	begun := time.Now()

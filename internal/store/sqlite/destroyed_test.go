@@ -2,11 +2,12 @@ package sqlite
 
 import (
 	"context"
-	"database/sql"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
+
+	"zeropass.dev/zeropass/internal/store/sqlstore"
 )
 
 // A backup reads for as long as it takes. Nobody who destroys shares meanwhile waits
@@ -24,7 +25,7 @@ func TestDestroyedBesideABackup(t *testing.T) {
 
 	reading, end, ended := make(chan struct{}), make(chan struct{}), make(chan error)
 	go func() {
-		ended <- backup.db.ReadWhole(t.Context(), func(ctx context.Context, tx *sql.Tx) error {
+		ended <- backup.db.ReadWhole(t.Context(), func(ctx context.Context, tx sqlstore.Tx) error {
 			var n int
 			err := tx.QueryRowContext(ctx, `SELECT COUNT(*) FROM shares`).Scan(&n)
 			close(reading)
@@ -72,7 +73,7 @@ func TestDestroyedBesideAServer(t *testing.T) {
 	}
 	reading, end, ended := make(chan struct{}), make(chan struct{}), make(chan error)
 	go func() {
-		ended <- s.db.Read(t.Context(), func(ctx context.Context, tx *sql.Tx) error {
+		ended <- s.db.Read(t.Context(), func(ctx context.Context, tx sqlstore.Tx) error {
 			var n int
 			err := tx.QueryRowContext(ctx, `SELECT COUNT(*) FROM shares`).Scan(&n)
 			close(reading)

@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"runtime/debug"
@@ -11,6 +10,7 @@ import (
 	"time"
 
 	"zeropass.dev/zeropass/internal/store"
+	"zeropass.dev/zeropass/internal/store/sqlstore"
 )
 
 // To make a change durable takes an fsync, which takes a disk longer than all the
@@ -52,7 +52,7 @@ func newGroup() *group { return &group{full: make(chan struct{}, 1), idle: make(
 // change is one that is to be made.
 type change struct {
 	ctx   context.Context
-	f     func(context.Context, *sql.Tx) error
+	f     func(context.Context, sqlstore.Tx) error
 	alone bool // in a transaction of its own
 	err   error
 	panic *panicked
@@ -66,12 +66,12 @@ type panicked struct {
 }
 
 // Change implements [sqlstore.Database].
-func (d *database) Change(ctx context.Context, f func(context.Context, *sql.Tx) error) error {
+func (d *database) Change(ctx context.Context, f func(context.Context, sqlstore.Tx) error) error {
 	return d.change(ctx, &change{f: f})
 }
 
 // ChangeWhole implements [sqlstore.Database].
-func (d *database) ChangeWhole(ctx context.Context, f func(context.Context, *sql.Tx) error) error {
+func (d *database) ChangeWhole(ctx context.Context, f func(context.Context, sqlstore.Tx) error) error {
 	return d.change(ctx, &change{f: f, alone: true})
 }
 
@@ -200,17 +200,29 @@ func (d *database) lead() {
 
 // together makes changes in one transaction, and returns an error if none of them
 // was made.
-func (d *database) together(changes *[]*change) error {
+func (d *database) together(changes *[]*change) (err error) {
 	first := d.group.next(nil)
 	*changes = append(*changes, first)
 	if d.failed.Load() {
 		return store.ErrFailed
 	}
-	tx, err := d.write.BeginTx(first.ctx, nil)
+	ctx := first.ctx
+	// A transaction of database/sql would watch for its cancellation, with a goroutine
+	// for each statement.
+	tx, err := d.write.Conn(ctx)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = tx.Rollback() }() // nothing is left to roll back after a commit
+	defer func() { _ = tx.Close() }()
+	if _, err := tx.ExecContext(ctx, `BEGIN IMMEDIATE`); err != nil {
+		return err
+	}
+	ended := false
+	defer func() {
+		if !ended {
+			_, _ = tx.ExecContext(ctx, `ROLLBACK`) // SQLite may have done so before
+		}
+	}()
 	begun := time.Now()
 	made := 0
 	for c := first; c != nil; {
@@ -227,9 +239,10 @@ func (d *database) together(changes *[]*change) error {
 			}
 		}
 	}
-	if err := tx.Commit(); err != nil {
+	if _, err := tx.ExecContext(ctx, `COMMIT`); err != nil {
 		return err
 	}
+	ended = true
 	if made > 0 {
 		d.group.commits.Add(1)
 	}
@@ -238,7 +251,7 @@ func (d *database) together(changes *[]*change) error {
 
 // run makes a change in a savepoint, and says whether it was undone. If it returns
 // an error nothing is left of the transaction.
-func (c *change) run(tx *sql.Tx) (undone bool, err error) {
+func (c *change) run(tx sqlstore.Tx) (undone bool, err error) {
 	if _, err := tx.ExecContext(c.ctx, `SAVEPOINT change`); err != nil {
 		return false, err
 	}
@@ -259,7 +272,7 @@ func (c *change) run(tx *sql.Tx) (undone bool, err error) {
 }
 
 // call runs the change, and keeps what it panics with for whoever asked.
-func (c *change) call(tx *sql.Tx) (err error) {
+func (c *change) call(tx sqlstore.Tx) (err error) {
 	defer func() {
 		if value := recover(); value != nil {
 			c.panic = &panicked{value, debug.Stack()}

@@ -158,7 +158,7 @@ func (d *database) Close() error {
 }
 
 // Read implements [sqlstore.Database].
-func (d *database) Read(ctx context.Context, f func(context.Context, *sql.Tx) error) error {
+func (d *database) Read(ctx context.Context, f func(context.Context, sqlstore.Tx) error) error {
 	if d.failed.Load() {
 		return store.ErrFailed
 	}
@@ -257,7 +257,7 @@ func isFailure(err error) bool {
 }
 
 // Changed implements [sqlstore.Database]: one server uses the file.
-func (d *database) Changed(context.Context, *sql.Tx, []store.Change) error { return nil }
+func (d *database) Changed(context.Context, sqlstore.Tx, []store.Change) error { return nil }
 
 // Follow implements [sqlstore.Database].
 func (d *database) Follow() store.Follower { return nil }

@@ -60,7 +60,7 @@ type conn struct {
 func kept(query string) bool {
 	verb, _, _ := strings.Cut(query, " ")
 	switch verb {
-	case "SELECT", "INSERT", "UPDATE", "DELETE", "WITH", "SAVEPOINT", "RELEASE", "ROLLBACK":
+	case "SELECT", "INSERT", "UPDATE", "DELETE", "WITH", "BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE":
 		return !strings.Contains(query, ";")
 	}
 	return false

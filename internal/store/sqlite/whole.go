@@ -2,10 +2,11 @@ package sqlite
 
 import (
 	"context"
-	"database/sql"
+
+	"zeropass.dev/zeropass/internal/store/sqlstore"
 )
 
 // ReadWhole implements [sqlstore.Database].
-func (d *database) ReadWhole(ctx context.Context, f func(context.Context, *sql.Tx) error) error {
+func (d *database) ReadWhole(ctx context.Context, f func(context.Context, sqlstore.Tx) error) error {
 	return d.Read(ctx, f)
 }

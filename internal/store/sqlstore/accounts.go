@@ -12,7 +12,7 @@ import (
 
 // Claim implements [store.Store].
 func (s *Store) Claim(ctx context.Context, keys []byte) error {
-	return s.db.Change(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	return s.db.Change(ctx, func(ctx context.Context, tx Tx) error {
 		if _, err := tx.ExecContext(ctx, `INSERT INTO server (id, keys) VALUES (1, $1) ON CONFLICT DO NOTHING`, keys); err != nil {
 			return err
 		}
@@ -30,7 +30,7 @@ func (s *Store) Claim(ctx context.Context, keys []byte) error {
 // Create implements [store.Store].
 func (s *Store) Create(ctx context.Context, c store.Creation) error {
 	id, _ := c.Genesis.Account()
-	return s.change(ctx, c.Spend, []ledger.AccountID{id}, func(ctx context.Context, tx *sql.Tx) error {
+	return s.change(ctx, c.Spend, []ledger.AccountID{id}, func(ctx context.Context, tx Tx) error {
 		if removed, err := isRemoved(ctx, tx, id); err != nil || removed {
 			return errors.Join(err, store.ErrRemoved)
 		}
@@ -50,7 +50,7 @@ func (s *Store) Create(ctx context.Context, c store.Creation) error {
 	})
 }
 
-func insertEntry(ctx context.Context, tx *sql.Tx, id ledger.AccountID, e *ledger.Entry) error {
+func insertEntry(ctx context.Context, tx Tx, id ledger.AccountID, e *ledger.Entry) error {
 	_, err := tx.ExecContext(ctx, `INSERT INTO entries (account, sequence, entry) VALUES ($1, $2, $3)`, id[:], e.Sequence(), e.Bytes())
 	return err
 }
@@ -102,7 +102,7 @@ func (s *Store) Named(ctx context.Context, nameKey string) (id ledger.AccountID,
 // Entries implements [store.Store].
 func (s *Store) Entries(ctx context.Context, id ledger.AccountID, after, last uint64, size int) ([][]byte, error) {
 	var entries [][]byte
-	err := s.db.Read(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	err := s.db.Read(ctx, func(ctx context.Context, tx Tx) error {
 		rows, err := tx.QueryContext(ctx,
 			`SELECT entry FROM entries WHERE account = $1 AND sequence > $2 AND sequence <= $3 ORDER BY sequence`,
 			id[:], after, last)
@@ -122,7 +122,7 @@ func (s *Store) Entries(ctx context.Context, id ledger.AccountID, after, last ui
 
 // Append implements [store.Store].
 func (s *Store) Append(ctx context.Context, a store.Append) error {
-	err := s.change(ctx, a.Spend, []ledger.AccountID{a.Account}, func(ctx context.Context, tx *sql.Tx) error {
+	err := s.change(ctx, a.Spend, []ledger.AccountID{a.Account}, func(ctx context.Context, tx Tx) error {
 		if err := moveHead(ctx, tx, a); err != nil {
 			return err
 		}
@@ -163,16 +163,16 @@ func (s *Store) Append(ctx context.Context, a store.Append) error {
 
 // Pause implements [store.Store].
 func (s *Store) Pause(ctx context.Context, id ledger.AccountID, until time.Time) error {
-	return s.db.Change(ctx, func(ctx context.Context, tx *sql.Tx) error { return pause(ctx, tx, id, until.UnixMilli()) })
+	return s.db.Change(ctx, func(ctx context.Context, tx Tx) error { return pause(ctx, tx, id, until.UnixMilli()) })
 }
 
-func pause(ctx context.Context, tx *sql.Tx, id ledger.AccountID, until int64) error {
+func pause(ctx context.Context, tx Tx, id ledger.AccountID, until int64) error {
 	_, err := tx.ExecContext(ctx, `UPDATE accounts SET paused = $1 WHERE account = $2`, until, id[:])
 	return err
 }
 
 // moveHead is the compare-and-swap.
-func moveHead(ctx context.Context, tx *sql.Tx, a store.Append) error {
+func moveHead(ctx context.Context, tx Tx, a store.Append) error {
 	head := a.Head
 	if len(a.Entries) > 0 {
 		head = a.Entries[len(a.Entries)-1].Head()

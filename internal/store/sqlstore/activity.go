@@ -11,7 +11,7 @@ import (
 
 // logActivity appends the request to the account's activity log. at is how the
 // account stands, or nil where nobody has asked.
-func logActivity(ctx context.Context, tx *sql.Tx, spend store.Spend, at *standing) error {
+func logActivity(ctx context.Context, tx Tx, spend store.Spend, at *standing) error {
 	log := spend.Log
 	if log == nil {
 		return nil
@@ -40,7 +40,7 @@ func logActivity(ctx context.Context, tx *sql.Tx, spend store.Spend, at *standin
 }
 
 // lastActivity returns the end of the log, nil if it is empty.
-func lastActivity(ctx context.Context, tx *sql.Tx, id ledger.AccountID) (*ledger.Activity, error) {
+func lastActivity(ctx context.Context, tx Tx, id ledger.AccountID) (*ledger.Activity, error) {
 	var b []byte
 	err := tx.QueryRowContext(ctx, `SELECT activity FROM activities WHERE account = $1 ORDER BY sequence DESC LIMIT 1`, id[:]).Scan(&b)
 	if errors.Is(err, sql.ErrNoRows) {
@@ -54,7 +54,7 @@ func lastActivity(ctx context.Context, tx *sql.Tx, id ledger.AccountID) (*ledger
 
 // Log implements [store.Store].
 func (s *Store) Log(ctx context.Context, a store.Answer) error {
-	return s.spending(ctx, a.Spend, []ledger.AccountID{a.Account}, func(ctx context.Context, tx *sql.Tx) error {
+	return s.spending(ctx, a.Spend, []ledger.AccountID{a.Account}, func(ctx context.Context, tx Tx) error {
 		at, err := stand(ctx, tx, a.Spend, a.Account, a.Head, a.Reveal)
 		if err != nil {
 			return err
@@ -87,7 +87,7 @@ func (s *Store) Log(ctx context.Context, a store.Answer) error {
 func (s *Store) ActivityLog(ctx context.Context, id ledger.AccountID, after uint64, size int) ([][]byte, store.Activity, error) {
 	var entries [][]byte
 	var end store.Activity
-	err := s.db.Read(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	err := s.db.Read(ctx, func(ctx context.Context, tx Tx) error {
 		last, err := lastActivity(ctx, tx, id)
 		if err != nil || last == nil {
 			return err
@@ -110,7 +110,7 @@ func (s *Store) ActivityLog(ctx context.Context, id ledger.AccountID, after uint
 
 // Attest implements [store.Store].
 func (s *Store) Attest(ctx context.Context, a store.Attestation) error {
-	return s.change(ctx, a.Spend, []ledger.AccountID{a.Account}, func(ctx context.Context, tx *sql.Tx) error {
+	return s.change(ctx, a.Spend, []ledger.AccountID{a.Account}, func(ctx context.Context, tx Tx) error {
 		_, err := tx.ExecContext(ctx,
 			`INSERT INTO attestations (account, device, sequence, attestation) VALUES ($1, $2, $3, $4)
 			 ON CONFLICT (account, device) DO UPDATE SET sequence = excluded.sequence, attestation = excluded.attestation
@@ -123,7 +123,7 @@ func (s *Store) Attest(ctx context.Context, a store.Attestation) error {
 // Attestations implements [store.Store].
 func (s *Store) Attestations(ctx context.Context, id ledger.AccountID) ([][]byte, error) {
 	var attestations [][]byte
-	err := s.db.Read(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	err := s.db.Read(ctx, func(ctx context.Context, tx Tx) error {
 		rows, err := tx.QueryContext(ctx, `SELECT attestation FROM attestations WHERE account = $1 ORDER BY device`, id[:])
 		return collect(rows, err, func(rows *sql.Rows) (bool, error) {
 			var b []byte

@@ -12,7 +12,7 @@ import (
 )
 
 // alarmSettings returns empty settings where there are none.
-func alarmSettings(ctx context.Context, tx *sql.Tx, id ledger.AccountID) (store.AlarmSettings, error) {
+func alarmSettings(ctx context.Context, tx Tx, id ledger.AccountID) (store.AlarmSettings, error) {
 	var s store.AlarmSettings
 	err := tx.QueryRowContext(ctx, `SELECT mail, webhook, key, secret FROM alarm_settings WHERE account = $1`, id[:]).
 		Scan(&s.Mail, &s.Webhook, &s.Key, &s.Secret)
@@ -23,7 +23,7 @@ func alarmSettings(ctx context.Context, tx *sql.Tx, id ledger.AccountID) (store.
 }
 
 // raise puts alarms into the outbox, one delivery for each channel.
-func raise(ctx context.Context, tx *sql.Tx, now time.Time, alarms []store.Alarm) error {
+func raise(ctx context.Context, tx Tx, now time.Time, alarms []store.Alarm) error {
 	for _, a := range alarms {
 		settings, err := alarmSettings(ctx, tx, a.Account)
 		if err != nil {
@@ -69,7 +69,7 @@ var errTried = errors.New("store: the delivery is under way")
 
 // together counts an alarm with another one of its kind to the same place that has
 // not been tried yet, and says so. Else it says when the alarm may leave.
-func together(ctx context.Context, tx *sql.Tx, now time.Time, a store.Alarm, channel, target string) (due time.Time, counted bool, err error) {
+func together(ctx context.Context, tx Tx, now time.Time, a store.Alarm, channel, target string) (due time.Time, counted bool, err error) {
 	if a.Pause <= 0 {
 		return now, false, nil
 	}
@@ -97,7 +97,7 @@ func together(ctx context.Context, tx *sql.Tx, now time.Time, a store.Alarm, cha
 // isFull says whether as many alarms of this kind wait, or went out in the last
 // hour, as may. This one itself does not count: new settings may name a second
 // place for it.
-func isFull(ctx context.Context, tx *sql.Tx, now time.Time, a store.Alarm, channel string) (bool, error) {
+func isFull(ctx context.Context, tx Tx, now time.Time, a store.Alarm, channel string) (bool, error) {
 	perHour := store.AlarmsPerHour
 	if a.PerHour > 0 {
 		perHour = a.PerHour
@@ -113,7 +113,7 @@ func isFull(ctx context.Context, tx *sql.Tx, now time.Time, a store.Alarm, chann
 // meet raises the alarm about a country that is not among the account's, and
 // learns it. The first country that is learned is what later ones are compared
 // with.
-func meet(ctx context.Context, tx *sql.Tx, now time.Time, o *store.Origin, at *standing) error {
+func meet(ctx context.Context, tx Tx, now time.Time, o *store.Origin, at *standing) error {
 	if o == nil || o.Country == "" {
 		return nil
 	}
@@ -143,7 +143,7 @@ func meet(ctx context.Context, tx *sql.Tx, now time.Time, o *store.Origin, at *s
 func (s *Store) AlarmSettings(ctx context.Context, id ledger.AccountID) (store.AlarmSettings, int, error) {
 	var settings store.AlarmSettings
 	var waiting int
-	err := s.db.Read(ctx, func(ctx context.Context, tx *sql.Tx) (err error) {
+	err := s.db.Read(ctx, func(ctx context.Context, tx Tx) (err error) {
 		if settings, err = alarmSettings(ctx, tx, id); err != nil {
 			return err
 		}
@@ -156,7 +156,7 @@ func (s *Store) AlarmSettings(ctx context.Context, id ledger.AccountID) (store.A
 }
 
 // setAlarms changes where alarms go.
-func setAlarms(ctx context.Context, tx *sql.Tx, a store.Answer) error {
+func setAlarms(ctx context.Context, tx Tx, a store.Answer) error {
 	// To where alarms went before; change raises them by the new settings.
 	if err := raise(ctx, tx, a.Spend.Now, a.Spend.Alarms); err != nil {
 		return err
@@ -170,7 +170,7 @@ func setAlarms(ctx context.Context, tx *sql.Tx, a store.Answer) error {
 
 // Raise implements [store.Outbox].
 func (s *Store) Raise(ctx context.Context, now time.Time, alarms ...store.Alarm) error {
-	return s.db.Change(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	return s.db.Change(ctx, func(ctx context.Context, tx Tx) error {
 		if err := s.lock(ctx, tx, store.Spend{Alarms: alarms}); err != nil {
 			return err
 		}
@@ -188,7 +188,7 @@ func (s *Store) Begin(ctx context.Context, now time.Time, lease time.Duration, m
 	}); err != nil || due == 0 {
 		return nil, err
 	}
-	err := s.db.Change(ctx, func(ctx context.Context, tx *sql.Tx) (err error) {
+	err := s.db.Change(ctx, func(ctx context.Context, tx Tx) (err error) {
 		if _, err := tx.ExecContext(ctx, `DELETE FROM outbox WHERE done = TRUE AND created <= $1`, now.Add(-time.Hour).UnixMilli()); err != nil {
 			return err
 		}
@@ -213,7 +213,7 @@ func (s *Store) Begin(ctx context.Context, now time.Time, lease time.Duration, m
 // deliveries returns what is due, first at its place, and nobody else is taking. A
 // row that somebody else has taken meanwhile is due no more, which is asked again of
 // the row itself.
-func (s *Store) deliveries(ctx context.Context, tx *sql.Tx, now time.Time, most int, busy []store.Place) ([]store.Delivery, error) {
+func (s *Store) deliveries(ctx context.Context, tx Tx, now time.Time, most int, busy []store.Place) ([]store.Delivery, error) {
 	var due []store.Delivery
 	isBusy := func(channel string) bool { return slices.Contains(busy, store.Place{Channel: channel}) }
 	rows, err := tx.QueryContext(ctx,
@@ -247,7 +247,7 @@ const delivery = `account = $1 AND id = $2 AND alarm = $3 AND attempt = $4 AND d
 
 // End implements [store.Outbox].
 func (s *Store) End(ctx context.Context, d store.Delivery) error {
-	return s.db.Change(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	return s.db.Change(ctx, func(ctx context.Context, tx Tx) error {
 		// Its id stands for the target, so that two of an alarm stay two.
 		return one(store.ErrUnknownDelivery)(tx.ExecContext(ctx,
 			`UPDATE outbox SET done = TRUE, target = CAST(id AS TEXT), key = '', secret = $5, body = $5 WHERE `+delivery,
@@ -257,7 +257,7 @@ func (s *Store) End(ctx context.Context, d store.Delivery) error {
 
 // PutOff implements [store.Outbox].
 func (s *Store) PutOff(ctx context.Context, d store.Delivery, until time.Time) error {
-	return s.db.Change(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	return s.db.Change(ctx, func(ctx context.Context, tx Tx) error {
 		return one(store.ErrUnknownDelivery)(tx.ExecContext(ctx, `UPDATE outbox SET due = $5 WHERE `+delivery,
 			d.Alarm.Account[:], d.ID, d.Alarm.ID, d.Attempt, until.UnixMilli()))
 	})

@@ -30,7 +30,7 @@ const (
 
 // Export implements [store.Maintenance].
 func (s *Store) Export(ctx context.Context, w io.Writer, begin func(store.Copy) error) error {
-	return s.db.ReadWhole(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	return s.db.ReadWhole(ctx, func(ctx context.Context, tx Tx) error {
 		what, err := contents(ctx, tx)
 		if err != nil {
 			return err
@@ -51,7 +51,7 @@ func (s *Store) Export(ctx context.Context, w io.Writer, begin func(store.Copy) 
 	})
 }
 
-func contents(ctx context.Context, tx *sql.Tx) (store.Copy, error) {
+func contents(ctx context.Context, tx Tx) (store.Copy, error) {
 	var what store.Copy
 	if err := tx.QueryRowContext(ctx, `SELECT COUNT(*) FROM accounts`).Scan(&what.Accounts); err != nil {
 		return store.Copy{}, err
@@ -73,7 +73,7 @@ func (e *exporter) text(s string) {
 	_, _ = e.w.WriteString(s)
 }
 
-func (e *exporter) table(ctx context.Context, tx *sql.Tx, t table) error {
+func (e *exporter) table(ctx context.Context, tx Tx, t table) error {
 	_ = e.w.WriteByte(tableMark)
 	e.text(t.name)
 	e.number(uint64(len(t.columns)))
@@ -139,7 +139,7 @@ func places(columns []column) []any {
 
 // Import implements [store.Maintenance].
 func (s *Store) Import(ctx context.Context, r io.Reader, check func(context.Context, store.Maintained) error) error {
-	err := s.db.ChangeWhole(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	err := s.db.ChangeWhole(ctx, func(ctx context.Context, tx Tx) error {
 		for _, t := range tables {
 			var filled bool
 			if err := tx.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM `+t.name+`)`).Scan(&filled); err != nil {
@@ -163,10 +163,10 @@ func (s *Store) Import(ctx context.Context, r io.Reader, check func(context.Cont
 // within is a database as a transaction sees it that is not committed yet.
 type within struct {
 	Database
-	tx *sql.Tx
+	tx Tx
 }
 
-func (w *within) Read(ctx context.Context, f func(context.Context, *sql.Tx) error) error {
+func (w *within) Read(ctx context.Context, f func(context.Context, Tx) error) error {
 	return f(ctx, w.tx)
 }
 
@@ -174,13 +174,13 @@ func (w *within) ReadOnce(ctx context.Context, f func(context.Context, Querier) 
 	return f(ctx, w.tx)
 }
 
-func (w *within) ReadWhole(ctx context.Context, f func(context.Context, *sql.Tx) error) error {
+func (w *within) ReadWhole(ctx context.Context, f func(context.Context, Tx) error) error {
 	return f(ctx, w.tx)
 }
 
 type importer struct {
 	r    *bufio.Reader
-	tx   *sql.Tx
+	tx   Tx
 	rows uint64
 }
 

@@ -36,7 +36,7 @@ func (s *Store) EncryptedBeside(ctx context.Context, id ledger.AccountID) ([]sto
 
 func (s *Store) readEncrypted(ctx context.Context, id ledger.AccountID, kinds []encrypted, condition string, args ...any) ([]store.Encrypted, error) {
 	var things []store.Encrypted
-	err := s.db.Read(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	err := s.db.Read(ctx, func(ctx context.Context, tx Tx) error {
 		for _, of := range kinds {
 			rows, err := tx.QueryContext(ctx, of.query+condition, append([]any{id[:]}, args...)...)
 			if err := collect(rows, err, func(rows *sql.Rows) (bool, error) {
@@ -83,7 +83,7 @@ func scanEncryptedDelivery(rows *sql.Rows, e *store.Encrypted) error {
 // Reencrypt implements [store.Maintenance].
 func (s *Store) Reencrypt(ctx context.Context, id ledger.AccountID, things []store.Reencryption) (int, error) {
 	var changed int
-	err := s.db.Change(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	err := s.db.Change(ctx, func(ctx context.Context, tx Tx) error {
 		changed = 0
 		// Settings that a change copies into a delivery stay as they are until it ends.
 		if err := s.lock(ctx, tx, store.Spend{}, id); err != nil {
@@ -105,7 +105,7 @@ func (s *Store) Reencrypt(ctx context.Context, id ledger.AccountID, things []sto
 }
 
 // reencrypt is one compare-and-swap.
-func reencrypt(ctx context.Context, tx *sql.Tx, id ledger.AccountID, r store.Reencryption) (int64, error) {
+func reencrypt(ctx context.Context, tx Tx, id ledger.AccountID, r store.Reencryption) (int64, error) {
 	swap := []any{r.NewKey, r.NewSealed, r.Key, r.Sealed, id[:]}
 	var result sql.Result
 	var err error
@@ -135,7 +135,7 @@ func reencrypt(ctx context.Context, tx *sql.Tx, id ledger.AccountID, r store.Ree
 // KeyUse implements [store.Maintenance].
 func (s *Store) KeyUse(ctx context.Context) (map[string]int64, error) {
 	uses := map[string]int64{}
-	err := s.db.ReadWhole(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	err := s.db.ReadWhole(ctx, func(ctx context.Context, tx Tx) error {
 		rows, err := tx.QueryContext(ctx,
 			`SELECT key, COUNT(*) FROM shares GROUP BY key
 			 UNION ALL SELECT key, COUNT(*) FROM kept WHERE LENGTH(request) > 0 GROUP BY key

@@ -14,7 +14,7 @@ import (
 // Join implements [store.Store].
 func (s *Store) Join(ctx context.Context, j store.Joining) error {
 	join := j.Join
-	return s.change(ctx, j.Spend, []ledger.AccountID{join.Account}, func(ctx context.Context, tx *sql.Tx) error {
+	return s.change(ctx, j.Spend, []ledger.AccountID{join.Account}, func(ctx context.Context, tx Tx) error {
 		if err := checkHead(ctx, tx, join.Account, j.Head); err != nil {
 			return err
 		}
@@ -47,7 +47,7 @@ func (s *Store) Join(ctx context.Context, j store.Joining) error {
 
 // forgetJoin makes room as forgetOne does: whoever floods an account forgets what
 // is theirs.
-func forgetJoin(ctx context.Context, tx *sql.Tx, others []store.Join, fresh store.Join) error {
+func forgetJoin(ctx context.Context, tx Tx, others []store.Join, fresh store.Join) error {
 	count := map[string]int{string(fresh.Source): 1}
 	for _, other := range others {
 		count[string(other.Source)]++
@@ -61,14 +61,14 @@ func forgetJoin(ctx context.Context, tx *sql.Tx, others []store.Join, fresh stor
 
 // Joins implements [store.Store].
 func (s *Store) Joins(ctx context.Context, id ledger.AccountID, now time.Time) (all []store.Join, err error) {
-	err = s.db.Read(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	err = s.db.Read(ctx, func(ctx context.Context, tx Tx) error {
 		all, err = joins(ctx, tx, id, now)
 		return err
 	})
 	return all, err
 }
 
-func joins(ctx context.Context, tx *sql.Tx, id ledger.AccountID, now time.Time) ([]store.Join, error) {
+func joins(ctx context.Context, tx Tx, id ledger.AccountID, now time.Time) ([]store.Join, error) {
 	var all []store.Join
 	rows, err := tx.QueryContext(ctx,
 		`SELECT id, key, request, received, expires, source FROM joins WHERE account = $1 AND expires > $2 ORDER BY received, id`,

@@ -14,14 +14,14 @@ var _ store.Maintained = (*Store)(nil)
 
 // Owner implements [store.Maintenance].
 func (s *Store) Owner(ctx context.Context) (keys []byte, err error) {
-	err = s.db.Read(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	err = s.db.Read(ctx, func(ctx context.Context, tx Tx) error {
 		keys, err = owner(ctx, tx)
 		return err
 	})
 	return keys, err
 }
 
-func owner(ctx context.Context, tx *sql.Tx) (keys []byte, err error) {
+func owner(ctx context.Context, tx Tx) (keys []byte, err error) {
 	err = tx.QueryRowContext(ctx, `SELECT keys FROM server WHERE id = 1`).Scan(&keys)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil
@@ -32,7 +32,7 @@ func owner(ctx context.Context, tx *sql.Tx) (keys []byte, err error) {
 // Accounts implements [store.Maintenance].
 func (s *Store) Accounts(ctx context.Context, after ledger.AccountID, most int) ([]store.Account, error) {
 	var accounts []store.Account
-	err := s.db.Read(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	err := s.db.Read(ctx, func(ctx context.Context, tx Tx) error {
 		rows, err := tx.QueryContext(ctx, `SELECT `+accountColumns+` FROM accounts WHERE account > $1 ORDER BY account LIMIT $2`, after[:], most)
 		return collect(rows, err, func(rows *sql.Rows) (bool, error) {
 			a, err := scanAccount(rows)
@@ -49,7 +49,7 @@ func (s *Store) Accounts(ctx context.Context, after ledger.AccountID, most int) 
 // Usage implements [store.Maintenance].
 func (s *Store) Usage(ctx context.Context, id ledger.AccountID) (store.Usage, error) {
 	var u store.Usage
-	err := s.db.Read(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	err := s.db.Read(ctx, func(ctx context.Context, tx Tx) error {
 		for _, of := range []struct {
 			query string
 			into  []any
@@ -83,7 +83,7 @@ func (s *Store) Unlock(ctx context.Context, id ledger.AccountID) error {
 }
 
 func (s *Store) setLocked(ctx context.Context, id ledger.AccountID, at int64) error {
-	return s.db.Change(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	return s.db.Change(ctx, func(ctx context.Context, tx Tx) error {
 		if err := one(store.ErrNotFound)(tx.ExecContext(ctx, `UPDATE accounts SET locked = $1 WHERE account = $2`, at, id[:])); err != nil {
 			return err
 		}
@@ -93,7 +93,7 @@ func (s *Store) setLocked(ctx context.Context, id ledger.AccountID, at int64) er
 
 // Remove implements [store.Maintenance].
 func (s *Store) Remove(ctx context.Context, id ledger.AccountID, at time.Time) error {
-	err := s.db.ChangeWhole(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	err := s.db.ChangeWhole(ctx, func(ctx context.Context, tx Tx) error {
 		lock := `SELECT 1 FROM accounts WHERE account = $1`
 		if s.db.LocksRows() {
 			lock += ` FOR UPDATE`
@@ -139,14 +139,14 @@ func (s *Store) Remove(ctx context.Context, id ledger.AccountID, at time.Time) e
 
 // Removed implements [store.Maintenance].
 func (s *Store) Removed(ctx context.Context, id ledger.AccountID) (removed bool, err error) {
-	err = s.db.Read(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	err = s.db.Read(ctx, func(ctx context.Context, tx Tx) error {
 		removed, err = isRemoved(ctx, tx, id)
 		return err
 	})
 	return removed, err
 }
 
-func isRemoved(ctx context.Context, tx *sql.Tx, id ledger.AccountID) (removed bool, err error) {
+func isRemoved(ctx context.Context, tx Tx, id ledger.AccountID) (removed bool, err error) {
 	err = tx.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM removed WHERE account = $1)`, id[:]).Scan(&removed)
 	return removed, err
 }

@@ -12,7 +12,7 @@ import (
 
 // insertMessages gives messages to their recipients, whose inboxes are locked in
 // the order of their ids.
-func insertMessages(ctx context.Context, tx *sql.Tx, messages []store.Message) error {
+func insertMessages(ctx context.Context, tx Tx, messages []store.Message) error {
 	sorted := slices.Clone(messages)
 	slices.SortStableFunc(sorted, func(a, b store.Message) int { return bytes.Compare(a.To[:], b.To[:]) })
 	for _, m := range sorted {
@@ -30,14 +30,14 @@ func insertMessages(ctx context.Context, tx *sql.Tx, messages []store.Message) e
 // nextMessage numbers the next message of an inbox, and locks the inbox: a message
 // with a lower number is there by now, or never comes, so that no device reads past
 // one.
-func nextMessage(ctx context.Context, tx *sql.Tx, recipient ledger.AccountID) (id uint64, err error) {
+func nextMessage(ctx context.Context, tx Tx, recipient ledger.AccountID) (id uint64, err error) {
 	err = tx.QueryRowContext(ctx,
 		`INSERT INTO inboxes (recipient, last) VALUES ($1, 1)
 		 ON CONFLICT (recipient) DO UPDATE SET last = inboxes.last + 1 RETURNING last`, recipient[:]).Scan(&id)
 	return id, err
 }
 
-func insertMessage(ctx context.Context, tx *sql.Tx, id uint64, m store.Message) error {
+func insertMessage(ctx context.Context, tx Tx, id uint64, m store.Message) error {
 	_, err := tx.ExecContext(ctx,
 		`INSERT INTO messages (id, sender, recipient, kind, topic, body, time) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
 		id, senderOf(m), m.To[:], m.Kind, m.Topic, m.Body, m.Time.UnixMilli())
@@ -54,7 +54,7 @@ func senderOf(m store.Message) []byte {
 // Send implements [store.Store].
 func (s *Store) Send(ctx context.Context, sending store.Sending) (id uint64, err error) {
 	m := sending.Message
-	err = s.change(ctx, sending.Spend, nil, func(ctx context.Context, tx *sql.Tx) (err error) {
+	err = s.change(ctx, sending.Spend, nil, func(ctx context.Context, tx Tx) (err error) {
 		if _, err := headOf(ctx, tx, m.To); err != nil {
 			return err
 		}
@@ -90,7 +90,7 @@ func (s *Store) Send(ctx context.Context, sending store.Sending) (id uint64, err
 func (s *Store) Inbox(ctx context.Context, account ledger.AccountID, device, after uint64, size int) ([]store.Message, bool, error) {
 	var messages []store.Message
 	more := false
-	err := s.db.Read(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	err := s.db.Read(ctx, func(ctx context.Context, tx Tx) error {
 		rows, err := tx.QueryContext(ctx,
 			`SELECT m.id, m.sender, COALESCE(a.name, ''), m.kind, m.body, m.time
 			 FROM messages m LEFT JOIN accounts a ON a.account = m.sender
@@ -125,7 +125,7 @@ func (s *Store) Inbox(ctx context.Context, account ledger.AccountID, device, aft
 
 // Acknowledge implements [store.Store].
 func (s *Store) Acknowledge(ctx context.Context, a store.Acknowledgement) error {
-	return s.change(ctx, a.Spend, nil, func(ctx context.Context, tx *sql.Tx) error {
+	return s.change(ctx, a.Spend, nil, func(ctx context.Context, tx Tx) error {
 		// Nobody else looks who has acknowledged, or replaces a message, meanwhile.
 		if _, err := tx.ExecContext(ctx, `UPDATE inboxes SET last = last WHERE recipient = $1`, a.Account[:]); err != nil {
 			return err
@@ -139,7 +139,7 @@ func (s *Store) Acknowledge(ctx context.Context, a store.Acknowledgement) error 
 	})
 }
 
-func acknowledge(ctx context.Context, tx *sql.Tx, a store.Acknowledgement, id uint64) error {
+func acknowledge(ctx context.Context, tx Tx, a store.Acknowledgement, id uint64) error {
 	if _, err := tx.ExecContext(ctx,
 		`INSERT INTO acknowledgements (recipient, message, device)
 		 SELECT recipient, id, $1 FROM messages WHERE id = $2 AND recipient = $3 ON CONFLICT DO NOTHING`,

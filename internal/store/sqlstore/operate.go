@@ -10,7 +10,7 @@ import (
 
 // AddToken implements [store.Operation].
 func (s *Store) AddToken(ctx context.Context, t store.Token) error {
-	return s.db.Change(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	return s.db.Change(ctx, func(ctx context.Context, tx Tx) error {
 		_, err := tx.ExecContext(ctx,
 			`INSERT INTO tokens (hash, note, uses, used, created, expires) VALUES ($1, $2, $3, 0, $4, $5) ON CONFLICT DO NOTHING`,
 			t.Hash[:], t.Note, t.Uses, t.Created.UnixMilli(), t.Expires.UnixMilli())
@@ -21,7 +21,7 @@ func (s *Store) AddToken(ctx context.Context, t store.Token) error {
 // Tokens implements [store.Operation].
 func (s *Store) Tokens(ctx context.Context) ([]store.Token, error) {
 	var tokens []store.Token
-	err := s.db.Read(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	err := s.db.Read(ctx, func(ctx context.Context, tx Tx) error {
 		tokens = nil
 		rows, err := tx.QueryContext(ctx, `SELECT hash, note, uses, used, created, expires FROM tokens ORDER BY created, hash`)
 		return collect(rows, err, func(rows *sql.Rows) (bool, error) {
@@ -43,13 +43,13 @@ func (s *Store) Tokens(ctx context.Context) ([]store.Token, error) {
 
 // RevokeToken implements [store.Operation].
 func (s *Store) RevokeToken(ctx context.Context, hash [32]byte) error {
-	return s.db.Change(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	return s.db.Change(ctx, func(ctx context.Context, tx Tx) error {
 		return one(store.ErrNotFound)(tx.ExecContext(ctx, `DELETE FROM tokens WHERE hash = $1`, hash[:]))
 	})
 }
 
 // useToken counts an account that a token registers.
-func useToken(ctx context.Context, tx *sql.Tx, hash *[32]byte, now time.Time) error {
+func useToken(ctx context.Context, tx Tx, hash *[32]byte, now time.Time) error {
 	if hash == nil {
 		return nil
 	}
@@ -73,7 +73,7 @@ func (s *Store) Backlog(ctx context.Context) (store.Backlog, error) {
 
 // CountAccounts implements [store.Operation].
 func (s *Store) CountAccounts(ctx context.Context) (n uint64, err error) {
-	err = s.db.Read(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	err = s.db.Read(ctx, func(ctx context.Context, tx Tx) error {
 		return tx.QueryRowContext(ctx, `SELECT COUNT(*) FROM accounts`).Scan(&n)
 	})
 	return n, err
@@ -93,14 +93,14 @@ type observed struct {
 	seen func(change bool, took time.Duration, err error)
 }
 
-func (o observed) Change(ctx context.Context, f func(context.Context, *sql.Tx) error) error {
+func (o observed) Change(ctx context.Context, f func(context.Context, Tx) error) error {
 	begun := time.Now()
 	err := o.Database.Change(ctx, f)
 	o.seen(true, time.Since(begun), err)
 	return err
 }
 
-func (o observed) Read(ctx context.Context, f func(context.Context, *sql.Tx) error) error {
+func (o observed) Read(ctx context.Context, f func(context.Context, Tx) error) error {
 	begun := time.Now()
 	err := o.Database.Read(ctx, f)
 	o.seen(false, time.Since(begun), err)

@@ -14,7 +14,7 @@ import (
 // until the request is answered its id stands for it, also if the database was
 // lost while it committed and it is kept once more.
 func (s *Store) Keep(ctx context.Context, k store.Keeping) (kept store.Kept, err error) {
-	err = s.db.Change(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	err = s.db.Change(ctx, func(ctx context.Context, tx Tx) error {
 		if err := s.lock(ctx, tx, k.Spend, k.Kept.Account); err != nil {
 			return err
 		}
@@ -67,12 +67,12 @@ func (s *Store) EraseKept(ctx context.Context, now time.Time) error {
 	}); err != nil || !over {
 		return err
 	}
-	return s.db.Change(ctx, func(ctx context.Context, tx *sql.Tx) error { return s.eraseKept(ctx, tx, now) })
+	return s.db.Change(ctx, func(ctx context.Context, tx Tx) error { return s.eraseKept(ctx, tx, now) })
 }
 
 // eraseKept forgets what is over for long, of all accounts, and of what is over
 // everything but what became of it.
-func (s *Store) eraseKept(ctx context.Context, tx *sql.Tx, now time.Time) error {
+func (s *Store) eraseKept(ctx context.Context, tx Tx, now time.Time) error {
 	if _, err := tx.ExecContext(ctx, `DELETE FROM kept WHERE id IN (SELECT id FROM kept WHERE expires < $1`+s.skipLocked()+`)`,
 		store.Forgotten(now).UnixMilli()); err != nil {
 		return err
@@ -85,7 +85,7 @@ func (s *Store) eraseKept(ctx context.Context, tx *sql.Tx, now time.Time) error 
 
 // eraseStopped forgets what waits for a device that the entries lock or revoke: it
 // will have no answer, and would take the room of others.
-func eraseStopped(ctx context.Context, tx *sql.Tx, a store.Append) error {
+func eraseStopped(ctx context.Context, tx Tx, a store.Append) error {
 	for _, e := range a.Entries {
 		for _, record := range e.Records() {
 			device := max(record.GetDeviceLocked().GetDevice(), record.GetDeviceRevoked().GetDevice())
@@ -103,7 +103,7 @@ func eraseStopped(ctx context.Context, tx *sql.Tx, a store.Append) error {
 
 // roomFor wants room for one more request, whose nonce is not spent, and says
 // whether others are over.
-func roomFor(ctx context.Context, tx *sql.Tx, k store.Keeping) (over bool, err error) {
+func roomFor(ctx context.Context, tx Tx, k store.Keeping) (over bool, err error) {
 	var all, own, size int
 	var spent bool
 	if err := tx.QueryRowContext(ctx,
@@ -167,7 +167,7 @@ func keptRequest(ctx context.Context, q Querier, id ledger.Hash) (store.Kept, er
 	return k, nil
 }
 
-func replies(ctx context.Context, tx *sql.Tx, id ledger.Hash) ([]store.Reply, error) {
+func replies(ctx context.Context, tx Tx, id ledger.Hash) ([]store.Reply, error) {
 	var all []store.Reply
 	rows, err := tx.QueryContext(ctx, `SELECT device, reply FROM replies WHERE kept = $1 ORDER BY device`, id[:])
 	err = collect(rows, err, func(rows *sql.Rows) (bool, error) {
@@ -191,7 +191,7 @@ func (s *Store) Kept(ctx context.Context, id ledger.Hash) (k store.Kept, err err
 // Waiting implements [store.Store].
 func (s *Store) Waiting(ctx context.Context, id ledger.AccountID, now time.Time) ([]store.Kept, error) {
 	var waiting []store.Kept
-	err := s.db.Read(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	err := s.db.Read(ctx, func(ctx context.Context, tx Tx) error {
 		rows, err := tx.QueryContext(ctx,
 			`SELECT `+keptColumns+` FROM kept WHERE account = $1 AND expires > $2 AND state = $3 ORDER BY received, id`,
 			id[:], now.UnixMilli(), store.KeptWaiting)
@@ -217,7 +217,7 @@ func (s *Store) Waiting(ctx context.Context, id ledger.AccountID, now time.Time)
 
 // Reply implements [store.Store].
 func (s *Store) Reply(ctx context.Context, r store.Replying) error {
-	return s.spending(ctx, r.Spend, []ledger.AccountID{r.Account}, func(ctx context.Context, tx *sql.Tx) error {
+	return s.spending(ctx, r.Spend, []ledger.AccountID{r.Account}, func(ctx context.Context, tx Tx) error {
 		at, err := stand(ctx, tx, r.Spend, r.Account, r.Head, nil)
 		if err != nil {
 			return err
@@ -250,7 +250,7 @@ func (s *Store) Reply(ctx context.Context, r store.Replying) error {
 }
 
 // useKept marks a kept request as answered.
-func useKept(ctx context.Context, tx *sql.Tx, id ledger.Hash) error {
+func useKept(ctx context.Context, tx Tx, id ledger.Hash) error {
 	return one(store.ErrReplayed)(tx.ExecContext(ctx, `UPDATE kept SET state = $1, request = $2 WHERE id = $3 AND state = $4`,
 		store.KeptUsed, []byte{}, id[:], store.KeptWaiting))
 }

@@ -29,7 +29,7 @@ func scanRecovery(row interface{ Scan(...any) error }) (store.Recovery, error) {
 // Start implements [store.Store].
 func (s *Store) Start(ctx context.Context, start store.Start) error {
 	r := start.Recovery
-	return s.change(ctx, start.Spend, []ledger.AccountID{r.Account}, func(ctx context.Context, tx *sql.Tx) error {
+	return s.change(ctx, start.Spend, []ledger.AccountID{r.Account}, func(ctx context.Context, tx Tx) error {
 		if err := checkHead(ctx, tx, r.Account, start.Head); err != nil {
 			return err
 		}
@@ -67,7 +67,7 @@ func (s *Store) Start(ctx context.Context, start store.Start) error {
 	})
 }
 
-func openRecoveries(ctx context.Context, tx *sql.Tx, start store.Start) ([]store.Recovery, error) {
+func openRecoveries(ctx context.Context, tx Tx, start store.Start) ([]store.Recovery, error) {
 	var open []store.Recovery
 	rows, err := tx.QueryContext(ctx, `SELECT `+recoveryColumns+` FROM recoveries WHERE account = $1 OR key = $2 ORDER BY started, id`,
 		start.Recovery.Account[:], start.Recovery.Key)
@@ -84,7 +84,7 @@ func openRecoveries(ctx context.Context, tx *sql.Tx, start store.Start) ([]store
 // forgetOne makes room for a request. Whoever floods an account forgets what is
 // theirs: of the source with most requests, the new one counted, the oldest goes.
 // What a contact has approved, or the server released, stays.
-func forgetOne(ctx context.Context, tx *sql.Tx, open []store.Recovery, fresh store.Recovery) error {
+func forgetOne(ctx context.Context, tx Tx, open []store.Recovery, fresh store.Recovery) error {
 	approved := map[ledger.Hash]bool{}
 	rows, err := tx.QueryContext(ctx,
 		`SELECT DISTINCT recovery FROM approvals JOIN recoveries ON recoveries.id = approvals.recovery WHERE account = $1`, fresh.Account[:])
@@ -115,7 +115,7 @@ func forgetOne(ctx context.Context, tx *sql.Tx, open []store.Recovery, fresh sto
 
 // Recovery implements [store.Store].
 func (s *Store) Recovery(ctx context.Context, id ledger.Hash) (r store.Recovery, err error) {
-	err = s.db.Read(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	err = s.db.Read(ctx, func(ctx context.Context, tx Tx) error {
 		r, err = scanRecovery(tx.QueryRowContext(ctx, `SELECT `+recoveryColumns+` FROM recoveries WHERE id = $1`, id[:]))
 		return err
 	})
@@ -125,7 +125,7 @@ func (s *Store) Recovery(ctx context.Context, id ledger.Hash) (r store.Recovery,
 // Recoveries implements [store.Store].
 func (s *Store) Recoveries(ctx context.Context, id ledger.AccountID) ([]store.Recovery, error) {
 	var recoveries []store.Recovery
-	err := s.db.Read(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	err := s.db.Read(ctx, func(ctx context.Context, tx Tx) error {
 		rows, err := tx.QueryContext(ctx, `SELECT `+recoveryColumns+` FROM recoveries WHERE account = $1 ORDER BY started, id`, id[:])
 		return collect(rows, err, func(rows *sql.Rows) (bool, error) {
 			r, err := scanRecovery(rows)
@@ -142,7 +142,7 @@ func (s *Store) Recoveries(ctx context.Context, id ledger.AccountID) ([]store.Re
 // Owners implements [store.Store].
 func (s *Store) Owners(ctx context.Context, contact ledger.AccountID) ([]ledger.AccountID, error) {
 	var owners []ledger.AccountID
-	err := s.db.Read(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	err := s.db.Read(ctx, func(ctx context.Context, tx Tx) error {
 		rows, err := tx.QueryContext(ctx, `SELECT owner FROM contacts WHERE contact = $1 ORDER BY owner`, contact[:])
 		return collect(rows, err, func(rows *sql.Rows) (bool, error) {
 			var b []byte
@@ -164,7 +164,7 @@ func (s *Store) Owners(ctx context.Context, contact ledger.AccountID) ([]ledger.
 
 // Approve implements [store.Store].
 func (s *Store) Approve(ctx context.Context, a store.Approval) error {
-	return s.change(ctx, a.Spend, []ledger.AccountID{a.Account}, func(ctx context.Context, tx *sql.Tx) error {
+	return s.change(ctx, a.Spend, []ledger.AccountID{a.Account}, func(ctx context.Context, tx Tx) error {
 		if err := checkHead(ctx, tx, a.Account, a.Head); err != nil {
 			return err
 		}
@@ -179,7 +179,7 @@ func (s *Store) Approve(ctx context.Context, a store.Approval) error {
 // Approvals implements [store.Store].
 func (s *Store) Approvals(ctx context.Context, id ledger.Hash) ([]store.Approval, error) {
 	var approvals []store.Approval
-	err := s.db.Read(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	err := s.db.Read(ctx, func(ctx context.Context, tx Tx) error {
 		rows, err := tx.QueryContext(ctx, `SELECT holder, approval, sealed_share FROM approvals WHERE recovery = $1 ORDER BY holder`, id[:])
 		return collect(rows, err, func(rows *sql.Rows) (bool, error) {
 			a := store.Approval{Recovery: id}

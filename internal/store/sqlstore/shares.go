@@ -32,7 +32,7 @@ func scanShare(rows interface{ Scan(...any) error }) (store.Share, error) {
 	return share, err
 }
 
-func putShares(ctx context.Context, tx *sql.Tx, account ledger.AccountID, shares []store.Share) error {
+func putShares(ctx context.Context, tx Tx, account ledger.AccountID, shares []store.Share) error {
 	if len(shares) == 0 {
 		return nil
 	}
@@ -55,7 +55,7 @@ func putShares(ctx context.Context, tx *sql.Tx, account ledger.AccountID, shares
 	return err
 }
 
-func destroyShares(ctx context.Context, tx *sql.Tx, a store.Append) error {
+func destroyShares(ctx context.Context, tx Tx, a store.Append) error {
 	for _, id := range a.Destroy {
 		if _, err := tx.ExecContext(ctx, `DELETE FROM shares WHERE `+shareNamed, nameOf(a.Account, id)...); err != nil {
 			return err
@@ -106,7 +106,7 @@ func (s *Store) Shares(ctx context.Context, account ledger.AccountID, names []le
 	if len(names) == 1 {
 		err = s.db.ReadOnce(ctx, all)
 	} else {
-		err = s.db.Read(ctx, func(ctx context.Context, tx *sql.Tx) error { return all(ctx, tx) })
+		err = s.db.Read(ctx, func(ctx context.Context, tx Tx) error { return all(ctx, tx) })
 	}
 	if err != nil {
 		return nil, err
@@ -117,7 +117,7 @@ func (s *Store) Shares(ctx context.Context, account ledger.AccountID, names []le
 // ShareIDs implements [store.Store].
 func (s *Store) ShareIDs(ctx context.Context, account ledger.AccountID) ([]ledger.ShareID, error) {
 	var ids []ledger.ShareID
-	err := s.db.Read(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	err := s.db.Read(ctx, func(ctx context.Context, tx Tx) error {
 		rows, err := tx.QueryContext(ctx, `SELECT kind, epoch, slot, version, member FROM shares WHERE account = $1`, account[:])
 		return collect(rows, err, func(rows *sql.Rows) (bool, error) {
 			var id ledger.ShareID
@@ -138,7 +138,7 @@ func (s *Store) ShareIDs(ctx context.Context, account ledger.AccountID) ([]ledge
 func (s *Store) SlotShares(ctx context.Context, account ledger.AccountID, epoch, after uint64, size int) ([]store.Share, bool, error) {
 	var shares []store.Share
 	more := false
-	err := s.db.Read(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	err := s.db.Read(ctx, func(ctx context.Context, tx Tx) error {
 		rows, err := tx.QueryContext(ctx,
 			`SELECT `+shareColumns+` FROM shares WHERE account = $1 AND position > $2 AND kind = $3 AND epoch = $4 ORDER BY position`,
 			account[:], after, int32(recordv1.SealedServerShare_KIND_SLOT), epoch)

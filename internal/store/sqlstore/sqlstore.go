@@ -30,23 +30,23 @@ type Database interface {
 	// transaction is worth finishing. It may run f again after an attempt that
 	// failed, and even after one of which it could not learn how it ended; so f
 	// sets what it returns, and adds to nothing.
-	Change(ctx context.Context, f func(context.Context, *sql.Tx) error) error
+	Change(ctx context.Context, f func(context.Context, Tx) error) error
 	// Read runs f, which only reads, on one state of the database.
-	Read(ctx context.Context, f func(context.Context, *sql.Tx) error) error
+	Read(ctx context.Context, f func(context.Context, Tx) error) error
 	// ReadOnce runs f, which only reads, and with one statement: a transaction would
 	// take longer than that. It may run f again after it failed, so f sets what it
 	// returns.
 	ReadOnce(ctx context.Context, f func(context.Context, Querier) error) error
 	// ChangeWhole and ReadWhole are the same for what concerns all accounts and may
 	// take hours. ChangeWhole makes one attempt.
-	ChangeWhole(ctx context.Context, f func(context.Context, *sql.Tx) error) error
-	ReadWhole(ctx context.Context, f func(context.Context, *sql.Tx) error) error
+	ChangeWhole(ctx context.Context, f func(context.Context, Tx) error) error
+	ReadWhole(ctx context.Context, f func(context.Context, Tx) error) error
 	// LocksRows says whether changes run beside each other, so that they must lock
 	// what they decide on.
 	LocksRows() bool
 	// Changed keeps changes for those who follow, if servers share the database, and
 	// Follow follows them, or returns nil.
-	Changed(ctx context.Context, tx *sql.Tx, changes []store.Change) error
+	Changed(ctx context.Context, tx Tx, changes []store.Change) error
 	Follow() store.Follower
 	// Commits returns how many commits have made changes durable since the database
 	// was opened. Changes that are made at the same time may share one.
@@ -61,6 +61,13 @@ type Database interface {
 type Querier interface {
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}
+
+// Tx is a transaction, which who runs it ends.
+type Tx interface {
+	Querier
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+	PrepareContext(ctx context.Context, query string) (*sql.Stmt, error)
 }
 
 // Store is a [store.Store] in a [Database].
@@ -86,8 +93,8 @@ func (s *Store) Follow() store.Follower { return s.db.Follow() }
 // connection while it committed, and the transaction is run again, then finding
 // the token says that it did commit; and since a nonce that others are spending is
 // waited for, not finding it says that it never will.
-func (s *Store) change(ctx context.Context, spend store.Spend, about []ledger.AccountID, f func(context.Context, *sql.Tx) error) error {
-	return s.spending(ctx, spend, about, func(ctx context.Context, tx *sql.Tx) error {
+func (s *Store) change(ctx context.Context, spend store.Spend, about []ledger.AccountID, f func(context.Context, Tx) error) error {
+	return s.spending(ctx, spend, about, func(ctx context.Context, tx Tx) error {
 		if err := f(ctx, tx); err != nil {
 			return err
 		}
@@ -96,10 +103,10 @@ func (s *Store) change(ctx context.Context, spend store.Spend, about []ledger.Ac
 }
 
 // spending is change for an f that calls record itself.
-func (s *Store) spending(ctx context.Context, spend store.Spend, about []ledger.AccountID, f func(context.Context, *sql.Tx) error) error {
+func (s *Store) spending(ctx context.Context, spend store.Spend, about []ledger.AccountID, f func(context.Context, Tx) error) error {
 	token := make([]byte, 16)
 	_, _ = rand.Read(token) // it never fails
-	return s.db.Change(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	return s.db.Change(ctx, func(ctx context.Context, tx Tx) error {
 		if done, err := s.spendNonce(ctx, tx, spend, token); done || err != nil {
 			return err
 		}
@@ -112,7 +119,7 @@ func (s *Store) spending(ctx context.Context, spend store.Spend, about []ledger.
 
 // record keeps what a change leaves behind besides what it changes. at is how an
 // account stood before, or nil where nobody has asked.
-func (s *Store) record(ctx context.Context, tx *sql.Tx, spend store.Spend, at *standing) error {
+func (s *Store) record(ctx context.Context, tx Tx, spend store.Spend, at *standing) error {
 	if err := logActivity(ctx, tx, spend, at); err != nil {
 		return err
 	}
@@ -133,7 +140,7 @@ const (
 )
 
 // spendNonce says whether an earlier attempt with this token was committed.
-func (s *Store) spendNonce(ctx context.Context, tx *sql.Tx, spend store.Spend, token []byte) (done bool, err error) {
+func (s *Store) spendNonce(ctx context.Context, tx Tx, spend store.Spend, token []byte) (done bool, err error) {
 	if s.spent.Add(1)%sweepEvery == 0 {
 		if _, err := tx.ExecContext(ctx,
 			`DELETE FROM nonces WHERE (key, nonce) IN
@@ -161,7 +168,7 @@ func (s *Store) spendNonce(ctx context.Context, tx *sql.Tx, spend store.Spend, t
 
 // lock locks the accounts that a transaction is about. Those that do not exist
 // have nothing to decide on.
-func (s *Store) lock(ctx context.Context, tx *sql.Tx, spend store.Spend, about ...ledger.AccountID) error {
+func (s *Store) lock(ctx context.Context, tx Tx, spend store.Spend, about ...ledger.AccountID) error {
 	if !s.db.LocksRows() {
 		return nil
 	}
@@ -186,7 +193,7 @@ func (s *Store) lock(ctx context.Context, tx *sql.Tx, spend store.Spend, about .
 
 // lockKey locks a device's key, which may ask for something in any account. Its
 // row stands among the nonces, where it expires with them; no nonce is empty.
-func (s *Store) lockKey(ctx context.Context, tx *sql.Tx, key []byte, spend store.Spend) error {
+func (s *Store) lockKey(ctx context.Context, tx Tx, key []byte, spend store.Spend) error {
 	if !s.db.LocksRows() {
 		return nil
 	}
@@ -220,7 +227,7 @@ func one(otherwise error) func(sql.Result, error) error {
 }
 
 // checkHead wants the account's ledger to end as the caller saw it.
-func checkHead(ctx context.Context, tx *sql.Tx, id ledger.AccountID, head ledger.Head) error {
+func checkHead(ctx context.Context, tx Tx, id ledger.AccountID, head ledger.Head) error {
 	have, err := headOf(ctx, tx, id)
 	if err == nil && have != head {
 		return store.ErrHeadMoved
@@ -228,7 +235,7 @@ func checkHead(ctx context.Context, tx *sql.Tx, id ledger.AccountID, head ledger
 	return err
 }
 
-func headOf(ctx context.Context, tx *sql.Tx, id ledger.AccountID) (ledger.Head, error) {
+func headOf(ctx context.Context, tx Tx, id ledger.AccountID) (ledger.Head, error) {
 	var head ledger.Head
 	var hash []byte
 	err := tx.QueryRowContext(ctx, `SELECT sequence, head FROM accounts WHERE account = $1`, id[:]).Scan(&head.Sequence, &hash)

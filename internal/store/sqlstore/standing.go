@@ -23,7 +23,7 @@ type standing struct {
 
 // stand wants the account's ledger to end as the caller saw it, and returns how it
 // stands. It reads the numbers of reveals if there is a limit.
-func stand(ctx context.Context, tx *sql.Tx, spend store.Spend, id ledger.AccountID, head ledger.Head, limit *store.RevealLimit) (*standing, error) {
+func stand(ctx context.Context, tx Tx, spend store.Spend, id ledger.AccountID, head ledger.Head, limit *store.RevealLimit) (*standing, error) {
 	at := &standing{account: id}
 	country := ""
 	if spend.Origin != nil && spend.Origin.Account == id {
@@ -82,7 +82,7 @@ const (
 )
 
 // countReveal counts one more reveal, or refuses it.
-func countReveal(ctx context.Context, tx *sql.Tx, now time.Time, at *standing, r *store.RevealLimit) error {
+func countReveal(ctx context.Context, tx Tx, now time.Time, at *standing, r *store.RevealLimit) error {
 	if err := checkReveals(ctx, tx, now, at, r); err != nil {
 		return err
 	}
@@ -103,7 +103,7 @@ func countReveal(ctx context.Context, tx *sql.Tx, now time.Time, at *standing, r
 }
 
 // checkReveals returns a [store.LimitError] if as many reveals were made as may be.
-func checkReveals(ctx context.Context, tx *sql.Tx, now time.Time, at *standing, r *store.RevealLimit) error {
+func checkReveals(ctx context.Context, tx Tx, now time.Time, at *standing, r *store.RevealLimit) error {
 	limits := []struct {
 		made, most uint64
 		period     time.Duration
