@@ -24,7 +24,9 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, "watched:", becomeWatched())
 		os.Exit(125)
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	cleanUp()
+	os.Exit(code)
 }
 
 // victim is whose disk a case is about.
@@ -62,10 +64,7 @@ func (t tally) String() string {
 
 // Whoever is hurt, and wherever: the same command, given again, goes on.
 func TestHurt(t *testing.T) {
-	p := programs{t.TempDir()}
-	if err := p.build(); err != nil {
-		t.Fatal(err)
-	}
+	p := built(t)
 	for _, v := range []victim{device, server} {
 		t.Run("account/"+v.String(), func(t *testing.T) { testStory(t, p, v, story(), everyHarm) })
 		t.Run("devices/"+v.String(), func(t *testing.T) { testStory(t, p, v, devices(), oneHarm) })

@@ -1,0 +1,193 @@
+package crashtest
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+var (
+	kills     = flag.Int("kills", 40, "kill -9 the server so many times while it writes")
+	startFrom = flag.Uint64("seed", 0, "of all that chance decides; 0 draws one")
+	workers   = flag.Int("stations", 3, "so many servers at the same time")
+)
+
+const (
+	perKillStation = 250 // kills, after which a server begins anew with empty data
+	perCheck       = 50  // kills between two runs of zeropass-server check
+	writers        = 3   // families of a server
+	mostWriting    = 60 * time.Millisecond
+)
+
+// theSeed is -seed, or one that is drawn. It decides when the server is killed; what
+// it was doing then also depends on the machine.
+var theSeed = sync.OnceValue(func() uint64 {
+	if *startFrom != 0 {
+		return *startFrom
+	}
+	return rand.Uint64()
+})
+
+// figures are what a campaign counts.
+type figures struct {
+	done, starting, wrote, checks atomic.Int64
+	began                         time.Time
+}
+
+func (f *figures) String() string {
+	return fmt.Sprintf("%d kills, %d of them while it started; %d acknowledged writes, %d times zeropass-server check, %s",
+		f.done.Load(), f.starting.Load(), f.wrote.Load(), f.checks.Load(), time.Since(f.began).Round(time.Second))
+}
+
+// progress says every ten seconds how far it has come, until stop is closed.
+func (f *figures) progress(stop <-chan struct{}) {
+	for {
+		select {
+		case <-stop:
+			return
+		case <-time.After(10 * time.Second):
+			fmt.Fprintln(os.Stderr, f)
+		}
+	}
+}
+
+// The server is killed while it writes, again and again over the same data. What it
+// has acknowledged is there afterwards, and what it has not is taken when it is sent
+// again.
+func TestKilled(t *testing.T) {
+	t.Parallel()
+	p := built(t)
+	f := &figures{began: time.Now()}
+	stop := make(chan struct{})
+	if testing.Verbose() {
+		go f.progress(stop)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var group sync.WaitGroup
+	for i := range *workers {
+		group.Go(func() {
+			chance := rand.New(rand.NewPCG(theSeed(), uint64(i)))
+			for f.done.Load() < int64(*kills) && ctx.Err() == nil {
+				if err := killStation(ctx, p, f, chance); err != nil && ctx.Err() == nil {
+					cancel() // the first failure ends it
+					t.Errorf("seed %d, server %d: %v", theSeed(), i, err)
+				}
+			}
+		})
+	}
+	group.Wait()
+	cancel()
+	close(stop)
+	lost := 0
+	if t.Failed() {
+		lost = 1
+	}
+	t.Logf("%v; lost: %d; seed %d, %d servers", f, lost, theSeed(), *workers)
+}
+
+// killStation has one server, from its first start to its last kill.
+func killStation(ctx context.Context, p programs, f *figures, chance *rand.Rand) error {
+	dir, err := os.MkdirTemp("", "zeropass-killed-")
+	if err != nil {
+		return err
+	}
+	s := newStation(p, dir, chance)
+	err = os.Mkdir(s.place, 0o700)
+	for n := 0; err == nil && ctx.Err() == nil && n < perKillStation && f.done.Load() < int64(*kills); n++ {
+		if n%perCheck == perCheck-1 {
+			f.checks.Add(1)
+			err = s.check()
+		}
+		if err == nil {
+			err = s.killOnce(ctx, f)
+		}
+	}
+	if err == nil && ctx.Err() == nil {
+		err = s.last(ctx)
+		f.checks.Add(1)
+	}
+	f.wrote.Add(s.wire.acked.Load())
+	s.end()
+	if ctx.Err() == nil && err != nil {
+		return s.kept(err)
+	}
+	return errors.Join(err, os.RemoveAll(dir))
+}
+
+// killOnce starts the server, looks for everything, writes, and kills it.
+func (s *station) killOnce(ctx context.Context, f *figures) error {
+	if err := s.begin(); err != nil {
+		return err
+	}
+	defer f.done.Add(1)
+	if s.chance.IntN(8) == 0 { // while it starts, for the first time too
+		f.starting.Add(1)
+		time.Sleep(time.Duration(s.chance.Int64N(int64(max(s.started, 50*time.Millisecond)))))
+		s.kill()
+		go s.life.wait()
+		return s.gone()
+	}
+	if err := s.ready(ctx); err != nil {
+		return err
+	}
+	err := s.prove(ctx, s.families)
+	if err == nil {
+		err = s.renew(writers)
+	}
+	if err != nil {
+		return err
+	}
+	ended := time.AfterFunc(time.Duration(s.chance.Int64N(int64(mostWriting))), s.kill)
+	defer ended.Stop()
+	err = s.write(ctx, func() bool { return !s.wire.dying.Load() })
+	if err != nil {
+		return err
+	}
+	return s.gone()
+}
+
+// last looks for everything once more, that of families too which have stopped to
+// write, and stops the server as a system does.
+func (s *station) last(ctx context.Context) error {
+	if err := s.begin(); err != nil {
+		return err
+	}
+	if err := s.ready(ctx); err != nil {
+		return err
+	}
+	if err := errors.Join(s.prove(ctx, s.families), s.prove(ctx, s.retired)); err != nil {
+		return err
+	}
+	s.kill()
+	return errors.Join(s.gone(), s.check())
+}
+
+// built are the real programs, built once for all tests.
+func built(t *testing.T) programs {
+	t.Helper()
+	p, err := buildOnce()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+var buildOnce = sync.OnceValues(func() (programs, error) {
+	p := programs{filepath.Join(os.TempDir(), fmt.Sprintf("zeropass-crashtest-%d", os.Getpid()))}
+	if err := os.Mkdir(p.dir, 0o700); err != nil {
+		return p, err
+	}
+	cleanUp = func() { _ = os.RemoveAll(p.dir) }
+	return p, p.build()
+})
+
+// cleanUp removes what was built.
+var cleanUp = func() {}
