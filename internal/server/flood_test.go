@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"crypto/rand"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -76,4 +77,26 @@ func TestAFloodOfRequestsDoesNotLockTheOwnerOut(t *testing.T) {
 	state, err := late.ledger()
 	w.ok(err)
 	w.ok(late.takeOver(late.recovered(state)))
+}
+
+// Whoever names a contact in accounts of his own, and floods those, hides no other
+// owner's recovery from the contact, and makes no answer larger than can be sent.
+func TestAFloodOfOwners(t *testing.T) {
+	w := newWorld(t)
+	owner, contacts := w.family()
+	flooded := w.create("flooded")
+	flooded.prepare(false)
+	flooded.commit(contacts[:2]...)
+	h := w.server.Handler()
+	for i := range 20 {
+		w.ok(w.recover(flooded).startFrom(h, fmt.Sprintf("198.51.100.%d:1", i)))
+	}
+	n := w.recover(owner)
+	_, err := n.start()
+	w.ok(err)
+	w.server.ShowRecoveries(4 << 10)
+	all, err := w.client().Recoveries(t.Context(), contacts[0].first().identity())
+	if w.ok(err); len(all) < 2 || len(all) > 20 || string(all[0].Request) != string(n.request.Bytes()) {
+		t.Errorf("the contact sees %d requests", len(all))
+	}
 }

@@ -1,13 +1,17 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
+	"google.golang.org/protobuf/proto"
 	apiv1 "zeropass.dev/zeropass/gen/zeropass/api/v1"
 	recordv1 "zeropass.dev/zeropass/gen/zeropass/record/v1"
+
 	"zeropass.dev/zeropass/internal/api"
 	"zeropass.dev/zeropass/internal/notify"
 	"zeropass.dev/zeropass/internal/store"
@@ -341,18 +345,65 @@ func (s *Server) concerned(ctx context.Context, a *asked, id []byte) (store.Reco
 	return none, nil, 0, api.Refuse(api.ErrUnknownRecovery, "the account is no contact's of yours")
 }
 
+// shownRecoveries is how many bytes of recoveries are shown at a time. Those of
+// many accounts fit that somebody floods, and of more that nobody does.
+const shownRecoveries = api.MaxBody / 2
+
+// asking are an account's requests to recover it.
+type asking struct {
+	acct     *account
+	requests []store.Recovery
+}
+
 // recoveries tells a device the open recoveries of its own account, and of those
-// whose contact its account is.
+// whose contact its account is. Anybody's account may name it as its contact, and
+// anybody may ask for a recovery: where they are too many to be shown, those of the
+// accounts that have most are left out.
 func (s *Server) recoveries(ctx context.Context, a *asked, _ *apiv1.RecoveriesRequest) (*apiv1.RecoveriesAnswer, error) {
 	own, _, err := s.device(ctx, a)
 	if err != nil {
 		return nil, err
 	}
-	accounts := []*account{own}
-	owners, err := s.store.Owners(ctx, own.id)
+	all, err := s.askingContact(ctx, own.id)
 	if err != nil {
 		return nil, err
 	}
+	slices.SortStableFunc(all, func(a, b asking) int { return cmp.Compare(len(a.requests), len(b.requests)) })
+	requests, err := s.store.Recoveries(ctx, own.id)
+	if err != nil {
+		return nil, err
+	}
+	answer := &apiv1.RecoveriesAnswer{}
+	size := 0
+	for _, of := range append([]asking{{own, requests}}, all...) {
+		for _, r := range of.requests {
+			st, err := s.stand(ctx, of.acct, r, a.now)
+			if err != nil {
+				return nil, err
+			}
+			if st.over {
+				continue
+			}
+			d, err := s.describe(ctx, a, of.acct, r, st)
+			if err != nil {
+				return nil, err
+			}
+			if size += proto.Size(d); size > s.shown {
+				return answer, nil
+			}
+			answer.Recoveries = append(answer.Recoveries, d)
+		}
+	}
+	return answer, nil
+}
+
+// askingContact returns the requests to recover accounts whose contact this one is.
+func (s *Server) askingContact(ctx context.Context, contact ledger.AccountID) ([]asking, error) {
+	owners, err := s.store.Owners(ctx, contact)
+	if err != nil {
+		return nil, err
+	}
+	var all []asking
 	for _, id := range owners {
 		owner, err := s.account(ctx, id)
 		if errors.Is(err, api.ErrAccountLocked) {
@@ -361,32 +412,16 @@ func (s *Server) recoveries(ctx context.Context, a *asked, _ *apiv1.RecoveriesRe
 		if err != nil {
 			return nil, err
 		}
-		if boundIn(owner.state.InUse(), own.id) {
-			accounts = append(accounts, owner)
+		if !boundIn(owner.state.InUse(), contact) {
+			continue
 		}
-	}
-	answer := &apiv1.RecoveriesAnswer{}
-	for _, acct := range accounts {
-		all, err := s.store.Recoveries(ctx, acct.id)
+		requests, err := s.store.Recoveries(ctx, id)
 		if err != nil {
 			return nil, err
 		}
-		for _, r := range all {
-			st, err := s.stand(ctx, acct, r, a.now)
-			if err != nil {
-				return nil, err
-			}
-			if st.over {
-				continue
-			}
-			d, err := s.describe(ctx, a, acct, r, st)
-			if err != nil {
-				return nil, err
-			}
-			answer.Recoveries = append(answer.Recoveries, d)
-		}
+		all = append(all, asking{owner, requests})
 	}
-	return answer, nil
+	return all, nil
 }
 
 // approve takes a contact's approval from one of the contact's devices, and one

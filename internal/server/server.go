@@ -97,6 +97,7 @@ type Server struct {
 	joiners  *remotes // limits devices that ask to be added
 	founders *remotes // limits new accounts where everybody may make one
 	sources  []byte   // key of what stands for a network in the store
+	shown    int      // bytes of recoveries in one answer
 	failed   chan struct{}
 	failOnce sync.Once
 }
@@ -123,7 +124,7 @@ func New(ctx context.Context, c Config) (*Server, error) {
 		store: storing{c.Store}, keys: c.Keys, now: c.Now, rand: c.Rand, entropy: c.Entropy, log: c.Log,
 		mail: c.Mail, webhook: c.Webhook, places: c.Places, raised: make(chan struct{}, 1),
 		remotes: newRemotes(remoteRate, remoteBurst), devices: newDevices(), starters: newRemotes(startRate, startBurst),
-		joiners: newRemotes(startRate, startBurst), founders: newRemotes(createRate, createBurst), sources: sources,
+		joiners: newRemotes(startRate, startBurst), founders: newRemotes(createRate, createBurst), sources: sources, shown: shownRecoveries,
 		registration: c.Registration, quota: c.Quota, movedTo: c.MovedTo, observe: observe, tracing: c.Tracing, failed: make(chan struct{}),
 		admission: &admission{bounds: defaultBounds()}, intake: &intake{}, answering: &answering{}, looks: make(chan struct{}, maxLooks),
 		followed: followed, following: following{now: make(chan struct{}, 1)},

@@ -266,7 +266,8 @@ type Store interface {
 	Recovery(ctx context.Context, id ledger.Hash) (Recovery, error)
 	// Recoveries returns an account's requests, the oldest first.
 	Recoveries(ctx context.Context, id ledger.AccountID) ([]Recovery, error)
-	// Owners returns the accounts that ever bound this one as a contact.
+	// Owners returns the accounts that ever bound this one as a contact and that
+	// somebody asks to recover.
 	Owners(ctx context.Context, contact ledger.AccountID) ([]ledger.AccountID, error)
 	// Approve returns ErrHeadMoved or ErrReplayed.
 	Approve(ctx context.Context, a Approval) error

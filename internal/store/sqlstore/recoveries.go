@@ -143,7 +143,9 @@ func (s *Store) Recoveries(ctx context.Context, id ledger.AccountID) ([]store.Re
 func (s *Store) Owners(ctx context.Context, contact ledger.AccountID) ([]ledger.AccountID, error) {
 	var owners []ledger.AccountID
 	err := s.db.Read(ctx, func(ctx context.Context, tx Tx) error {
-		rows, err := tx.QueryContext(ctx, `SELECT owner FROM contacts WHERE contact = $1 ORDER BY owner`, contact[:])
+		rows, err := tx.QueryContext(ctx,
+			`SELECT owner FROM contacts WHERE contact = $1
+			 AND EXISTS (SELECT 1 FROM recoveries WHERE recoveries.account = contacts.owner) ORDER BY owner`, contact[:])
 		return collect(rows, err, func(rows *sql.Rows) (bool, error) {
 			var b []byte
 			if err := rows.Scan(&b); err != nil {

@@ -145,6 +145,8 @@ func testRecoveries(t *testing.T, s *suite) {
 	b := s.create("bob")
 	s.ok(s.Append(s.ctx, store.Append{Spend: s.spend(), Account: a.id, Head: a.head, Contacts: []ledger.AccountID{b.id, b.id}}))
 	s.ok(s.Append(s.ctx, store.Append{Spend: s.spend(), Account: a.id, Head: a.head, Contacts: []ledger.AccountID{b.id}}))
+	c := s.create("cyd") // whom nobody asks to recover
+	s.ok(s.Append(s.ctx, store.Append{Spend: s.spend(), Account: c.id, Head: c.head, Contacts: []ledger.AccountID{b.id}}))
 	if owners := must(s.Owners(s.ctx, b.id)); len(owners) != 1 || owners[0] != a.id {
 		t.Errorf("got owners %v", owners)
 	}
