@@ -58,7 +58,7 @@ const empty = `SET session_replication_role = replica; -- in any order
 		END LOOP;
 	END $$`
 
-func open(t *testing.T, c Config) *Store {
+func open(t testing.TB, c Config) *Store {
 	t.Helper()
 	s, err := Open(t.Context(), c)
 	if err != nil {
