@@ -24,7 +24,8 @@ const (
 	perKillStation = 250 // kills, after which a server begins anew with empty data
 	perCheck       = 50  // kills between two runs of zeropass-server check
 	writers        = 3   // families of a server
-	mostWriting    = 60 * time.Millisecond
+	mostWrites     = 12  // acknowledged in one life
+	mostWriting    = 10 * time.Millisecond
 )
 
 // theSeed is -seed, or one that is drawn. It decides when the server is killed; what
@@ -145,9 +146,17 @@ func (s *station) killOnce(ctx context.Context, f *figures) error {
 	if err != nil {
 		return err
 	}
-	ended := time.AfterFunc(time.Duration(s.chance.Int64N(int64(mostWriting))), s.kill)
-	defer ended.Stop()
-	err = s.write(ctx, func() bool { return !s.wire.dying.Load() })
+	// Some writes later, and then at any moment of those that follow.
+	enough := s.wire.acked.Load() + s.chance.Int64N(mostWrites)
+	later := time.Duration(s.chance.Int64N(int64(mostWriting)))
+	var once sync.Once
+	err = s.write(ctx, func() bool {
+		if s.wire.acked.Load() >= enough {
+			once.Do(func() { time.AfterFunc(later, s.kill) })
+		}
+		return !s.wire.dying.Load()
+	})
+	once.Do(s.kill) // all have written enough for good
 	if err != nil {
 		return err
 	}

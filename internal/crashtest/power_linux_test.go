@@ -1,0 +1,162 @@
+package crashtest
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"zeropass.dev/zeropass/internal/powerloss"
+)
+
+var cuts = flag.Int("cuts", 30, "cut the power so many times while the server writes")
+
+const (
+	perCutStation = 60  // cuts, after which a server begins anew on an empty disk
+	perCutCheck   = 10  // cuts between two runs of zeropass-server check
+	mostChanges   = 160 // of the disk, in one life
+)
+
+// cutFigures are what a campaign of power cuts counts.
+type cutFigures struct {
+	figures
+	inStart atomic.Int64
+}
+
+func (f *cutFigures) String() string {
+	return fmt.Sprintf("%d power cuts, %d of them while the server started; %d acknowledged writes, %d times zeropass-server check, %s",
+		f.done.Load(), f.starting.Load(), f.wrote.Load(), f.checks.Load(), time.Since(f.began).Round(time.Second))
+}
+
+// The power is cut at any change of the server's disk, which then has of what was
+// not synced what chance leaves. What was acknowledged is there afterwards.
+func TestPowerCut(t *testing.T) {
+	t.Parallel()
+	p := built(t)
+	f := &cutFigures{figures: figures{began: time.Now()}}
+	ctx, cancel := context.WithCancel(t.Context())
+	var group sync.WaitGroup
+	for i := range *workers {
+		group.Go(func() {
+			chance := rand.New(rand.NewPCG(theSeed(), 1<<32+uint64(i)))
+			for f.done.Load() < int64(*cuts) && ctx.Err() == nil {
+				if err := cutStation(ctx, p, f, chance); err != nil && ctx.Err() == nil {
+					cancel()
+					t.Errorf("seed %d, server %d: %v", theSeed(), i, err)
+				}
+			}
+		})
+	}
+	group.Wait()
+	cancel()
+	lost := 0
+	if t.Failed() {
+		lost = 1
+	}
+	t.Logf("%v; lost: %d; seed %d, %d servers", f, lost, theSeed(), *workers)
+}
+
+// disk is what a station's server writes to.
+type disk struct {
+	*powerloss.Mounted
+	how string // what the last cut was like
+}
+
+// cutStation has one server on one disk, from its first start to its last cut.
+func cutStation(ctx context.Context, p programs, f *cutFigures, chance *rand.Rand) (err error) {
+	dir, err := os.MkdirTemp("", "zeropass-cut-")
+	if err != nil {
+		return err
+	}
+	s := newStation(p, dir, chance)
+	d := &disk{}
+	if d.Mounted, err = powerloss.MountAt(powerloss.New(chance.Uint64()), s.place); err != nil {
+		return err
+	}
+	defer func() { d.Unmount() }()
+	n := 0
+	for ; err == nil && ctx.Err() == nil && n < perCutStation && f.done.Load() < int64(*cuts); n++ {
+		if n%perCutCheck == perCutCheck-1 && s.wire.sign != nil {
+			f.checks.Add(1)
+			err = s.check()
+		}
+		if err == nil {
+			err = s.cutOnce(ctx, d, f)
+		}
+	}
+	if err == nil && ctx.Err() == nil {
+		err = s.last(ctx)
+		f.checks.Add(1)
+	}
+	f.wrote.Add(s.wire.acked.Load())
+	s.end()
+	if err != nil && ctx.Err() == nil {
+		err = fmt.Errorf("after %d cuts (%s): %w", n, d.how, err)
+		return errors.Join(s.evidence(err), os.RemoveAll(dir))
+	}
+	return err
+}
+
+// cutOnce starts the server, looks for everything, writes, and cuts the power.
+func (s *station) cutOnce(ctx context.Context, d *disk, f *cutFigures) error {
+	defer f.done.Add(1)
+	after := 1 + s.chance.IntN(mostChanges)
+	if s.chance.IntN(6) == 0 || s.starts == 0 && s.chance.IntN(2) == 0 { // while it starts
+		f.starting.Add(1)
+		d.CutAfter(1+s.chance.IntN(40), func() { s.kill() })
+	}
+	if err := s.begin(); err != nil {
+		return err
+	}
+	err := s.ready(ctx)
+	if err == nil {
+		err = s.prove(ctx, s.families)
+	}
+	if err == nil {
+		err = s.renew(writers)
+	}
+	if err == nil && !d.IsCut() {
+		d.CutAfter(after, s.kill)
+		err = s.write(ctx, func() bool { return !s.wire.dying.Load() })
+	}
+	if err != nil && !s.wire.dying.Load() && !d.IsCut() {
+		return err
+	}
+	var loss *lossError
+	if errors.As(err, &loss) {
+		return err
+	}
+	s.kill()
+	if err := s.gone(); err != nil {
+		return err
+	}
+	return s.power(d)
+}
+
+// power gives the disk power again after a cut.
+func (s *station) power(d *disk) error {
+	d.Unmount()
+	next, how := d.AfterPowerCut()
+	d.how = how
+	var err error
+	d.Mounted, err = powerloss.MountAt(next, s.place)
+	return err
+}
+
+// evidence copies what is on the disk out of it.
+func (s *station) evidence(failed error) error {
+	kept, err := os.MkdirTemp("", "zeropass-crash-")
+	if err == nil {
+		err = os.CopyFS(kept+"/server", os.DirFS(s.place))
+	}
+	if s.life != nil {
+		err = errors.Join(err, os.WriteFile(kept+"/log", s.life.log.Bytes(), 0o600))
+	}
+	return errors.Join(fmt.Errorf("%w\nEverything is in %s", failed, kept), err)
+}
