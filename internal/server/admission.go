@@ -35,7 +35,7 @@ var classNames = [classes]string{"urgent", "daily", "reveal", "bulk"}
 // clients that ask one after the other, that is load, and there is patience. More is
 // overload, until a second passes without a refusal: whoever has waited for the
 // class's short time is refused then, and at once whoever would have to ("Fail at
-// Scale", ACM Queue 13(8), 2015, after CoDel, RFC 8289); and no more wait for the disk
+// Scale", ACM Queue 13(8), 2015, after CoDel, RFC 8289). Nor do more wait for the disk
 // than it makes durable in about three times its shortest time. So nobody who is
 // admitted waits for long, however many come.
 type admission struct {
@@ -64,7 +64,7 @@ type bounds struct {
 
 func defaultBounds() bounds {
 	n := runtime.GOMAXPROCS(0)
-	calm := max(80, 32*n)
+	calm := max(72, 32*n)
 	return bounds{
 		working:    [classes]int{2 * n, 3 * n, 2 * n, max(1, n/2)},
 		storing:    [classes]int{256, 192, 128, 32},
@@ -96,12 +96,22 @@ type turn struct {
 	waiters []*waiter
 }
 
-type waiter struct{ admitted chan struct{} } // closed when it is
+type waiter struct {
+	since   time.Time
+	decided chan struct{} // closed when it is admitted or refused
+	refused bool
+}
 
-const (
-	overloadTime = time.Second
-	speedTime    = 100 * time.Millisecond
-)
+// place returns the waiter's when it is decided.
+func (w *waiter) place(a *admission, c class) *place {
+	if w.refused {
+		return nil
+	}
+	return &place{admission: a, class: c}
+}
+
+// overloadTime is how long overload lasts after a refusal.
+const overloadTime = time.Second
 
 // enter waits for a place for a request, and returns nil if there is none for it or
 // ctx ends. The caller leaves.
@@ -114,7 +124,7 @@ func (a *admission) enter(ctx context.Context, c class, who asker) *place {
 		a.mu.Unlock()
 		return &place{admission: a, class: c}
 	}
-	w := &waiter{admitted: make(chan struct{})}
+	w := &waiter{since: now, decided: make(chan struct{})}
 	if a.isFull(c, now) || !q.push(who, w, a.bounds.queueOfOne) {
 		a.refuse(c, now)
 		a.mu.Unlock()
@@ -130,8 +140,8 @@ func (a *admission) enter(ctx context.Context, c class, who asker) *place {
 	defer timer.Stop()
 	late := false
 	select {
-	case <-w.admitted:
-		return &place{admission: a, class: c}
+	case <-w.decided:
+		return w.place(a, c)
 	case <-ctx.Done():
 	case <-timer.C:
 		late = true
@@ -139,7 +149,7 @@ func (a *admission) enter(ctx context.Context, c class, who asker) *place {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if !q.remove(who, w) {
-		return &place{admission: a, class: c} // in the last moment
+		return w.place(a, c) // decided in the last moment
 	}
 	if late {
 		a.refuse(c, time.Now())
@@ -174,7 +184,8 @@ func (a *admission) isFull(c class, now time.Time) bool {
 		return false
 	}
 	// How long the last of them will wait, at the speed of now.
-	return time.Duration(q.length)*speedTime > a.bounds.short[c]*time.Duration(q.speed.of(now))
+	speed, _ := q.speed.of(now, queuePeriod)
+	return float64(q.length) > speed*a.bounds.short[c].Seconds()
 }
 
 func (a *admission) overloaded(c class, now time.Time) bool {
@@ -209,8 +220,8 @@ func (a *admission) free(c class, now time.Time) bool {
 	shared := min(c, classReveal)
 	working, storing := a.beside(c)
 	most := a.bounds.storing[shared]
-	if shared == classReveal && a.overloaded(classReveal, now) {
-		most = min(most, max(4*a.bounds.working[shared], a.disk.most(now)))
+	if c != classUrgent {
+		most = a.disk.most(now, 4*a.bounds.working[shared], most)
 	}
 	return working < a.bounds.working[shared] && storing < most
 }
@@ -226,9 +237,14 @@ func (a *admission) next() {
 	for c := range classes {
 		q := &a.queues[c]
 		for q.length > 0 && a.free(c, now) {
-			q.speed.count(now)
-			a.admit(c)
-			close(q.pop().admitted)
+			w := q.pop()
+			if w.refused = now.Sub(w.since) > a.bounds.short[c] && a.overloaded(c, now); w.refused {
+				a.refuse(c, now)
+			} else {
+				q.speed.count(now, queuePeriod)
+				a.admit(c)
+			}
+			close(w.decided)
 		}
 	}
 }
@@ -284,25 +300,30 @@ func (q *queue) remove(who asker, w *waiter) bool {
 // speed is how often something happens.
 type speed struct {
 	begun        time.Time
-	this, before int // in this speedTime, and in the one before
+	this, before int // in this period, and in the one before
 }
 
-func (s *speed) count(now time.Time) {
-	s.turn(now)
+func (s *speed) count(now time.Time, period time.Duration) {
+	s.turn(now, period)
 	s.this++
 }
 
-// of returns how often it happens in a speedTime.
-func (s *speed) of(now time.Time) int {
-	s.turn(now)
-	return max(s.this, s.before)
+// of returns how often it happens in a second, and false if that is not known yet.
+func (s *speed) of(now time.Time, period time.Duration) (float64, bool) {
+	s.turn(now, period)
+	rate := float64(s.before) / period.Seconds()
+	since := now.Sub(s.begun)
+	if since < period/4 {
+		return rate, s.before > 0
+	}
+	return max(rate, float64(s.this)/since.Seconds()), true
 }
 
-func (s *speed) turn(now time.Time) {
+func (s *speed) turn(now time.Time, period time.Duration) {
 	switch since := now.Sub(s.begun); {
-	case since > 2*speedTime:
+	case since > 2*period:
 		s.begun, s.before, s.this = now, 0, 0
-	case since > speedTime:
+	case since > period:
 		s.begun, s.before, s.this = now, s.this, 0
 	}
 }
@@ -311,17 +332,19 @@ func (s *speed) turn(now time.Time) {
 type disk struct {
 	speed         speed
 	begun         time.Time
-	least, before time.Duration // that a change took in this diskTime, and in the one before; zero if there was none
+	least, before time.Duration // that a change took in this leastTime, and in the one before; zero if there was none
 }
 
 const (
-	diskTime  = 5 * time.Second
-	leastDisk = 4 * time.Millisecond // what is faster is no disk
+	queuePeriod = 100 * time.Millisecond
+	diskPeriod  = time.Second
+	leastTime   = 5 * time.Second
+	leastDisk   = 4 * time.Millisecond // what is faster is no disk
 )
 
 func (d *disk) count(now time.Time, took time.Duration) {
-	d.speed.count(now)
-	if now.Sub(d.begun) > diskTime {
+	d.speed.count(now, diskPeriod)
+	if now.Sub(d.begun) > leastTime {
 		d.begun, d.before, d.least = now, d.least, 0
 	}
 	if d.least == 0 || took < d.least {
@@ -329,14 +352,18 @@ func (d *disk) count(now time.Time, took time.Duration) {
 	}
 }
 
-// most returns how many may wait for it, so that none waits for long. Fewer might
-// leave it idle.
-func (d *disk) most(now time.Time) int {
-	least := d.least
-	if least == 0 || d.before > 0 && d.before < least {
-		least = d.before
+// most returns how many may wait for it, at least so many and at most so many, so
+// that none waits for long.
+func (d *disk) most(now time.Time, least, most int) int {
+	took := d.least
+	if took == 0 || d.before > 0 && d.before < took {
+		took = d.before
 	}
-	return int(time.Duration(d.speed.of(now)) * 3 * max(least, leastDisk) / speedTime)
+	speed, known := d.speed.of(now, diskPeriod)
+	if !known || took == 0 {
+		return most
+	}
+	return max(least, min(most, int(speed*3*max(took, leastDisk).Seconds())))
 }
 
 // place is that of one request among those that are worked on.

@@ -14,8 +14,8 @@ func small() bounds {
 	b := defaultBounds()
 	b.working = [classes]int{2, 3, 2, 1}
 	b.storing = [classes]int{256, 192, 128, 32}
-	b.calm = [classes]int{80, 80, 80, 4}
-	b.queue, b.queueOfOne = 320, 80
+	b.calm = [classes]int{72, 72, 72, 4}
+	b.queue, b.queueOfOne = 288, 72
 	return b
 }
 
@@ -200,7 +200,7 @@ func TestQueuesAreBounded(t *testing.T) {
 			group.Go(func() { a.enter(ctx, classBulk, one(i)) })
 		}
 		synctest.Wait()
-		if a.queues[classUrgent].length > 320 || a.queues[classDaily].length > 80 || a.queues[classBulk].length > 320 {
+		if a.queues[classUrgent].length > 288 || a.queues[classDaily].length > 72 || a.queues[classBulk].length > 288 {
 			t.Errorf("%d, %d and %d wait", a.queues[classUrgent].length, a.queues[classDaily].length, a.queues[classBulk].length)
 		}
 		if a.shed[classUrgent] == 0 || a.shed[classDaily] == 0 || a.shed[classReveal] > 0 {
