@@ -80,16 +80,11 @@ func TestMonitored(t *testing.T) {
 			t.Errorf("there is no %s", want)
 		}
 	}
-	id := o.state.Account()
-	for _, canary := range []string{"Ada", "Lovelace", "ada lovelace", id.String(), hex.EncodeToString(id[:]), hex.EncodeToString(o.sign.PublicKey().Bytes())} {
-		if strings.Contains(metrics, canary) || strings.Contains(p.stderr.String(), canary) {
-			t.Errorf("metrics or log have %q", canary)
-		}
-	}
 	if code, _ := get(t, p.URL+"/metrics"); code != http.StatusNotFound {
 		t.Errorf("the metrics are public: %d", code)
 	}
 	p.stop(t)
+	p.stderr.WriteString(metrics) // for checkSaid
 }
 
 func TestAdminIsNotForThePublic(t *testing.T) {
@@ -312,11 +307,9 @@ func TestTraces(t *testing.T) {
 			t.Errorf("the traces lack %q", want)
 		}
 	}
-	id := o.state.Account()
-	for _, canary := range []string{"Ada", "Lovelace", string(id[:]), id.String(), hex.EncodeToString(id[:]), string(o.sign.PublicKey().Bytes()), "127.0.0.1"} {
-		if strings.Contains(text, canary) {
-			t.Errorf("the traces have %q", canary)
-		}
+	p.stderr.WriteString(text) // for checkSaid
+	if strings.Contains(text, "127.0.0.1") {
+		t.Error("the traces have an address")
 	}
 }
 

@@ -22,6 +22,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -31,6 +32,7 @@ import (
 
 	"zeropass.dev/zeropass/internal/api"
 	"zeropass.dev/zeropass/internal/client"
+	"zeropass.dev/zeropass/internal/logtest"
 	"zeropass.dev/zeropass/internal/server"
 )
 
@@ -109,6 +111,7 @@ func startProgram(t *testing.T, program string, args ...string) *process {
 			_ = p.cmd.Process.Kill()
 			_ = p.cmd.Wait()
 		}
+		p.checkSaid(t, args)
 	})
 	line, err := bufio.NewReader(stdout).ReadBytes('\n')
 	if err != nil || json.Unmarshal(line, &p.readyLine) != nil {
@@ -116,6 +119,21 @@ func startProgram(t *testing.T, program string, args ...string) *process {
 		t.Fatalf("the server is not ready: %v %q\n%s", err, line, p.stderr)
 	}
 	return p
+}
+
+// checkSaid wants nothing of what is in its data in what the program said.
+func (p *process) checkSaid(t *testing.T, args []string) {
+	t.Helper()
+	if i := slices.Index(args, "--data"); i >= 0 {
+		if file := filepath.Join(args[i+1], databaseFile); exists(file) {
+			logtest.CheckSQLite(t, p.stderr.Bytes(), file)
+		}
+	}
+}
+
+func exists(file string) bool {
+	_, err := os.Stat(file)
+	return err == nil
 }
 
 // stop wants the program to end as a system ends it.
@@ -306,6 +324,23 @@ func TestServeLeavesNothingRunning(t *testing.T) {
 	if err := <-ended; err != nil {
 		t.Error(err)
 	}
+}
+
+// The last words of a program that breaks, with a stream open and a request half
+// there, are all that the runtime knows of it, and say nothing of an account;
+// checkSaid looks.
+func TestLastWords(t *testing.T) {
+	p := start(t, t.TempDir(), loopback, adminLoopback)
+	o := newOwnerNamed(t, p.URL, "Ada, Countess of Lovelace")
+	defer o.listens(p.URL).stop()
+	held := p.hold(t)
+	if err := p.cmd.Process.Signal(syscall.SIGABRT); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.cmd.Wait(); err == nil || !bytes.Contains(p.stderr.Bytes(), []byte("SIGABRT")) {
+		t.Errorf("it ends with %v:\n%s", err, p.stderr)
+	}
+	_ = held.body.Close() // nobody reads it
 }
 
 // When the disk has failed the server goes on answering nothing: it ends, and says
