@@ -38,6 +38,7 @@ func (r *run) all() error {
 		{"backups", r.backups},
 		{"syncs", r.syncs},
 		{"recoveries", r.recoveries},
+		{"memory", r.memory},
 	} {
 		r.say.say("%s: %s", r.prefix, s.says)
 		if err := s.do(); err != nil {
@@ -98,6 +99,7 @@ func (r *run) grow() error {
 	r.target("flat", "most / least of these", most/max(least, 1e-3), 1.25)
 	r.add("create_rate", "account with one secret", made.PerSecond(), "1/s")
 	r.costs("create", "account with one secret", &made)
+	r.add("create_bytes", "account with one secret: growth of the database", made.BytesPerTask(), "B")
 	return nil
 }
 
@@ -110,6 +112,7 @@ func (r *run) reveals() error {
 	operations := r.bare.Of(load.RevealAlone)
 	r.add("reveal_cpu", "server CPU per reveal", micros(result.CPUPerTask()), "µs")
 	r.ofDatabase("reveal", "reveal", result)
+	r.add("reveal_bytes", "reveal: growth of the database", result.BytesPerTask(), "B")
 	r.add("reveal_curve", "its bare curve operations", micros(operations), "µs")
 	r.target("reveal_cpu_ratio", "server CPU per reveal / its bare curve operations", ratio(result.CPUPerTask(), operations), 1.5)
 	r.target("reveal_commits", "durable commits per reveal", result.CommitsPerTask(), 0.3)
@@ -130,7 +133,9 @@ func (r *run) confirmed() error {
 	r.add("confirmed_cpu", "server CPU per such reveal", micros(result.CPUPerTask()), "µs")
 	r.add("confirmed_curve", "its bare curve operations", micros(operations), "µs")
 	r.target("confirmed_cpu_ratio", "server CPU per such reveal / its bare curve operations", ratio(result.CPUPerTask(), operations), 1.5)
+	r.ofDatabase("confirmed", "reveal, another device confirms", result)
 	r.add("confirmed_commits", "durable commits per such reveal", result.CommitsPerTask(), "")
+	r.add("confirmed_bytes", "reveal, another device confirms: growth of the database", result.BytesPerTask(), "B")
 	return nil
 }
 
@@ -173,6 +178,7 @@ func (r *run) simple(name, says string, once bool, make func(int) (load.Task, er
 	}
 	r.latencies(name, says, result)
 	r.costs(name, says, result)
+	r.add(name+"_bytes", says+": growth of the database", result.BytesPerTask(), "B")
 	return nil
 }
 
@@ -217,6 +223,16 @@ func (r *run) recoveries() error {
 		r.latencies(phase.name, phase.says, result)
 		r.costs(phase.name, phase.says, result)
 	}
+	return nil
+}
+
+// memory adds how much the server has after all of this.
+func (r *run) memory() error {
+	metrics, err := r.Metrics(r.ctx)
+	if err != nil {
+		return err
+	}
+	r.add("memory", "resident memory of the server", metrics["process_resident_memory_bytes"]/(1<<20), "MiB")
 	return nil
 }
 

@@ -96,3 +96,21 @@ func commitRate(ctx context.Context, db *sql.DB, clients int, limit time.Duratio
 	_, err = db.ExecContext(ctx, `DROP TABLE bare`)
 	return float64(n.Load()) / elapsed.Seconds(), err
 }
+
+// DataBytes returns how large the server's database is, in bytes, without what is
+// free in it.
+func (s *Server) DataBytes(ctx context.Context) (bytes int64, err error) {
+	driver, name, ask := "sqlite", "file:"+s.file+"?mode=ro", `SELECT (page_count - freelist_count) * page_size FROM pragma_page_count, pragma_freelist_count, pragma_page_size`
+	if s.postgres != nil {
+		driver, name, ask = "pgx", s.postgres.URL(), `SELECT pg_database_size(current_database())`
+	}
+	db, err := sql.Open(driver, name)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	if err := db.QueryRowContext(ctx, ask).Scan(&bytes); err != nil {
+		return 0, fmt.Errorf("load: size of the database: %w", err)
+	}
+	return bytes, nil
+}

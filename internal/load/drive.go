@@ -60,6 +60,7 @@ type Result struct {
 	CPU         time.Duration // of the server
 	DatabaseCPU time.Duration // of PostgreSQL
 	Commits     float64       // durable ones of the database
+	Bytes       int64         // by which the database grew
 	took        []time.Duration
 	late        []time.Duration
 }
@@ -91,11 +92,13 @@ func (r *Result) Add(other *Result) {
 	r.CPU += other.CPU
 	r.DatabaseCPU += other.DatabaseCPU
 	r.Commits += other.Commits
+	r.Bytes += other.Bytes
 }
 
 func result(before, after Usage, elapsed time.Duration) *Result {
 	return &Result{
 		Elapsed: elapsed, CPU: after.CPU - before.CPU, DatabaseCPU: after.Database - before.Database, Commits: after.Commits - before.Commits,
+		Bytes: after.Bytes - before.Bytes,
 	}
 }
 
@@ -111,6 +114,9 @@ func (r *Result) CPUPerTask() time.Duration {
 func (r *Result) DatabaseCPUPerTask() time.Duration {
 	return time.Duration(float64(r.DatabaseCPU) / float64(max(r.Tasks, 1)))
 }
+
+// BytesPerTask is by how much one task let the database grow.
+func (r *Result) BytesPerTask() float64 { return float64(r.Bytes) / float64(max(r.Tasks, 1)) }
 
 // CommitsPerTask is how many durable commits one task took.
 func (r *Result) CommitsPerTask() float64 { return r.Commits / float64(max(r.Tasks, 1)) }
@@ -150,6 +156,11 @@ func newDriver(s *Server, key *signing.PublicKey) *Driver {
 		http: &http.Client{Transport: &http.Transport{
 			MaxIdleConns: maxConnections, MaxIdleConnsPerHost: maxConnections, MaxConnsPerHost: maxConnections, DisableCompression: true,
 		}}}
+}
+
+// Metrics returns the server's metrics, by name and labels as they are written.
+func (d *Driver) Metrics(ctx context.Context) (map[string]float64, error) {
+	return d.server.metrics(ctx)
 }
 
 func (d *Driver) close() { d.http.CloseIdleConnections() }

@@ -29,6 +29,7 @@ type Server struct {
 	ended chan struct{} // closed when the process has ended
 
 	postgres *Postgres // nil over SQLite
+	file     string    // SQLite's
 }
 
 // Pinned says whether there are processors enough to give the server one and its
@@ -45,7 +46,7 @@ func Start(program, dir string, database *Postgres) (*Server, error) {
 	} else {
 		args = append(args, "--database="+database.URL())
 	}
-	s := &Server{cmd: exec.Command(program, args...), ended: make(chan struct{}), postgres: database}
+	s := &Server{cmd: exec.Command(program, args...), ended: make(chan struct{}), postgres: database, file: filepath.Join(dir, "data", "zeropass.db")}
 	s.cmd.Stderr = &s.log
 	// Ctrl-C is for this process, which ends the server; and it must not stay behind.
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
@@ -151,6 +152,7 @@ type Usage struct {
 	CPU      time.Duration // of zeropass-server, in steps of 10 ms
 	Database time.Duration // of PostgreSQL, likewise; SQLite's is the server's
 	Commits  float64       // durable ones: how often the database's log was synced
+	Bytes    int64         // of the database
 }
 
 // commits is the server's counter of durable commits.
@@ -163,7 +165,7 @@ func (s *Server) Usage(ctx context.Context) (u Usage, err error) {
 			return u, err
 		}
 	} else {
-		metrics, err := s.Metrics(ctx)
+		metrics, err := s.metrics(ctx)
 		if err != nil {
 			return u, err
 		}
@@ -174,12 +176,16 @@ func (s *Server) Usage(ctx context.Context) (u Usage, err error) {
 		u.Commits = n
 	}
 	stat, err := readStat(fmt.Sprintf("/proc/%d/stat", s.cmd.Process.Pid))
+	if err != nil {
+		return u, err
+	}
 	u.CPU = stat.own
+	u.Bytes, err = s.DataBytes(ctx)
 	return u, err
 }
 
-// Metrics returns the server's metrics, by name and labels as they are written.
-func (s *Server) Metrics(ctx context.Context) (map[string]float64, error) {
+// metrics reads the page of metrics.
+func (s *Server) metrics(ctx context.Context) (map[string]float64, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.admin+"/metrics", nil)
 	if err != nil {
 		return nil, err
