@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
+	"strconv"
 	"time"
 
 	"connectrpc.com/connect"
@@ -127,7 +129,7 @@ type Refusal struct {
 	Reason      Reason
 	Message     string        // what happened and what to do next
 	Attestation []byte        // with ErrHeadMoved: exact bytes of the server's SignedAttestation of its head
-	RetryAfter  time.Duration // with ErrRateLimited and ErrPeriodNotOver
+	RetryAfter  time.Duration // with ErrRateLimited and ErrPeriodNotOver; unsigned, and a minute at most, where the server has too much to do
 	Approvals   uint64        // with ErrNotEnoughApprovals: how many count
 	Quorum      uint64        // with ErrNotEnoughApprovals: how many are needed
 	Expires     time.Time     // with ErrConfirmationPending: by the server's clock, to the millisecond
@@ -232,15 +234,18 @@ func FromConnect(server *signing.PublicKey, request [32]byte, err error) error {
 			continue
 		}
 		if detail, ok := value.(*apiv1.Refusal); ok {
-			return openRefusal(server, request, detail)
+			return openRefusal(server, request, detail, failure.Meta())
 		}
 	}
 	return fmt.Errorf("%w: %w", ErrUnreachable, err)
 }
 
-func openRefusal(server *signing.PublicKey, request [32]byte, detail *apiv1.Refusal) error {
+func openRefusal(server *signing.PublicKey, request [32]byte, detail *apiv1.Refusal, meta http.Header) error {
 	r := &Refusal{Reason: Reason(detail.Reason), Message: detail.Message}
 	if len(detail.Header) == 0 {
+		if seconds, err := strconv.ParseUint(meta.Get("Retry-After"), 10, 16); err == nil {
+			r.RetryAfter = min(time.Duration(seconds)*time.Second, maxUnsignedRetry)
+		}
 		return r
 	}
 	if err := verifyAnswer(server, request, detail.Reason, detail.Header, detail.Signature, detail.Details); err != nil {
@@ -263,6 +268,9 @@ func openRefusal(server *signing.PublicKey, request [32]byte, detail *apiv1.Refu
 	r.Signed = true
 	return r
 }
+
+// maxUnsignedRetry is how long anybody on the way can make a device wait.
+const maxUnsignedRetry = time.Minute
 
 // maxRetry keeps a wait in seconds within a time.Duration; no waiting period is
 // longer than a year.

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	mathrand "math/rand/v2"
 	"net"
 	"net/http"
 	"net/url"
@@ -206,6 +207,9 @@ func (c *Client) exchangeAt(ctx context.Context, at *place, m method, request *a
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	response, err := m(at.rpc, ctx, connect.NewRequest(request))
+	for attempt := 0; err != nil && attempt < tries-1 && comesAgain(ctx, failed(c.server, hash, err), attempt); attempt++ {
+		response, err = m(at.rpc, ctx, connect.NewRequest(request))
+	}
 	if err != nil {
 		return at.about(failed(c.server, hash, err))
 	}
@@ -213,6 +217,32 @@ func (c *Client) exchangeAt(ctx context.Context, at *place, m method, request *a
 		return at.about(err)
 	}
 	return nil
+}
+
+// tries is how often a request is sent that the server has no time for.
+const tries = 4
+
+// maxPause is how long a request waits for an overloaded server at most.
+const maxPause = 5 * time.Second
+
+// comesAgain waits for a server that has too much to do, which it says without a
+// signature and before it does anything: the same request may come again. Each device
+// waits another time, so that not all come back together. It returns false where there
+// is nothing to wait for.
+func comesAgain(ctx context.Context, err error, attempt int) bool {
+	var refusal *api.Refusal
+	if !errors.As(err, &refusal) || refusal.Signed || refusal.Reason != api.ErrUnavailable || refusal.RetryAfter <= 0 {
+		return false
+	}
+	pause := min(refusal.RetryAfter<<attempt, maxPause)
+	timer := time.NewTimer(pause/2 + time.Duration(mathrand.Int64N(int64(pause))))
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
 }
 
 // about names the server in errors that are not its own words.
