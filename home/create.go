@@ -49,8 +49,8 @@ func Create(dir string, c Creation) (*Home, error) {
 	if err := checkFree(dir); err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(parent, dirMode); err != nil {
-		return nil, writeError(err)
+	if err := makeDirs(parent); err != nil {
+		return nil, err
 	}
 	removeStale(dir)
 	building, err := os.MkdirTemp(parent, filepath.Base(dir)+unfinished+"-")
@@ -93,6 +93,28 @@ func (c *Creation) check() (workFactor int, err error) {
 		return 0, fmt.Errorf("%w: a new home belongs to none yet", ErrAccount)
 	}
 	return checkWorkFactor(c.WorkFactor)
+}
+
+// makeDirs makes a directory with its parents where they are missing, and their
+// names durable: without its name a directory is lost with all that was synced in
+// it.
+func makeDirs(dir string) error {
+	var made []string
+	for at := dir; ; at = filepath.Dir(at) {
+		if _, err := os.Stat(at); !errors.Is(err, os.ErrNotExist) || filepath.Dir(at) == at {
+			break
+		}
+		made = append(made, at)
+	}
+	if err := os.MkdirAll(dir, dirMode); err != nil {
+		return writeError(err)
+	}
+	for _, at := range made {
+		if err := syncDir(filepath.Dir(at)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // checkFree returns nil if nothing or an empty directory is there.

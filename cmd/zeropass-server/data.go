@@ -87,7 +87,7 @@ func (o *dataOptions) openDir(ctx context.Context, d *data) error {
 	if err := checkApart(o.dir, o.keyPath()); err != nil {
 		return err
 	}
-	if err := os.MkdirAll(o.dir, 0o700); err != nil {
+	if err := makeDirectory(o.dir); err != nil {
 		return err
 	}
 	var err error
@@ -122,6 +122,31 @@ func (o *dataOptions) openDatabase(ctx context.Context, d *data) error {
 	}
 	d.keys, d.keyMade, err = openKeys(o.keyPath(), "the database", claimed)
 	return err
+}
+
+// makeDirectory makes a directory with its parents where they are missing. What is
+// synced in a directory is lost with it if its own name is not durable, so the names
+// are synced too; that of one that was there as well, since its maker may have been
+// stopped before.
+func makeDirectory(dir string) error {
+	parents := []string{filepath.Dir(filepath.Clean(dir))}
+	for {
+		last := parents[len(parents)-1]
+		if _, err := os.Stat(last); !errors.Is(err, fs.ErrNotExist) || filepath.Dir(last) == last {
+			break
+		}
+		parents = append(parents, filepath.Dir(last))
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	for _, parent := range parents {
+		// Where this program may not look, it has made nothing.
+		if err := syncDirectory(parent); err != nil && !errors.Is(err, fs.ErrPermission) {
+			return err
+		}
+	}
+	return nil
 }
 
 // close closes what is open.

@@ -153,7 +153,7 @@ func (o *restoreOptions) intoDir(ctx context.Context, r io.Reader, keys *server.
 	if err := checkApart(o.data.dir, o.data.keyPath()); err != nil {
 		return err
 	}
-	if err := os.MkdirAll(o.data.dir, 0o700); err != nil {
+	if err := makeDirectory(o.data.dir); err != nil {
 		return err
 	}
 	lock, err := lockDir(o.data.dir)

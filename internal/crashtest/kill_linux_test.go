@@ -101,7 +101,7 @@ func killStation(ctx context.Context, p programs, f *figures, chance *rand.Rand)
 		return err
 	}
 	s := newStation(p, dir, chance)
-	err = os.Mkdir(s.place, 0o700)
+	err = errors.Join(os.Mkdir(s.place, 0o700), s.prepare())
 	for n := 0; err == nil && ctx.Err() == nil && n < perKillStation && f.done.Load() < int64(*kills); n++ {
 		if n%perCheck == perCheck-1 {
 			f.checks.Add(1)

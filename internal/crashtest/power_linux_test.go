@@ -79,7 +79,12 @@ func cutStation(ctx context.Context, p programs, f *cutFigures, chance *rand.Ran
 	if d.Mounted, err = powerloss.MountAt(powerloss.New(chance.Uint64()), s.place); err != nil {
 		return err
 	}
-	defer func() { d.Unmount() }()
+	defer func() {
+		s.end()
+		d.Unmount()
+		err = errors.Join(err, os.RemoveAll(dir))
+	}()
+	err = s.prepare()
 	n := 0
 	for ; err == nil && ctx.Err() == nil && n < perCutStation && f.done.Load() < int64(*cuts); n++ {
 		if n%perCutCheck == perCutCheck-1 && s.wire.sign != nil {
@@ -95,10 +100,9 @@ func cutStation(ctx context.Context, p programs, f *cutFigures, chance *rand.Ran
 		f.checks.Add(1)
 	}
 	f.wrote.Add(s.wire.acked.Load())
-	s.end()
 	if err != nil && ctx.Err() == nil {
 		err = fmt.Errorf("after %d cuts (%s): %w", n, d.how, err)
-		return errors.Join(s.evidence(err), os.RemoveAll(dir))
+		return s.evidence(err)
 	}
 	return err
 }

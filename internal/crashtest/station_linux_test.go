@@ -48,8 +48,23 @@ func newStation(p programs, dir string, chance *rand.Rand) *station {
 	return &station{programs: p, dir: dir, place: filepath.Join(dir, "server"), chance: chance}
 }
 
+// Data and keys are in different directories, so that nobody syncs the one for the
+// other.
 func (s *station) data() string { return filepath.Join(s.place, "data") }
-func (s *station) keys() string { return filepath.Join(s.place, "keys") }
+func (s *station) keys() string { return filepath.Join(s.place, "etc", "keys") }
+
+// prepare makes the directory of the key file, as an operator does.
+func (s *station) prepare() error {
+	return errors.Join(os.MkdirAll(filepath.Dir(s.keys()), 0o700), syncDir(s.place))
+}
+
+func syncDir(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
 
 // begin starts the server, and does not wait for it.
 func (s *station) begin() error {
