@@ -116,6 +116,9 @@ func describe(name, help string, labels ...string) *prometheus.Desc {
 
 var (
 	underWayDesc  = describe("zeropass_requests_in_flight", "Requests that are being answered, streams not among them.")
+	queuedDesc    = describe("zeropass_requests_queued", "Requests that wait for a place, by class: urgent, daily, reveal, bulk.", "class")
+	admittedDesc  = describe("zeropass_requests_admitted_total", "Requests that got a place, by class.", "class")
+	shedDesc      = describe("zeropass_requests_shed_total", "Requests that were refused because the server had too much to do, by class.", "class")
 	streamsDesc   = describe("zeropass_streams", "Open streams of hints.")
 	behindDesc    = describe("zeropass_changes_behind_seconds", "How long ago this server last saw what other servers change; 0 while it has no streams.")
 	readyDesc     = describe("zeropass_ready", "1 if /readyz says so.")
@@ -125,7 +128,7 @@ var (
 	commitsDesc   = describe("zeropass_store_commits_total", "Commits that have made changes of the store durable. Changes that are made at the same time may share one.")
 	accountsDesc  = describe("zeropass_accounts", "Accounts, counted every ten minutes.")
 	expiresDesc   = describe("zeropass_certificate_expiry_timestamp_seconds", "When the certificate that is served expires.")
-	watchedDescs  = []*prometheus.Desc{underWayDesc, streamsDesc, behindDesc, readyDesc, soundDesc, outboxDesc, oldestDesc, commitsDesc, accountsDesc, expiresDesc}
+	watchedDescs  = []*prometheus.Desc{underWayDesc, queuedDesc, admittedDesc, shedDesc, streamsDesc, behindDesc, readyDesc, soundDesc, outboxDesc, oldestDesc, commitsDesc, accountsDesc, expiresDesc}
 	_             = prometheus.Collector(&watched{})
 	scrapeTimeout = 10 * time.Second
 )
@@ -146,6 +149,11 @@ func (w *watched) Collect(out chan<- prometheus.Metric) {
 	ctx, cancel := context.WithTimeout(context.Background(), scrapeTimeout)
 	defer cancel()
 	gauge(underWayDesc, float64(w.server.UnderWay()))
+	for _, a := range w.server.Admissions() {
+		gauge(queuedDesc, float64(a.Queued), a.Class)
+		out <- prometheus.MustNewConstMetric(admittedDesc, prometheus.CounterValue, float64(a.Admitted), a.Class)
+		out <- prometheus.MustNewConstMetric(shedDesc, prometheus.CounterValue, float64(a.Shed), a.Class)
+	}
 	gauge(streamsDesc, float64(w.server.Streams()))
 	out <- prometheus.MustNewConstMetric(commitsDesc, prometheus.CounterValue, float64(w.health.store.Commits()))
 	if follows, behind := w.server.Follows(); follows {

@@ -70,7 +70,7 @@ func TestMonitored(t *testing.T) {
 		`zeropass_requests_total{procedure="CreateAccount",reason="ok"} 1`,
 		`zeropass_requests_total{procedure="CreateAccount",reason="entry_refused"} 1`,
 		`zeropass_request_duration_seconds_count{procedure="Append"} 2`,
-		`zeropass_requests_in_flight 0`, `zeropass_streams 0`, `zeropass_ready 1`, `zeropass_accounts 1`,
+		`zeropass_requests_in_flight 0`, `zeropass_requests_shed_total{class="urgent"} 0`, `zeropass_requests_queued{class="reveal"} 0`, `zeropass_streams 0`, `zeropass_ready 1`, `zeropass_accounts 1`,
 		`zeropass_outbox_deliveries 0`, `zeropass_outbox_oldest_age_seconds 0`,
 		`zeropass_store_transactions_total{kind="change",result="ok"}`, `zeropass_store_transaction_duration_seconds_count{kind="read"}`,
 		`zeropass_store_commits_total `,
