@@ -120,8 +120,8 @@ func parse(args []string) (*options, error) {
 		return nil, fmt.Errorf("--accounts %d: 64 to 10000000", o.accounts)
 	case o.clients < 1 || o.clients > 1024:
 		return nil, fmt.Errorf("--clients %d: 1 to 1024", o.clients)
-	case o.duration < 100*time.Millisecond || o.duration > time.Minute:
-		return nil, fmt.Errorf("--duration %s: 100ms to 1m, as requests are signed before and good for two minutes", o.duration)
+	case o.duration < 100*time.Millisecond || o.duration > 30*time.Second:
+		return nil, fmt.Errorf("--duration %s: 100ms to 30s, as requests are signed before and good for two minutes", o.duration)
 	}
 	return o, nil
 }

@@ -176,14 +176,18 @@ func (d *Driver) client(procedure string) *connect.Client[apiv1.SignedRequest, a
 	return c
 }
 
+// patience is how often a client asks again that does not give up.
+const patience = 60
+
 // do sends the calls of a task. It stops at the first that has not the end that it
-// should have; which end that was is looked at later. What is refused because the
-// server is busy is sent so many times more: nothing was done for it.
-func (d *Driver) do(ctx context.Context, t Task, from time.Time, again int) done {
+// should have; which end that was is looked at later. A patient client asks again
+// when the server is busy, and so does every client that has begun a task: nothing
+// was done for what is refused so.
+func (d *Driver) do(ctx context.Context, t Task, from time.Time, patient bool) done {
 	result := done{task: t, late: time.Since(from)}
-	for _, call := range t {
+	for i, call := range t {
 		response, err := d.client(call.Procedure).CallUnary(ctx, connect.NewRequest(call.Request))
-		for ; again > 0 && connect.CodeOf(err) == connect.CodeUnavailable && ctx.Err() == nil; again-- {
+		for tries := 0; (patient || i > 0) && tries < patience && connect.CodeOf(err) == connect.CodeUnavailable && ctx.Err() == nil; tries++ {
 			time.Sleep(pause)
 			response, err = d.client(call.Procedure).CallUnary(ctx, connect.NewRequest(call.Request))
 		}
@@ -203,19 +207,19 @@ func (d *Driver) do(ctx context.Context, t Task, from time.Time, again int) done
 // Closed has so many clients do tasks, each the next one when its last one was
 // answered, or a second after it was refused because the server is busy, until the time is over or no task is left.
 func (d *Driver) Closed(ctx context.Context, tasks []Task, clients int, limit time.Duration) (*Result, error) {
-	return d.closed(ctx, tasks, clients, limit, 0)
+	return d.closed(ctx, tasks, clients, limit, false)
 }
 
 // All has so many clients do all tasks, however busy the server is.
 func (d *Driver) All(ctx context.Context, tasks []Task, clients int) (*Result, error) {
-	r, err := d.closed(ctx, tasks, clients, time.Hour, 60)
+	r, err := d.closed(ctx, tasks, clients, time.Hour, true)
 	if err == nil && r.Tasks != len(tasks) {
 		return nil, fmt.Errorf("load: the server answered %d of %d, and had no time for %d", r.Tasks, len(tasks), r.Shed)
 	}
 	return r, err
 }
 
-func (d *Driver) closed(ctx context.Context, tasks []Task, clients int, limit time.Duration, again int) (*Result, error) {
+func (d *Driver) closed(ctx context.Context, tasks []Task, clients int, limit time.Duration, patient bool) (*Result, error) {
 	before, err := d.server.Usage(ctx)
 	if err != nil {
 		return nil, err
@@ -231,7 +235,7 @@ func (d *Driver) closed(ctx context.Context, tasks []Task, clients int, limit ti
 				if i >= len(tasks) {
 					return
 				}
-				one := d.do(ctx, tasks[i], time.Now(), again)
+				one := d.do(ctx, tasks[i], time.Now(), patient)
 				all[client] = append(all[client], one)
 				if one.busy() {
 					time.Sleep(pause)
@@ -265,7 +269,7 @@ func (d *Driver) Open(ctx context.Context, tasks []Task, perSecond float64) (*Re
 		if wait := time.Until(begun.Add(at[i])); wait > 0 {
 			time.Sleep(wait)
 		}
-		group.Go(func() { all[i] = d.do(ctx, task, begun.Add(at[i]), 0) })
+		group.Go(func() { all[i] = d.do(ctx, task, begun.Add(at[i]), false) })
 	}
 	group.Wait()
 	return d.judge(ctx, all, before, time.Since(begun))
