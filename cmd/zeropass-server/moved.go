@@ -27,6 +27,10 @@ func (o *serveOptions) checkMoved() error {
 // serveMoved answers where the server has moved from, until ctx ends. It opens no
 // data: what may still be here must not be written to any more.
 func (o *serveOptions) serveMoved(ctx context.Context, stdout, stderr io.Writer) (err error) {
+	proxies, err := o.proxies.proxies()
+	if err != nil {
+		return err
+	}
 	certificates, err := o.certificates()
 	if err != nil {
 		return err
@@ -59,7 +63,7 @@ func (o *serveOptions) serveMoved(ctx context.Context, stdout, stderr io.Writer)
 	}
 	log.Info("the server has moved: devices that come here are told where it is, and nothing else is done", "moved_to", o.movedTo)
 	return o.run(ctx, &running{
-		server: s, health: healthy, http: server.NewHTTPServer(s.MovedHandler(), log), listener: listener,
+		server: s, health: healthy, http: proxies.NewHTTPServer(s.MovedHandler(), log), listener: listener,
 		certificates: certificates, drain: o.drain, manager: newSystemd(log), log: log,
 	})
 }

@@ -51,6 +51,7 @@ type serveOptions struct {
 	registration    registration
 	quota           server.Quota
 	movedTo         string
+	proxies         proxyOptions
 	json            bool
 	entropy         entropyOptions
 	alarms          alarmOptions
@@ -77,6 +78,7 @@ func (o *serveOptions) add(flags *pflag.FlagSet) {
 	flags.StringVar(&o.tlsCert, "tls-cert", "", "certificate chain, PEM")
 	flags.StringVar(&o.tlsKey, "tls-key", "", "the certificate's private key, PEM")
 	o.acme.add(flags)
+	o.proxies.add(flags)
 	flags.StringVar(&o.adminListen, "admin-listen", "", "address and port for /livez, /readyz and /metrics, 127.0.0.1:9440 for one; not for the public")
 	flags.DurationVar(&o.drain, "drain", 0, "how long /readyz says no before the server refuses requests when it stops, so that whoever balances load notices")
 	flags.Var(&o.registration, "registration", "who may make an account: open to everybody, token for whoever has one of yours (zeropass-server token create), or closed")
@@ -109,6 +111,9 @@ func (o *serveOptions) check() error {
 		return usage("Give both, or none for this machine alone.", "--tls-cert and --tls-key belong together")
 	}
 	if err := o.acme.check(o.tlsCert); err != nil {
+		return err
+	}
+	if _, err := o.proxies.proxies(); err != nil {
 		return err
 	}
 	if o.drain < 0 || o.drain > maxDrain {
@@ -157,6 +162,10 @@ func (o *serveOptions) serve(ctx context.Context, stdout, stderr io.Writer) (err
 		return o.serveMoved(ctx, stdout, stderr)
 	}
 	certificates, err := o.certificates()
+	if err != nil {
+		return err
+	}
+	proxies, err := o.proxies.proxies()
 	if err != nil {
 		return err
 	}
@@ -224,8 +233,9 @@ func (o *serveOptions) serve(ctx context.Context, stdout, stderr io.Writer) (err
 	if err := o.ready(stdout, listener.Addr(), admin.url(), d); err != nil {
 		return errors.Join(err, listener.Close())
 	}
+	o.proxies.warn(log, o.isTLS())
 	return o.run(ctx, &running{
-		server: s, health: healthy, http: server.NewHTTPServer(s.Handler(), log), listener: listener,
+		server: s, health: healthy, http: proxies.NewHTTPServer(s.Handler(), log), listener: listener,
 		certificates: certificates, drain: o.drain, manager: newSystemd(log), log: log,
 	})
 }

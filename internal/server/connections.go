@@ -25,6 +25,7 @@ const (
 type connections struct {
 	most, mostOfRemote int
 	rate               *remotes
+	proxies            Proxies
 
 	mu       sync.Mutex
 	open     map[net.Conn]*connection
@@ -38,9 +39,9 @@ type connection struct {
 	silent *list.Element // nil while there is a request
 }
 
-func newConnections(most int) *connections {
+func newConnections(most int, proxies Proxies) *connections {
 	return &connections{
-		most: most, mostOfRemote: remoteConnections, rate: newRemotes(remoteRate, remoteBurst),
+		most: most, mostOfRemote: remoteConnections, rate: newRemotes(remoteRate, remoteBurst), proxies: proxies,
 		open: map[net.Conn]*connection{}, byRemote: map[netip.Prefix]int{},
 	}
 }
@@ -74,7 +75,8 @@ func (c *connections) changed(conn net.Conn, state http.ConnState) {
 func (c *connections) begin(conn net.Conn) net.Conn {
 	address := conn.RemoteAddr().String()
 	remote, local := remoteOf(address)
-	allowed := c.rate.allow(address, time.Now())
+	local = local || c.proxies.Trusts(address)
+	allowed := local || c.rate.allow(address, time.Now())
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.open[conn] = &connection{remote: remote, silent: c.silent.PushBack(conn)}

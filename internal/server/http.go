@@ -31,12 +31,18 @@ func (s *Server) Handler() http.Handler {
 // holds up for long, nor many of them. It speaks HTTP/1.1 and HTTP/2, without TLS too
 // (prior knowledge, RFC 9113 section 3.3).
 func NewHTTPServer(handler http.Handler, log *slog.Logger) *http.Server {
+	return Proxies{}.NewHTTPServer(handler, log)
+}
+
+// NewHTTPServer is the function of that name for a server that proxies ask for others:
+// what one remote may do does not bind them.
+func (p Proxies) NewHTTPServer(handler http.Handler, log *slog.Logger) *http.Server {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	protocols.SetHTTP2(true)
 	protocols.SetUnencryptedHTTP2(true)
 	return &http.Server{
-		Handler:           handler,
+		Handler:           p.Handler(handler),
 		Protocols:         protocols,
 		ReadHeaderTimeout: 10 * time.Second,
 		ReadTimeout:       2 * time.Minute, // 48 MiB at 3 Mbit/s
@@ -49,7 +55,7 @@ func NewHTTPServer(handler http.Handler, log *slog.Logger) *http.Server {
 			PingTimeout:          15 * time.Second,
 			WriteByteTimeout:     20 * time.Second,
 		},
-		ConnState: newConnections(connectionLimit()).changed,
+		ConnState: newConnections(connectionLimit(), p).changed,
 		ErrorLog:  slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 }
