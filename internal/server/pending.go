@@ -170,6 +170,7 @@ func (s *Server) keep(ctx context.Context, a *asked, acct *account, d *ledger.De
 		Spend: spend, Head: acct.state.Head(), Kept: *fresh, Reveal: revealLimit(a, acct.state),
 		PerAll: waitingOfAccount, PerDevice: waitingOfDevice, Bytes: waitingBytes,
 	})
+	a.found(err)
 	if errors.Is(err, store.ErrFull) {
 		refusal := api.Refuse(api.ErrRateLimited, "too much waits for confirmation already: answer or withdraw some")
 		refusal.RetryAfter = api.PendingLife

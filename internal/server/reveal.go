@@ -21,7 +21,7 @@ import (
 
 // reveal gives the server's shares of slots to a device with a second factor.
 func (s *Server) reveal(ctx context.Context, a *asked, q *apiv1.RevealRequest) (*apiv1.RevealAnswer, error) {
-	acct, d, err := s.device(ctx, a)
+	acct, d, err := s.recall(ctx, a)
 	if err != nil {
 		return nil, err
 	}
@@ -109,7 +109,9 @@ func (s *Server) logAnswer(ctx context.Context, a *asked, acct *account, answer 
 	op.Spend.Alarms, op.Spend.Origin = alarms, origin
 	op.Spend.Changes = []store.Change{change(acct.id, apiv1.Hint_KIND_ACTIVITY)}
 	op.Account, op.Head = acct.id, acct.state.Head()
-	if err := s.store.Log(ctx, op); err != nil {
+	err = s.store.Log(ctx, op)
+	a.found(err)
+	if err != nil {
 		s.usedUp(ctx, a, acct, err)
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 	"zeropass.dev/zeropass/gen/zeropass/api/v1/apiv1connect"
 	recordv1 "zeropass.dev/zeropass/gen/zeropass/record/v1"
 	"zeropass.dev/zeropass/internal/api"
+	"zeropass.dev/zeropass/internal/store/sqlite"
 	"zeropass.dev/zeropass/ledger"
 )
 
@@ -34,6 +35,35 @@ func TestReveal(t *testing.T) {
 	w.restart() // shares are decrypted with the key of the key file
 	_, err := owner.reveal(d, owner.version(1, 1), d.confirms(byConfirm))
 	w.ok(err)
+}
+
+// What a server remembers of an account it takes back when the store says otherwise.
+func TestRevealOfWhatHasChangedElsewhere(t *testing.T) {
+	w := newWorld(t)
+	owner, _ := w.family()
+	d := owner.device(1)
+	owner.store(1, 1, "one")
+	second := owner.addDevice()
+	elsewhere := w.beside()
+	reveal := func(by *device, slot byte, confirm *device) error {
+		q := &apiv1.RevealRequest{Slots: []*apiv1.SlotVersion{owner.version(slot, 1)}, Purpose: api.PurposeGet}
+		_, _, err := elsewhere.Reveal(t.Context(), by.identity(), q, confirm.confirms(bySign))
+		return err
+	}
+	w.ok(reveal(second, 1, d))
+	w.refused(reveal(second, 1, second), api.ErrConfirmationWrong)
+	owner.store(2, 1, "two")
+	w.ok(reveal(second, 2, d))
+	owner.add(&recordv1.DeviceLocked{Device: 2})
+	w.refused(reveal(second, 1, d), api.ErrDeviceLocked)
+	w.refused(reveal(d, 1, second), api.ErrConfirmationWrong)
+
+	operator := must(sqlite.OpenBeside(t.Context(), w.database()))
+	defer func() { w.ok(operator.Close()) }()
+	w.ok(operator.Lock(t.Context(), owner.id, w.clock()))
+	w.refused(reveal(d, 1, second), api.ErrAccountLocked)
+	w.ok(operator.Remove(t.Context(), owner.id, w.clock()))
+	w.refused(reveal(d, 1, second), api.ErrUnknownAccount)
 }
 
 func TestSecondFactor(t *testing.T) {

@@ -149,6 +149,17 @@ type asked struct {
 	*api.Request
 	now    time.Time
 	remote string // address that it came from
+	// recalls says that the account may be taken as it was last seen, and recalled
+	// that it was and that the store has not said yet whether it still stands so.
+	recalls, recalled bool
+}
+
+// found takes what the store said of a change that names the account's head: unless it
+// is that the account does not stand so any more, it stood as it was recalled.
+func (a *asked) found(err error) {
+	if !errors.Is(err, store.ErrHeadMoved) && !errors.Is(err, store.ErrNotFound) {
+		a.recalled = false
+	}
 }
 
 // attempts is how often a request is decided anew because the ledger moved.
@@ -181,9 +192,10 @@ func serve[Q any, PQ interface {
 		if err := s.devices.check(r, body, time.Now()); err != nil {
 			return none, err
 		}
-		for range attempts - 1 {
-			answer, err := handle(ctx, &asked{Request: r, now: now, remote: request.Peer().Addr}, body)
-			if !errors.Is(err, store.ErrHeadMoved) {
+		for attempt := range attempts - 1 {
+			a := &asked{Request: r, now: now, remote: request.Peer().Addr, recalls: attempt == 0}
+			answer, err := handle(ctx, a, body)
+			if !errors.Is(err, store.ErrHeadMoved) && (err == nil || !a.recalled) {
 				return answer, err
 			}
 		}

@@ -26,6 +26,7 @@ type states struct {
 
 type kept struct {
 	state *ledger.State
+	name  string // of the account, empty until somebody asked for it
 	size  int
 	whole bool // all the account's shares were found in the store
 }
@@ -35,6 +36,25 @@ func (c *states) get(id ledger.AccountID) *ledger.State {
 	defer c.mu.Unlock()
 	if k, ok := c.byID[id]; ok {
 		return k.state
+	}
+	return nil
+}
+
+// named remembers the account's name.
+func (c *states) named(id ledger.AccountID, name string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if k, ok := c.byID[id]; ok {
+		k.name = name
+	}
+}
+
+// recall returns an account as it was last seen, or nil.
+func (c *states) recall(id ledger.AccountID) *account {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if k, ok := c.byID[id]; ok && k.name != "" {
+		return &account{id: id, name: k.name, state: k.state}
 	}
 	return nil
 }
@@ -121,6 +141,7 @@ func (s *Server) account(ctx context.Context, id ledger.AccountID) (*account, er
 		// Another server took the entries, and may have taken them without shares.
 		s.states.setWhole(id, false)
 	}
+	s.states.named(id, stored.Name)
 	return &account{id: id, name: stored.Name, state: state, paused: stored.Paused}, nil
 }
 
@@ -181,6 +202,28 @@ func (s *Server) device(ctx context.Context, a *asked) (*account, *ledger.Device
 	if err != nil {
 		return nil, nil, err
 	}
+	d, err := activeDevice(a, acct.state)
+	if err != nil {
+		return nil, nil, err
+	}
+	return acct, d, nil
+}
+
+// recall is [Server.device] for a request that is answered only after a change that
+// names the account's head. It need not ask the store: that change is refused where
+// the account stands otherwise than it was last seen, whether another server has
+// taken entries or the operator has locked the account. Whatever is refused for what
+// was recalled is decided once more; see serve.
+func (s *Server) recall(ctx context.Context, a *asked) (*account, *ledger.Device, error) {
+	id, ok := a.Account()
+	if !a.recalls || !ok {
+		return s.device(ctx, a)
+	}
+	acct := s.states.recall(id)
+	if acct == nil {
+		return s.device(ctx, a)
+	}
+	a.recalled = true
 	d, err := activeDevice(a, acct.state)
 	if err != nil {
 		return nil, nil, err

@@ -4,7 +4,8 @@
 // returns nil. One that concerns an account's ledger names the head that it was
 // decided on and is refused with [ErrHeadMoved] if another head stands by then
 // (compare-and-swap), so that two servers over one database, or two requests to
-// one, never decide on different ledgers.
+// one, never decide on different ledgers. So it is if the operator has locked the
+// account by then.
 //
 // A store knows no keys: shares come to it encrypted, everything else is public
 // to the server or sealed by others. It checks no rule of the protocol but those
@@ -26,7 +27,7 @@ var (
 	ErrAccountExists = errors.New("store: the account exists")
 	ErrNameTaken     = errors.New("store: another account has the name")
 	ErrRemoved       = errors.New("store: the operator has deleted the account")
-	ErrHeadMoved     = errors.New("store: the ledger has another head")
+	ErrHeadMoved     = errors.New("store: the ledger has another head, or the account is locked")
 	ErrReplayed      = errors.New("store: the nonce was spent before")
 	ErrFull          = errors.New("store: a limit is reached")
 	ErrOpen          = errors.New("store: the device has another open recovery")

@@ -21,8 +21,8 @@ type standing struct {
 	reveals   revealNumbers    // if they were asked for
 }
 
-// stand wants the account's ledger to end as the caller saw it, and returns how it
-// stands. It reads the numbers of reveals if there is a limit.
+// stand wants the account's ledger to end as the caller saw it, and the account not to
+// be locked, and returns how it stands. It reads the numbers of reveals if there is a limit.
 func stand(ctx context.Context, tx Tx, spend store.Spend, id ledger.AccountID, head ledger.Head, limit *store.RevealLimit) (*standing, error) {
 	at := &standing{account: id}
 	country := ""
@@ -30,8 +30,9 @@ func stand(ctx context.Context, tx Tx, spend store.Spend, id ledger.AccountID, h
 		country = spend.Origin.Country
 	}
 	var hash, activity []byte
+	var locked int64
 	query, args := standingColumns, []any{id[:], country}
-	places := []any{&at.head.Sequence, &hash, &activity, &at.countries, &at.met}
+	places := []any{&at.head.Sequence, &hash, &locked, &activity, &at.countries, &at.met}
 	if limit != nil {
 		query, args = query+revealColumns, append(args, limit.Device)
 		places = append(places, &at.reveals.ofAccount, &at.reveals.ofDevice, &at.reveals.first, &at.reveals.oldest)
@@ -39,7 +40,7 @@ func stand(ctx context.Context, tx Tx, spend store.Spend, id ledger.AccountID, h
 	if err := tx.QueryRowContext(ctx, query+` FROM accounts WHERE account = $1`, args...).Scan(places...); err != nil {
 		return nil, found(err)
 	}
-	if copy(at.head.Hash[:], hash); at.head != head {
+	if copy(at.head.Hash[:], hash); at.head != head || locked != 0 {
 		return nil, store.ErrHeadMoved
 	}
 	if activity != nil {
@@ -52,7 +53,7 @@ func stand(ctx context.Context, tx Tx, spend store.Spend, id ledger.AccountID, h
 }
 
 const (
-	standingColumns = `SELECT sequence, head,
+	standingColumns = `SELECT sequence, head, locked,
 		(SELECT activity FROM activities WHERE account = $1 ORDER BY sequence DESC LIMIT 1),
 		(SELECT COUNT(*) FROM countries WHERE account = $1),
 		EXISTS (SELECT 1 FROM countries WHERE account = $1 AND country = $2)`

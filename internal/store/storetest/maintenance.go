@@ -61,7 +61,10 @@ func testAccounts(t *testing.T, s *suite) {
 	if a := must(s.Account(s.ctx, ids[0])); !a.Locked.Equal(s.now) {
 		t.Errorf("locked at %v", a.Locked)
 	}
+	log := store.Answer{Spend: s.spend(), Account: ids[0], Head: must(s.Account(s.ctx, ids[0])).Head}
+	s.want(s.Log(s.ctx, log), store.ErrHeadMoved)
 	s.ok(m.Unlock(s.ctx, ids[0]))
+	s.ok(s.Log(s.ctx, log))
 	if a := must(s.Account(s.ctx, ids[0])); !a.Locked.IsZero() {
 		t.Errorf("still locked at %v", a.Locked)
 	}
