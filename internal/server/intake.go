@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"container/list"
 	"errors"
 	"io"
@@ -35,12 +36,14 @@ type intake struct {
 	mu       sync.Mutex
 	readers  list.List // of *reader, the oldest first
 	held     int64     // bytes of bodies over smallRequest
+	most     int64     // of them; maxHeld if it is 0
 	large    int
 	byRemote map[netip.Prefix]int // large ones
 }
 
 // reader is one body that comes.
 type reader struct {
+	body    *body
 	stop    func() // ends it
 	stopped bool
 }
@@ -56,7 +59,7 @@ func (in *intake) read(w http.ResponseWriter, r *http.Request, limit int64) (*bo
 	}
 	controller := http.NewResponseController(w)
 	stop := func() { _ = controller.SetReadDeadline(time.Unix(1, 0)) }
-	at := in.begin(stop)
+	at := in.begin(b, stop)
 	slow := time.AfterFunc(pieceTime, stop)
 	err := b.fill(r.Body, r.ContentLength, limit, func() { slow.Reset(pieceTime) })
 	if stopped := in.end(at); !slow.Stop() || stopped {
@@ -69,9 +72,9 @@ func (in *intake) read(w http.ResponseWriter, r *http.Request, limit int64) (*bo
 	return b, nil
 }
 
-func (in *intake) begin(stop func()) *list.Element {
+func (in *intake) begin(b *body, stop func()) *list.Element {
 	in.mu.Lock()
-	at := in.readers.PushBack(&reader{stop: stop})
+	at := in.readers.PushBack(&reader{body: b, stop: stop})
 	var oldest *reader
 	if in.readers.Len() > maxReading {
 		oldest = in.readers.Remove(in.readers.Front()).(*reader)
@@ -141,14 +144,29 @@ func (b *body) fill(from io.Reader, length, limit int64, more func()) error {
 	return nil
 }
 
-// hold counts a body that is large.
+// hold counts a body that is large, and says whether there is room for it. Where
+// there is none, those who have most give way.
 func (b *body) hold() bool {
 	remote, local := remoteOf(b.remote)
 	in := b.intake
+	var stop []func()
+	defer func() {
+		for _, end := range stop {
+			end()
+		}
+	}()
 	in.mu.Lock()
 	defer in.mu.Unlock()
+	makeRoom := func(size func(*body) int64, more int64) bool {
+		end := in.makeRoom(remote, size, more)
+		if end != nil {
+			stop = append(stop, end)
+		}
+		return end != nil
+	}
 	if !b.isLarge {
-		if in.large >= maxLarge || !local && in.byRemote[remote] >= largeRemote {
+		one := func(*body) int64 { return 1 }
+		if !local && in.byRemote[remote] >= largeRemote || in.large >= maxLarge && !makeRoom(one, 1) {
 			return false
 		}
 		if in.byRemote == nil {
@@ -159,29 +177,66 @@ func (b *body) hold() bool {
 		in.byRemote[remote]++
 	}
 	more := b.size - b.held
-	if in.held+more > maxHeld {
-		return false
+	for in.held+more > cmp.Or(in.most, maxHeld) {
+		if !makeRoom(func(b *body) int64 { return b.held }, more) {
+			return false
+		}
 	}
 	in.held += more
 	b.held += more
 	return true
 }
 
+// makeRoom makes room for more of a remote's large bodies: of the remote that has
+// most of them coming, in size, it ends the one that has come the longest. It returns
+// what does so, for when the lock is not held any more, or nil if this remote would
+// have as much as that one then.
+func (in *intake) makeRoom(remote netip.Prefix, size func(*body) int64, more int64) (stop func()) {
+	var most netip.Prefix
+	coming := map[netip.Prefix]int64{}
+	for e := in.readers.Front(); e != nil; e = e.Next() {
+		if b := e.Value.(*reader).body; b.isLarge {
+			other, _ := remoteOf(b.remote)
+			if coming[other] += size(b); coming[other] > coming[most] {
+				most = other
+			}
+		}
+	}
+	if coming[most] <= coming[remote]+more {
+		return nil
+	}
+	for e := in.readers.Front(); e != nil; e = e.Next() {
+		r := e.Value.(*reader)
+		if other, _ := remoteOf(r.body.remote); r.body.isLarge && other == most {
+			r.stopped = true
+			in.readers.Remove(e)
+			in.forget(r.body)
+			return r.stop
+		}
+	}
+	return nil
+}
+
 // release says that the body is needed no longer.
 func (b *body) release() {
 	b.pieces = nil
+	b.intake.mu.Lock()
+	defer b.intake.mu.Unlock()
+	b.intake.forget(b)
+}
+
+// forget counts a large body no longer. The lock is held.
+func (in *intake) forget(b *body) {
 	if !b.isLarge {
 		return
 	}
 	remote, _ := remoteOf(b.remote)
-	in := b.intake
-	in.mu.Lock()
-	defer in.mu.Unlock()
 	in.held -= b.held
 	in.large--
 	if in.byRemote[remote]--; in.byRemote[remote] == 0 {
 		delete(in.byRemote, remote)
 	}
+	b.isLarge, b.held = false, 0
 }
 
 // Read implements [io.Reader].
