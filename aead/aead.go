@@ -7,8 +7,8 @@
 // Nonces are 96 random bits, so one key seals at most 2^32 messages
 // (NIST SP 800-38D section 8.3); after that the chance of a repeated nonce,
 // which would reveal both plaintexts' difference and let others forge, passes
-// 2^-32. No key of ZeroPass comes near: a key generation seals some messages
-// for every slot version.
+// 2^-32. No key of an account comes near: a key generation seals some messages
+// for every slot version. A server's key at rest may, and is changed before.
 package aead
 
 import (
