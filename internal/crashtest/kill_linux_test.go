@@ -48,8 +48,8 @@ func (f *figures) String() string {
 		f.done.Load(), f.starting.Load(), f.wrote.Load(), f.checks.Load(), time.Since(f.began).Round(time.Second))
 }
 
-// progress says every ten seconds how far it has come, until stop is closed.
-func (f *figures) progress(stop <-chan struct{}) {
+// progress says every ten seconds how far a campaign has come, until stop is closed.
+func progress(f fmt.Stringer, stop <-chan struct{}) {
 	for {
 		select {
 		case <-stop:
@@ -69,7 +69,7 @@ func TestKilled(t *testing.T) {
 	f := &figures{began: time.Now()}
 	stop := make(chan struct{})
 	if testing.Verbose() {
-		go f.progress(stop)
+		go progress(f, stop)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	var group sync.WaitGroup

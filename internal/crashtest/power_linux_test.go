@@ -1,14 +1,17 @@
 package crashtest
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
+	"regexp"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -24,10 +27,7 @@ const (
 )
 
 // cutFigures are what a campaign of power cuts counts.
-type cutFigures struct {
-	figures
-	inStart atomic.Int64
-}
+type cutFigures struct{ figures }
 
 func (f *cutFigures) String() string {
 	return fmt.Sprintf("%d power cuts, %d of them while the server started; %d acknowledged writes, %d times zeropass-server check, %s",
@@ -38,28 +38,82 @@ func (f *cutFigures) String() string {
 // not synced what chance leaves. What was acknowledged is there afterwards.
 func TestPowerCut(t *testing.T) {
 	t.Parallel()
-	p := built(t)
+	f, err := cutAll(t.Context(), built(t), *cuts)
+	lost := 0
+	if err != nil {
+		t.Error(err)
+		lost = 1
+	}
+	t.Logf("%v; lost: %d; seed %d, %d servers", f, lost, theSeed(), *workers)
+}
+
+// A server that does not sync each transaction is caught: else the test above would
+// say nothing.
+func TestForgetfulServerIsCaught(t *testing.T) {
+	t.Parallel()
+	const source = "../store/sqlite/sqlite.go"
+	b, err := os.ReadFile(source)
+	if err != nil {
+		t.Fatal(err)
+	}
+	forgetful := bytes.Replace(b, []byte("synchronous(FULL)"), []byte("synchronous(NORMAL)"), 1)
+	if bytes.Equal(b, forgetful) {
+		t.Fatal("what makes a transaction durable is not where it was")
+	}
+	p := programs{t.TempDir()}
+	path, err := filepath.Abs(source)
+	if err != nil {
+		t.Fatal(err)
+	}
+	overlay, err := json.Marshal(map[string]map[string]string{"Replace": {path: filepath.Join(p.dir, "sqlite.go")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(os.WriteFile(filepath.Join(p.dir, "sqlite.go"), forgetful, 0o600), os.WriteFile(filepath.Join(p.dir, "overlay"), overlay, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.build("-overlay", filepath.Join(p.dir, "overlay")); err != nil {
+		t.Fatal(err)
+	}
+	f, err := cutAll(t.Context(), p, 400)
+	var loss *lossError
+	if !errors.As(err, &loss) {
+		t.Fatalf("it is not caught: %v; %v", f, err)
+	}
+	t.Logf("caught after %d power cuts: %v", f.done.Load(), loss)
+	for _, kept := range regexp.MustCompile(`Everything is in (.*)`).FindAllStringSubmatch(err.Error(), -1) {
+		if err := os.RemoveAll(kept[1]); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// cutAll cuts the power so many times, of several servers at the same time, or until
+// something is wrong.
+func cutAll(ctx context.Context, p programs, cuts int) (*cutFigures, error) {
 	f := &cutFigures{figures: figures{began: time.Now()}}
-	ctx, cancel := context.WithCancel(t.Context())
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stop := make(chan struct{})
+	defer close(stop)
+	if testing.Verbose() {
+		go progress(f, stop)
+	}
+	errs := make([]error, *workers)
 	var group sync.WaitGroup
-	for i := range *workers {
+	for i := range errs {
 		group.Go(func() {
 			chance := rand.New(rand.NewPCG(theSeed(), 1<<32+uint64(i)))
-			for f.done.Load() < int64(*cuts) && ctx.Err() == nil {
-				if err := cutStation(ctx, p, f, chance); err != nil && ctx.Err() == nil {
-					cancel()
-					t.Errorf("seed %d, server %d: %v", theSeed(), i, err)
+			for f.done.Load() < int64(cuts) && ctx.Err() == nil {
+				if err := cutStation(ctx, p, f, cuts, chance); err != nil && ctx.Err() == nil {
+					errs[i] = fmt.Errorf("seed %d, server %d: %w", theSeed(), i, err)
+					cancel() // the first failure ends it
 				}
 			}
 		})
 	}
 	group.Wait()
-	cancel()
-	lost := 0
-	if t.Failed() {
-		lost = 1
-	}
-	t.Logf("%v; lost: %d; seed %d, %d servers", f, lost, theSeed(), *workers)
+	return f, errors.Join(errs...)
 }
 
 // disk is what a station's server writes to.
@@ -69,7 +123,7 @@ type disk struct {
 }
 
 // cutStation has one server on one disk, from its first start to its last cut.
-func cutStation(ctx context.Context, p programs, f *cutFigures, chance *rand.Rand) (err error) {
+func cutStation(ctx context.Context, p programs, f *cutFigures, cuts int, chance *rand.Rand) (err error) {
 	dir, err := os.MkdirTemp("", "zeropass-cut-")
 	if err != nil {
 		return err
@@ -86,7 +140,7 @@ func cutStation(ctx context.Context, p programs, f *cutFigures, chance *rand.Ran
 	}()
 	err = s.prepare()
 	n := 0
-	for ; err == nil && ctx.Err() == nil && n < perCutStation && f.done.Load() < int64(*cuts); n++ {
+	for ; err == nil && ctx.Err() == nil && n < perCutStation && f.done.Load() < int64(cuts); n++ {
 		if n%perCutCheck == perCutCheck-1 && s.wire.sign != nil {
 			f.checks.Add(1)
 			err = s.check()

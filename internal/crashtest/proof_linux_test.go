@@ -23,6 +23,10 @@ func lost(format string, args ...any) error { return &lossError{fmt.Sprintf(form
 func (f *family) prove(ctx context.Context) error {
 	for _, p := range []*party{f.contact, f.owner} {
 		if err := p.prove(ctx); err != nil {
+			// A server that has everything refuses nothing here.
+			if refusal := (*api.Refusal)(nil); errors.As(err, &refusal) {
+				err = lost("%v", err)
+			}
 			return fmt.Errorf("%s: %w", p.name, err)
 		}
 	}

@@ -23,8 +23,9 @@ import (
 // programs are the real ones, built once.
 type programs struct{ dir string }
 
-func (p programs) build() error {
-	build := exec.Command("go", "build", "-o", p.dir, "zeropass.dev/zeropass/cmd/zeropass", "zeropass.dev/zeropass/cmd/zeropass-server")
+func (p programs) build(flags ...string) error {
+	args := append([]string{"build", "-o", p.dir + "/"}, flags...)
+	build := exec.Command("go", append(args, "zeropass.dev/zeropass/cmd/zeropass", "zeropass.dev/zeropass/cmd/zeropass-server")...)
 	if out, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("building the programs: %w\n%s", err, out)
 	}
