@@ -122,12 +122,23 @@ func (o *options) measure(ctx context.Context, dir string, database *load.Postgr
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, s.Stop()) }()
+	defer func() {
+		if s != nil {
+			err = errors.Join(err, s.Stop())
+		}
+	}()
 	p, err := load.NewPopulation(ctx, s)
 	if err != nil {
 		return err
 	}
-	defer p.Close()
+	defer func() { p.Close() }()
 	r.ctx, r.Population, r.clients, r.duration, r.database = ctx, p, o.clients, o.duration, database
+	r.restart = func() (*load.Server, error) {
+		if err := s.Stop(); err != nil {
+			return nil, err
+		}
+		s, err = load.Start(o.server, dir, database)
+		return s, err
+	}
 	return r.all()
 }

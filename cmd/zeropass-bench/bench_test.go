@@ -38,7 +38,7 @@ func call(t *testing.T, args ...string) (code exitCode, stdout, stderr string) {
 
 // What is measured of every database: throughput and latencies under these names.
 var measured = []string{
-	"reveal", "confirmed", "half", "twice", "backup", "sync", "recovery_start", "recovery_release", "recovery_end",
+	"reveal", "confirmed", "half", "twice", "backup", "sync", "recovery_start", "recovery_release", "recovery_end", "cold",
 }
 
 // Further figures, of which some can be zero in so short a run.

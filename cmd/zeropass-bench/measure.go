@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"zeropass.dev/zeropass/internal/load"
@@ -19,6 +20,8 @@ type run struct {
 	report   *report
 	say      progress
 	bare     load.Curve
+
+	restart func() (*load.Server, error) // over the same data
 }
 
 // step is one thing that is measured.
@@ -39,6 +42,7 @@ func (r *run) all() error {
 		{"syncs", r.syncs},
 		{"recoveries", r.recoveries},
 		{"memory", r.memory},
+		{"accounts that are not in memory", r.cold},
 	} {
 		r.say.say("%s: %s", r.prefix, s.says)
 		if err := s.do(); err != nil {
@@ -233,6 +237,37 @@ func (r *run) memory() error {
 		return err
 	}
 	r.add("memory", "resident memory of the server", metrics["process_resident_memory_bytes"]/(1<<20), "MiB")
+	return nil
+}
+
+// secretsOfLarge is how many secrets somebody has who has used a password manager
+// for years.
+const secretsOfLarge = 200
+
+// cold reveals secrets of accounts that the server has to read and fold first.
+func (r *run) cold() error {
+	count := max(4, min(r.accounts/100, 50))
+	if err := r.GrowLarge(r.ctx, count, secretsOfLarge); err != nil {
+		return err
+	}
+	s, err := r.restart()
+	if err != nil {
+		return err
+	}
+	if err := r.Restarted(s); err != nil {
+		return err
+	}
+	tasks, err := r.sign(count, count, r.RevealLarge)
+	if err != nil {
+		return err
+	}
+	result, err := r.All(r.ctx, tasks, 1)
+	if err != nil {
+		return err
+	}
+	says := fmt.Sprintf("reveal, %d secrets, not in memory", secretsOfLarge)
+	r.latencies("cold", says, result)
+	r.costs("cold", says, result)
 	return nil
 }
 

@@ -26,6 +26,7 @@ type Population struct {
 	Accounts []*Account // with one device
 	Pairs    []*Account // with two
 	Lost     []*Lost    // without one
+	Large    []*Account // with many secrets
 
 	server *recordv1.Server
 	seal   *hpke.PublicKey
@@ -47,7 +48,7 @@ func NewPopulation(ctx context.Context, s *Server) (*Population, error) {
 	if p.seal, err = hpke.NewPublicKey(identity.SealKey); err != nil {
 		return nil, err
 	}
-	if p.client, err = client.New(p.http, s.URL, sign, rand.Reader, time.Now); err != nil {
+	if err := p.Restarted(s); err != nil {
 		return nil, err
 	}
 	first, err := p.register(ctx, "first")
@@ -68,6 +69,14 @@ func NewPopulation(ctx context.Context, s *Server) (*Population, error) {
 	}
 	p.origin, err = newOrigin(rand.Reader, half)
 	return p, err
+}
+
+// Restarted goes on with a server that was started again over the same data.
+func (p *Population) Restarted(s *Server) (err error) {
+	p.close()
+	p.Driver = newDriver(s, p.key)
+	p.client, err = client.New(p.http, s.URL, p.key, rand.Reader, time.Now)
+	return err
 }
 
 // Close lets go of the connections to the server.
@@ -149,6 +158,31 @@ const creators = 32
 func (p *Population) Grow(ctx context.Context, accounts int, progress func(int)) error {
 	return grow(ctx, &p.Accounts, accounts, progress, func(ctx context.Context, i int) (*Account, error) {
 		return p.create(ctx, fmt.Sprintf("account-%d", i))
+	})
+}
+
+// GrowLarge makes accounts with so many secrets, each in an entry of its own, until
+// there are so many accounts.
+func (p *Population) GrowLarge(ctx context.Context, accounts, secrets int) error {
+	return grow(ctx, &p.Large, accounts, nil, func(ctx context.Context, i int) (*Account, error) {
+		a, err := p.create(ctx, fmt.Sprintf("large-%d", i))
+		if err != nil {
+			return nil, err
+		}
+		d, request := a.devices[0], &apiv1.AppendRequest{}
+		for range secrets - 1 {
+			put, share, err := a.put(rand.Reader, p.origin, p.seal)
+			if err != nil {
+				return nil, err
+			}
+			entry, err := a.entry(d, time.Now(), nil, put)
+			if err != nil {
+				return nil, err
+			}
+			request.Entries, request.Shares = append(request.Entries, entry.Bytes()), append(request.Shares, share)
+		}
+		_, err = p.append(ctx, a, d, request)
+		return a, err
 	})
 }
 

@@ -44,8 +44,12 @@ func (a *Account) question() (*apiv1.RevealRequest, error) {
 }
 
 // Reveal asks for the slot of account i, with the confirm key of its only device.
-func (p *Population) Reveal(i int) (Task, error) {
-	a := p.Accounts[i]
+func (p *Population) Reveal(i int) (Task, error) { return p.reveal(p.Accounts[i]) }
+
+// RevealLarge does that with large account i.
+func (p *Population) RevealLarge(i int) (Task, error) { return p.reveal(p.Large[i]) }
+
+func (p *Population) reveal(a *Account) (Task, error) {
 	d := a.devices[0]
 	question, err := a.question()
 	if err != nil {
