@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"database/sql"
 	"path/filepath"
 	"testing"
 
@@ -15,5 +16,15 @@ func BenchmarkReveal(b *testing.B) {
 			b.Fatal(err)
 		}
 		return storetest.Durable{Store: s, Dir: dir, Syncs: func(testing.TB) uint64 { return s.Commits() }}
+	})
+}
+
+func BenchmarkImport(b *testing.B) {
+	storetest.BenchImport(b, func(b *testing.B) (storetest.Whole, *sql.DB) {
+		s, err := Open(b.Context(), filepath.Join(b.TempDir(), "server.db"))
+		if err != nil {
+			b.Fatal(err)
+		}
+		return s, s.db.write
 	})
 }

@@ -34,20 +34,23 @@ const (
 
 // group makes changes together.
 type group struct {
-	mu     sync.Mutex
-	led    bool      // somebody leads
-	queue  []*change // in the order that they came in; the leader's is among them
-	wanted int       // how many a leader waits for; 0 if it does not
-	full   chan struct{}
-	last   int       // how many there were when the last ones ended
-	ended  time.Time // when that was
-	closed bool
-	idle   chan struct{} // closed when nobody leads any more and nobody will
+	mu      sync.Mutex
+	led     bool      // somebody leads
+	queue   []*change // in the order that they came in; the leader's is among them
+	wanted  int       // how many a leader waits for; 0 if it does not
+	full    chan struct{}
+	last    int           // how many there were when the last ones ended
+	ended   time.Time     // when that was
+	longest time.Duration // that changes take which are followed by another
+	closed  bool
+	idle    chan struct{} // closed when nobody leads any more and nobody will
 
 	commits atomic.Uint64 // that had something to make durable
 }
 
-func newGroup() *group { return &group{full: make(chan struct{}, 1), idle: make(chan struct{})} }
+func newGroup() *group {
+	return &group{full: make(chan struct{}, 1), idle: make(chan struct{}), longest: longestGroup}
+}
 
 // change is one that is to be made.
 type change struct {
@@ -233,7 +236,7 @@ func (d *database) together(changes *[]*change) (err error) {
 		if !undone {
 			made++
 		}
-		if c = nil; time.Since(begun) < longestGroup {
+		if c = nil; time.Since(begun) < d.group.longest {
 			if c = d.group.next(*changes); c != nil {
 				*changes = append(*changes, c)
 			}

@@ -15,6 +15,13 @@ import (
 	"zeropass.dev/zeropass/internal/store/sqlstore"
 )
 
+// openSlow opens a store that makes changes together however long they take.
+func openSlow(t *testing.T, path string) *Store {
+	s := open(t, path)
+	s.db.group.longest = time.Hour
+	return s
+}
+
 // grouped makes changes that are sure to come while another one runs, which is the
 // first, and returns how each ended.
 func grouped(t *testing.T, s *Store, changes ...func(context.Context, sqlstore.Tx) error) []error {
@@ -96,7 +103,7 @@ func added(t *testing.T, s *Store) []int {
 // Of changes that are made together each is undone alone, and nobody learns how one
 // ended before all are durable.
 func TestTogether(t *testing.T) {
-	s := open(t, filepath.Join(t.TempDir(), "server.db"))
+	s := openSlow(t, filepath.Join(t.TempDir(), "server.db"))
 	defer func() { _ = s.Close() }()
 	before := s.Commits()
 	refused := errors.New("refused")
@@ -128,7 +135,7 @@ func TestTogether(t *testing.T) {
 
 // Nobody is answered before the commit, whoever was refused included.
 func TestNobodyIsAnsweredBeforeTheCommit(t *testing.T) {
-	s := open(t, filepath.Join(t.TempDir(), "server.db"))
+	s := openSlow(t, filepath.Join(t.TempDir(), "server.db"))
 	defer func() { _ = s.Close() }()
 	// A constraint that is checked at the commit, and not before.
 	fails := func(ctx context.Context, tx sqlstore.Tx) error {
@@ -158,7 +165,7 @@ func TestNobodyIsAnsweredBeforeTheCommit(t *testing.T) {
 
 // What takes long has a transaction of its own.
 func TestAlone(t *testing.T) {
-	s := open(t, filepath.Join(t.TempDir(), "server.db"))
+	s := openSlow(t, filepath.Join(t.TempDir(), "server.db"))
 	defer func() { _ = s.Close() }()
 	var group sync.WaitGroup
 	grouped(t, s, adds(1, func() error {
@@ -189,7 +196,7 @@ func TestAlone(t *testing.T) {
 
 // Whoever asked may be gone; what was asked goes on, and with it what others asked.
 func TestCancelled(t *testing.T) {
-	s := open(t, filepath.Join(t.TempDir(), "server.db"))
+	s := openSlow(t, filepath.Join(t.TempDir(), "server.db"))
 	defer func() { _ = s.Close() }()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -203,7 +210,7 @@ func TestCancelled(t *testing.T) {
 
 func TestCloseWaits(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "server.db")
-	s := open(t, path)
+	s := openSlow(t, path)
 	closed := make(chan error, 1)
 	var group sync.WaitGroup
 	ended := grouped(t, s, adds(1, func() error {
