@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"context"
 	"crypto/rand"
 	"fmt"
 	"net/http"
@@ -11,6 +12,8 @@ import (
 	apiv1 "zeropass.dev/zeropass/gen/zeropass/api/v1"
 	"zeropass.dev/zeropass/internal/api"
 	"zeropass.dev/zeropass/internal/client"
+	"zeropass.dev/zeropass/internal/store"
+	"zeropass.dev/zeropass/ledger"
 )
 
 // from brings requests to the server from an address.
@@ -98,5 +101,27 @@ func TestAFloodOfOwners(t *testing.T) {
 	all, err := w.client().Recoveries(t.Context(), contacts[0].first().identity())
 	if w.ok(err); len(all) < 2 || len(all) > 20 || string(all[0].Request) != string(n.request.Bytes()) {
 		t.Errorf("the contact sees %d requests", len(all))
+	}
+}
+
+// leaving is a store in which an account is deleted while somebody looks for it.
+type leaving struct{ store.Store }
+
+func (l leaving) Owners(ctx context.Context, contact ledger.AccountID) ([]ledger.AccountID, error) {
+	owners, err := l.Store.Owners(ctx, contact)
+	return append([]ledger.AccountID{ledger.AccountID(random(32))}, owners...), err
+}
+
+// A contact of an account that is deleted at that moment is not told that its own is
+// unknown.
+func TestRecoveriesWhileAnOwnerIsDeleted(t *testing.T) {
+	w := newWorld(t)
+	owner, contacts := w.family()
+	_, err := w.recover(owner).start()
+	w.ok(err)
+	w.wrap = func(inner store.Store) store.Store { return leaving{inner} }
+	w.restart()
+	if all, err := w.client().Recoveries(t.Context(), contacts[0].first().identity()); err != nil || len(all) != 1 {
+		t.Errorf("%d recoveries, %v", len(all), err)
 	}
 }

@@ -406,8 +406,8 @@ func (s *Server) askingContact(ctx context.Context, contact ledger.AccountID) ([
 	var all []asking
 	for _, id := range owners {
 		owner, err := s.account(ctx, id)
-		if errors.Is(err, api.ErrAccountLocked) {
-			continue // nothing is approved there
+		if errors.Is(err, api.ErrAccountLocked) || errors.Is(err, api.ErrUnknownAccount) {
+			continue // nothing is approved there, or it was deleted just now
 		}
 		if err != nil {
 			return nil, err
