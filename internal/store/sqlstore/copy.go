@@ -139,6 +139,10 @@ func places(columns []column) []any {
 
 // Import implements [store.Maintenance].
 func (s *Store) Import(ctx context.Context, r io.Reader, check func(context.Context, store.Maintained) error) error {
+	fill := 1
+	if s.db.LocksRows() { // and is another process, so that each statement waits for an answer
+		fill = fillValues
+	}
 	err := s.db.ChangeWhole(ctx, func(ctx context.Context, tx Tx) error {
 		for _, t := range tables {
 			var filled bool
@@ -149,7 +153,7 @@ func (s *Store) Import(ctx context.Context, r io.Reader, check func(context.Cont
 				return store.ErrNotEmpty
 			}
 		}
-		if err := (&importer{r: bufio.NewReader(r), tx: tx}).all(ctx); err != nil {
+		if err := (&importer{r: bufio.NewReader(r), tx: tx, fill: fill}).all(ctx); err != nil {
 			return err
 		}
 		return check(ctx, New(&within{s.db, tx}))
@@ -181,6 +185,7 @@ func (w *within) ReadWhole(ctx context.Context, f func(context.Context, Tx) erro
 type importer struct {
 	r    *bufio.Reader
 	tx   Tx
+	fill int // values in a statement
 	rows uint64
 }
 
@@ -233,26 +238,18 @@ func (i *importer) table(ctx context.Context) (name string, mark byte, err error
 	if err != nil {
 		return "", 0, err
 	}
-	var numbers []string
-	for n := range columns {
-		numbers = append(numbers, fmt.Sprintf("$%d", n+1))
-	}
-	insert, err := i.tx.PrepareContext(ctx,
-		`INSERT INTO `+name+` (`+strings.Join(names(columns), ", ")+`) VALUES (`+strings.Join(numbers, ", ")+`)`)
-	if err != nil {
-		return "", 0, err
-	}
-	defer func() { _ = insert.Close() }()
+	w := &filling{tx: i.tx, table: name, columns: names(columns), limit: i.fill}
+	defer w.close()
 	for {
 		if mark, err = i.r.ReadByte(); err != nil || mark != rowMark {
-			return name, mark, err
+			return name, mark, errors.Join(err, w.flush(ctx))
 		}
 		values, err := i.row(columns)
 		if err != nil {
 			return "", 0, err
 		}
-		if _, err := insert.ExecContext(ctx, values...); err != nil {
-			return "", 0, fmt.Errorf("the table %s: %w", name, err)
+		if err := w.add(ctx, values); err != nil {
+			return "", 0, err
 		}
 		i.rows++
 	}
