@@ -19,6 +19,7 @@ import (
 
 // login is an item with a title and a password.
 func login(title, password string) device.Item {
+	keepUnsaid(title, password)
 	return device.Item{
 		Metadata: &recordv1.SlotMetadata{Kind: recordv1.SlotMetadata_KIND_LOGIN, Title: title, UserName: "ann"},
 		Secret:   &recordv1.Secret{Kind: &recordv1.Secret_Login{Login: &recordv1.Login{Password: password}}},

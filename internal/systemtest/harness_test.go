@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -18,6 +17,7 @@ import (
 
 	"zeropass.dev/zeropass/internal/device"
 	"zeropass.dev/zeropass/internal/entropy"
+	"zeropass.dev/zeropass/internal/logtest"
 	"zeropass.dev/zeropass/internal/server"
 	"zeropass.dev/zeropass/internal/store/sqlite"
 )
@@ -30,6 +30,7 @@ type world struct {
 	keys    *server.Keys
 	address string // stays the same when the server is restarted
 	stop    func()
+	said    said
 
 	mu     sync.Mutex
 	offset time.Duration
@@ -44,7 +45,10 @@ func newWorld(t *testing.T) *world {
 	}
 	w := &world{t: t, dir: t.TempDir(), keys: keys}
 	w.start()
-	t.Cleanup(func() { w.stopServer() })
+	t.Cleanup(func() {
+		w.stopServer()
+		logtest.CheckSQLite(t, w.said.bytes(), w.database(), unsaid(t, keys)...)
+	})
 	return w
 }
 
@@ -85,7 +89,7 @@ func (w *world) start() {
 	}
 	s, err := server.New(ctx, server.Config{
 		Store: store, Keys: w.keys, Now: w.now, Rand: rand.Reader, Entropy: noise,
-		Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Log: w.said.log(), Observe: w.said.observe, Tracing: w.said.tracing(w.t),
 	})
 	if err != nil {
 		w.t.Fatal(err)
@@ -98,7 +102,7 @@ func (w *world) start() {
 		w.t.Fatal(err)
 	}
 	w.address = listener.Addr().String()
-	h := &http.Server{Handler: s.Handler()}
+	h := server.NewHTTPServer(s.Handler(), w.said.log())
 	served := make(chan struct{})
 	go func() {
 		defer close(served)

@@ -25,6 +25,7 @@ import (
 	"time"
 
 	"zeropass.dev/zeropass/internal/entropy"
+	"zeropass.dev/zeropass/internal/logtest"
 	"zeropass.dev/zeropass/internal/server"
 	"zeropass.dev/zeropass/internal/store/postgres"
 	"zeropass.dev/zeropass/internal/store/postgres/postgrestest"
@@ -39,6 +40,7 @@ type nodeSettings struct {
 	Database string
 	KeyFile  string
 	Clock    string // file with how far the world's time is ahead
+	Log      string // file that all nodes write
 }
 
 // node serves until its input ends, and prints its address first.
@@ -56,12 +58,17 @@ func node(encoded string) error {
 	if err != nil {
 		return err
 	}
-	noise, err := entropy.New(entropy.Config{System: rand.Reader, AllowOS: true, Log: slog.New(slog.DiscardHandler)})
+	file, err := os.OpenFile(settings.Log, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	log := slog.New(slog.NewJSONHandler(file, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	noise, err := entropy.New(entropy.Config{System: rand.Reader, AllowOS: true, Log: log})
 	if err != nil {
 		return err
 	}
 	s, err := server.New(ctx, server.Config{
-		Store: database, Keys: keys, Rand: rand.Reader, Entropy: noise, Log: slog.New(slog.DiscardHandler),
+		Store: database, Keys: keys, Rand: rand.Reader, Entropy: noise, Log: log,
 		Now: func() time.Time { return time.Now().Add(ahead(settings.Clock)) },
 	})
 	if err != nil {
@@ -106,7 +113,12 @@ func newNodes(t *testing.T) *nodes {
 	n.only.Store(-1)
 	n.name = n.postgres.Database(t)
 	n.line = newLine(t, n.postgres.URL(n.name))
-	n.settings = nodeSettings{Database: n.line.url, KeyFile: filepath.Join(n.dir, "keys"), Clock: filepath.Join(n.dir, "clock")}
+	n.settings = nodeSettings{Database: n.line.url, KeyFile: filepath.Join(n.dir, "keys"), Clock: filepath.Join(n.dir, "clock"), Log: filepath.Join(n.dir, "log")}
+	t.Cleanup(func() { // after the nodes have ended
+		text, err := os.ReadFile(n.settings.Log)
+		must(t, err)
+		logtest.CheckPostgres(t, text, n.postgres.URL(n.name), unsaid(t, keys)...)
+	})
 	if err := server.WriteKeys(n.settings.KeyFile, keys); err != nil {
 		t.Fatal(err)
 	}
