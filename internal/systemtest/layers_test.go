@@ -57,6 +57,7 @@ var layers = []string{
 	"internal/device",
 	"internal/adversary",
 	"internal/demo",
+	"internal/powerloss",
 	"internal/crashtest",
 	"internal/systemtest",
 	"cmd/zeropass",
