@@ -11,5 +11,11 @@
 // command is given once more, and the account must be whole: nothing that was
 // acknowledged is lost, nothing is there twice, nothing is half done.
 //
-// The tests take some system calls of every command; make campaign-crash takes all.
+// The tests take some system calls of every command; make campaign-commands takes all.
+//
+// Other tests are about the server alone, while accounts with real keys write to it
+// at the same time: it is killed with SIGKILL, its power is cut (on a disk of
+// [zeropass.dev/zeropass/internal/powerloss]), a sync fails, or the disk is full.
+// Each account keeps what was acknowledged to it, and looks for all of it in the
+// server's next life. make campaign-crash does that many thousand times.
 package crashtest

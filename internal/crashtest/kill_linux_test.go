@@ -16,7 +16,7 @@ import (
 
 var (
 	kills     = flag.Int("kills", 40, "kill -9 the server so many times while it writes")
-	startFrom = flag.Uint64("seed", 0, "of all that chance decides; 0 draws one")
+	startFrom = flag.Uint64("start-seed", 0, "of all that chance decides; 0 draws one")
 	workers   = flag.Int("stations", 3, "so many servers at the same time")
 )
 
@@ -28,7 +28,7 @@ const (
 	mostWriting    = 10 * time.Millisecond
 )
 
-// theSeed is -seed, or one that is drawn. It decides when the server is killed; what
+// theSeed is -start-seed, or one that is drawn. It decides when the server is killed; what
 // it was doing then also depends on the machine.
 var theSeed = sync.OnceValue(func() uint64 {
 	if *startFrom != 0 {
@@ -101,6 +101,7 @@ func killStation(ctx context.Context, p programs, f *figures, chance *rand.Rand)
 		return err
 	}
 	s := newStation(p, dir, chance)
+	s.wire.all = &f.wrote
 	err = errors.Join(os.Mkdir(s.place, 0o700), s.prepare())
 	for n := 0; err == nil && ctx.Err() == nil && n < perKillStation && f.done.Load() < int64(*kills); n++ {
 		if n%perCheck == perCheck-1 {
@@ -115,7 +116,6 @@ func killStation(ctx context.Context, p programs, f *figures, chance *rand.Rand)
 		err = s.last(ctx)
 		f.checks.Add(1)
 	}
-	f.wrote.Add(s.wire.acked.Load())
 	s.end()
 	if ctx.Err() == nil && err != nil {
 		return s.kept(err)

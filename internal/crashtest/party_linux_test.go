@@ -180,7 +180,7 @@ func (p *party) accepted(d *doubt, s *sent, proof []byte) error {
 
 // wrote notes that a write was acknowledged.
 func (p *party) wrote(what string, s *sent, hashes map[[32]byte]bool) {
-	p.w.acked.Add(1)
+	p.w.acknowledged()
 	p.spent = s
 	if hashes == nil {
 		hashes = map[[32]byte]bool{s.hash: true}

@@ -129,6 +129,7 @@ func cutStation(ctx context.Context, p programs, f *cutFigures, cuts int, chance
 		return err
 	}
 	s := newStation(p, dir, chance)
+	s.wire.all = &f.wrote
 	d := &disk{}
 	if d.Mounted, err = powerloss.MountAt(powerloss.New(chance.Uint64()), s.place); err != nil {
 		return err
@@ -153,7 +154,6 @@ func cutStation(ctx context.Context, p programs, f *cutFigures, cuts int, chance
 		err = s.last(ctx)
 		f.checks.Add(1)
 	}
-	f.wrote.Add(s.wire.acked.Load())
 	if err != nil && ctx.Err() == nil {
 		err = fmt.Errorf("after %d cuts (%s): %w", n, d.how, err)
 		return s.evidence(err)

@@ -15,7 +15,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 )
 
@@ -205,10 +204,4 @@ func (s *station) kept(err error) error {
 		_ = os.WriteFile(filepath.Join(at, "server log"), s.life.log.Bytes(), 0o600)
 	}
 	return fmt.Errorf("%w\nEverything is in %s", err, strings.TrimSpace(at))
-}
-
-// killed by us, and by nothing else?
-func (l *life) killed() bool {
-	status, ok := l.cmd.ProcessState.Sys().(syscall.WaitStatus)
-	return ok && status.Signaled() && status.Signal() == syscall.SIGKILL
 }

@@ -29,8 +29,17 @@ type wire struct {
 	rpc   apiv1connect.ServerServiceClient
 	sign  *signing.PublicKey
 	seal  *hpke.PublicKey
-	dying atomic.Bool  // the server is being killed, so that no answer means nothing
-	acked atomic.Int64 // writes that were acknowledged
+	dying atomic.Bool   // the server is being killed, so that no answer means nothing
+	acked atomic.Int64  // writes that were acknowledged
+	all   *atomic.Int64 // those of all servers, or nil
+}
+
+// acknowledged counts a write.
+func (w *wire) acknowledged() {
+	w.acked.Add(1)
+	if w.all != nil {
+		w.all.Add(1)
+	}
 }
 
 // errGone: no answer came. Whether the server did what it was asked is not known.

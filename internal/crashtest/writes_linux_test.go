@@ -155,7 +155,7 @@ func (f *family) attest(ctx context.Context) error {
 	p := f.owner
 	s, err := p.w.ask(ctx, attest, p.identity(), &apiv1.AttestRequest{Attestation: b, Nonce: random(api.NonceSize)}, &apiv1.AttestAnswer{}, nil)
 	if err == nil {
-		p.w.acked.Add(1)
+		p.w.acknowledged()
 		p.attested, p.spent = p.state.Head().Sequence, s
 	}
 	return err

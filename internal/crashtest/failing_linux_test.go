@@ -1,0 +1,160 @@
+package crashtest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"zeropass.dev/zeropass/internal/powerloss"
+)
+
+// failedSyncs is how many syncs fail, each of another server.
+const failedSyncs = 6
+
+// A sync fails. The server stops, says why, and has acknowledged nothing that
+// depends on it. Started again over the same disk it has everything, and has it
+// still when the power is cut later: what the kernel dropped is not built upon.
+func TestFailedSync(t *testing.T) {
+	t.Parallel()
+	p := built(t)
+	chance := rand.New(rand.NewPCG(theSeed(), 2<<32))
+	for range failedSyncs {
+		failSync(t, p, chance)
+	}
+}
+
+func failSync(t *testing.T, p programs, chance *rand.Rand) {
+	t.Helper()
+	s, d := newPowered(t, p, chance)
+	ctx := t.Context()
+	at := 1 + chance.IntN(60)
+	if err := s.up(ctx); err != nil {
+		t.Fatal(err)
+	}
+	d.FailSync(at)
+	s.wire.dying.Store(true) // by itself
+	stopped := func() bool { return s.life.exited() }
+	if err := s.write(ctx, func() bool { return !stopped() }); err != nil && !stopped() {
+		t.Fatal(err)
+	}
+	select {
+	case <-s.life.ended:
+	case <-time.After(30 * time.Second):
+		t.Fatalf("seed %d: sync %d failed, and the server goes on:\n%s", theSeed(), at, &s.life.log)
+	}
+	if code := s.life.cmd.ProcessState.ExitCode(); code != 1 || !strings.Contains(s.life.log.String(), "hint: Look at the disk, and start again") {
+		t.Errorf("sync %d failed, and the server ends with %d:\n%s", at, code, &s.life.log)
+	}
+	s.wire.disconnect()
+	// Again over the same disk, and some writes later the power goes.
+	err := s.up(ctx)
+	if err == nil {
+		d.CutAfter(1+chance.IntN(mostChanges), s.kill)
+		err = s.write(ctx, func() bool { return !s.wire.dying.Load() })
+	}
+	if err == nil || s.wire.dying.Load() && !isLoss(err) {
+		s.kill()
+		err = errors.Join(s.gone(), s.power(d))
+	}
+	if err == nil {
+		err = errors.Join(s.up(ctx), s.check())
+	}
+	if err != nil {
+		t.Errorf("seed %d, sync %d failed, and then (%s): %v", theSeed(), at, d.how, s.evidence(err))
+	}
+}
+
+// The disk is full for a while. The server goes on, and nothing is lost.
+func TestFullDisk(t *testing.T) {
+	t.Parallel()
+	chance := rand.New(rand.NewPCG(theSeed(), 3<<32))
+	s, d := newPowered(t, built(t), chance)
+	ctx := t.Context()
+	if err := s.up(ctx); err != nil {
+		t.Fatal(err)
+	}
+	for range 5 {
+		enough := s.wire.acked.Load() + 1 + chance.Int64N(6)
+		if err := s.write(ctx, func() bool { return s.wire.acked.Load() < enough }); err != nil {
+			t.Fatal(err)
+		}
+		d.SetFull(true)
+		refused, began := d.Refusals(), s.wire.acked.Load()
+		for range 20 {
+			_ = together(s.families, func(f *family) error { return f.write(ctx) }) // refused, or gone
+		}
+		if d.Refusals() == refused {
+			t.Error("nothing met a full disk")
+		}
+		if acked := s.wire.acked.Load(); acked > began+3*writers {
+			t.Errorf("%d writes were acknowledged on a full disk", acked-began)
+		}
+		d.SetFull(false)
+		if err := s.prove(ctx, s.families); err != nil {
+			t.Fatalf("seed %d, after a full disk: %v\n%s", theSeed(), err, &s.life.log)
+		}
+	}
+	s.kill()
+	if err := errors.Join(s.gone(), s.power(d), s.up(ctx), s.check()); err != nil {
+		t.Errorf("seed %d, after a full disk and a power cut (%s): %v", theSeed(), d.how, err)
+	}
+}
+
+// newPowered makes a station on an empty disk.
+func newPowered(t *testing.T, p programs, chance *rand.Rand) (*station, *disk) {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "zeropass-disk-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, d := newStation(p, dir, chance), &disk{}
+	if d.Mounted, err = powerloss.MountAt(powerloss.New(chance.Uint64()), s.place); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		s.end()
+		d.Unmount()
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := s.prepare(); err != nil {
+		t.Fatal(err)
+	}
+	return s, d
+}
+
+// up starts the server and looks for everything.
+func (s *station) up(ctx context.Context) error {
+	if err := s.begin(); err != nil {
+		return err
+	}
+	if err := s.ready(ctx); err != nil {
+		return err
+	}
+	if err := s.prove(ctx, s.families); err != nil {
+		return fmt.Errorf("started again: %w", err)
+	}
+	return s.renew(writers)
+}
+
+// exited says whether the server has ended by itself, or is about to: it does not
+// answer any more.
+func (l *life) exited() bool {
+	select {
+	case <-l.ended:
+		return true
+	default:
+		return false
+	}
+}
+
+func isLoss(err error) bool {
+	var loss *lossError
+	return errors.As(err, &loss)
+}
