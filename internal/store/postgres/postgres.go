@@ -23,6 +23,7 @@ import (
 	"io/fs"
 	"net/url"
 	"runtime"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -122,7 +123,12 @@ func openWith(ctx context.Context, c Config, prepare func(*database, context.Con
 	}
 	var options []stdlib.OptionOpenDB
 	if !c.AllowLoss {
-		options = append(options, stdlib.OptionAfterConnect(checkDurable))
+		options = append(options, stdlib.OptionAfterConnect(func(ctx context.Context, conn *pgx.Conn) error {
+			if err := checkDurable(ctx, conn); err != nil {
+				return err
+			}
+			return gather(ctx, conn)
+		}))
 	}
 	d := &database{pool: stdlib.OpenDB(*config, options...), retry: retryTime}
 	d.pool.SetMaxOpenConns(connections())
@@ -189,6 +195,21 @@ func checkDurable(ctx context.Context, conn *pgx.Conn) error {
 		}
 	}
 	return nil
+}
+
+// gatherTime is how long PostgreSQL waits before an fsync for others whose commits it
+// would make durable as well, in microseconds: about as long as the fsync takes.
+const gatherTime = 3000
+
+// gather makes PostgreSQL wait for other commits, if this role may, and the operator
+// has not decided already. It does so only while at least five others are under way
+// (commit_siblings).
+func gather(ctx context.Context, conn *pgx.Conn) error {
+	_, err := conn.Exec(ctx,
+		`SELECT set_config('commit_delay', $1, FALSE) WHERE current_setting('commit_delay') = '0' AND CASE
+		   WHEN current_setting('server_version_num')::INTEGER >= 150000 THEN has_parameter_privilege('commit_delay', 'SET')
+		   ELSE current_setting('is_superuser') = 'on' END`, strconv.Itoa(gatherTime))
+	return err
 }
 
 // migrate brings the schema up to date. Of servers that start at the same time one

@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -126,6 +127,7 @@ func testNotDurable(t *testing.T, server *postgrestest.Server) {
 // that. From one that may not, nothing is lost when it crashes.
 func TestDurable(t *testing.T) {
 	server := postgrestest.Start(t, postgrestest.Options{Durable: true})
+	testGather(t, server)
 	name := server.Database(t)
 	s := open(t, Config{URL: server.URL(name)})
 	for _, value := range []string{"local", "remote_apply", "off"} {
@@ -150,6 +152,28 @@ func TestDurable(t *testing.T) {
 		t.Errorf("a later connection: %v", err)
 	}
 	closed(t, s)
+}
+
+// PostgreSQL waits for other commits if the role may have it wait, and as the operator
+// says if he has said it.
+func testGather(t *testing.T, server *postgrestest.Server) {
+	name := server.Database(t)
+	server.Exec(t, name, `CREATE ROLE served LOGIN`)
+	server.Exec(t, name, `ALTER DATABASE `+name+` OWNER TO served`)
+	url := strings.Replace(server.URL(name), "user=postgres", "user=served", 1)
+	for _, step := range []struct{ first, want string }{
+		{`GRANT CONNECT ON DATABASE ` + name + ` TO served`, "0"},
+		{`GRANT SET ON PARAMETER commit_delay TO served`, "3000"},
+		{`ALTER ROLE served SET commit_delay = 700`, "700"},
+	} {
+		server.Exec(t, name, step.first)
+		s := open(t, Config{URL: url})
+		var got string
+		if err := s.db.pool.QueryRow(`SHOW commit_delay`).Scan(&got); err != nil || got != step.want {
+			t.Errorf("after %s commit_delay is %q, %v, want %s", step.first, got, err, step.want)
+		}
+		closed(t, s)
+	}
 }
 
 // A server goes on with the schema of the next version and refuses later ones.
