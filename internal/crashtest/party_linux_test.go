@@ -67,7 +67,6 @@ type party struct {
 	requests []logged                      // acknowledged, and not found in the activity log yet
 	activity *ledger.Activity              // newest that was found there
 	attested uint64                        // sequence number that the device attested
-	slots    int
 }
 
 // logged is requests of which one is in the activity log: the same thing was asked
