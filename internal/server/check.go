@@ -36,7 +36,7 @@ type Checked struct {
 func Check(ctx context.Context, s store.Maintained, keys *Keys, report func(Finding), progress func(Checked)) (Checked, error) {
 	c := &checker{store: s, keys: keys, report: report}
 	err := eachAccount(ctx, s, func(a store.Account) error {
-		if err := c.account(ctx, a); err != nil {
+		if err := c.account(ctx, a.ID); err != nil {
 			return err
 		}
 		c.done.Accounts++
@@ -55,39 +55,34 @@ type checker struct {
 	done   Checked
 }
 
-// account checks one account. What was written meanwhile may look wrong, so then it
-// is looked at again.
-func (c *checker) account(ctx context.Context, a store.Account) error {
-	for range attempts {
-		one := &accountChecker{checker: c, id: a.ID}
-		if err := one.all(ctx, a); err != nil {
-			return err
-		}
-		now, err := c.store.Account(ctx, a.ID)
+// account checks one account as it is at one moment.
+func (c *checker) account(ctx context.Context, id ledger.AccountID) error {
+	return c.store.View(ctx, func(ctx context.Context, s store.Maintained) error {
+		a, err := s.Account(ctx, id)
 		if errors.Is(err, store.ErrNotFound) {
 			return nil // it was deleted
 		}
 		if err != nil {
 			return err
 		}
-		if len(one.found) > 0 && now.Head != a.Head {
-			a = now
-			continue
+		one := &accountChecker{checker: c, store: s, id: id}
+		if err := one.all(ctx, a); err != nil {
+			return err
 		}
 		c.done.Entries += one.done.Entries
 		c.done.Shares += one.done.Shares
 		c.done.Activities += one.done.Activities
 		c.done.Findings += len(one.found)
 		for _, what := range one.found {
-			c.report(Finding{a.ID, what})
+			c.report(Finding{id, what})
 		}
 		return nil
-	}
-	return fmt.Errorf("server: account %v does not stand still", a.ID)
+	})
 }
 
 type accountChecker struct {
 	*checker
+	store store.Maintained // at that moment
 	id    ledger.AccountID
 	found []string
 	done  Checked

@@ -99,6 +99,8 @@ type Maintenance interface {
 	// KeyUse returns how many things stand under each key.
 	KeyUse(ctx context.Context) (map[string]int64, error)
 
+	// View gives f the data as they are at one moment, to read, while others write.
+	View(ctx context.Context, f func(context.Context, Maintained) error) error
 	// Export writes one state of everything, however long that takes, while others
 	// write. begin is called before the first byte.
 	Export(ctx context.Context, w io.Writer, begin func(Copy) error) error

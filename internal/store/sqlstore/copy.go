@@ -164,7 +164,12 @@ func (s *Store) Import(ctx context.Context, r io.Reader, check func(context.Cont
 	return err
 }
 
-// within is a database as a transaction sees it that is not committed yet.
+// View implements [store.Maintenance].
+func (s *Store) View(ctx context.Context, f func(context.Context, store.Maintained) error) error {
+	return s.db.ReadWhole(ctx, func(ctx context.Context, tx Tx) error { return f(ctx, New(&within{s.db, tx})) })
+}
+
+// within is a database as one transaction sees it, which need not be committed yet.
 type within struct {
 	Database
 	tx Tx
