@@ -149,7 +149,7 @@ func (f *fleet) write(o *owner) {
 		select {
 		case <-f.stop:
 			return
-		case <-time.After(2 * time.Millisecond):
+		case <-time.After(time.Millisecond):
 		}
 	}
 }
