@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"log/slog"
 
 	"github.com/spf13/pflag"
 
@@ -61,6 +62,22 @@ func (o *databaseOptions) openNew(ctx context.Context) (*postgres.Store, error) 
 		return o.open(ctx)
 	}
 	return s, err
+}
+
+// warn says in the log what an operator may not mean.
+func (o *databaseOptions) warn(log *slog.Logger) error {
+	if o.url == "" {
+		return nil
+	}
+	c, err := o.config()
+	if err != nil {
+		return err
+	}
+	exposed, err := c.Exposed()
+	if exposed {
+		log.Warn("the connection to the database proves nothing and may be read on the way, its password too: let the URL say sslmode=verify-full")
+	}
+	return err
 }
 
 func (o *databaseOptions) config() (postgres.Config, error) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -69,4 +70,18 @@ func TestDatabase(t *testing.T) {
 	refused("another key file", args("other/keys", filepath.Join(dir, "password"))...)
 	database.Exec(t, "postgres", `ALTER ROLE zeropass SET synchronous_commit = off`)
 	refused("synchronous_commit is off", right...)
+}
+
+// An operator who lets the connection be read is told.
+func TestDatabaseWarning(t *testing.T) {
+	t.Setenv("PGSSLMODE", "")
+	for url, want := range map[string]bool{
+		"": false, "postgres://database.example/zeropass": true, "postgres://database.example/zeropass?sslmode=verify-full": false,
+	} {
+		var log strings.Builder
+		o := databaseOptions{url: url}
+		if err := o.warn(slog.New(slog.NewTextHandler(&log, nil))); err != nil || strings.Contains(log.String(), "sslmode=verify-full") != want {
+			t.Errorf("%q: %v, %s", url, err, &log)
+		}
+	}
 }

@@ -188,6 +188,9 @@ func (o *serveOptions) serve(ctx context.Context, stdout, stderr io.Writer) (err
 	if d.keyMade {
 		log.Info("made the key file; keep a copy of it apart from the data", "file", o.data.keyPath())
 	}
+	if err := o.data.database.warn(log); err != nil {
+		return err
+	}
 	defer d.followKeys(log)()
 	sources, err := o.entropy.open(log)
 	if err != nil {
