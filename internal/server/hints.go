@@ -34,16 +34,26 @@ type stream struct {
 	remote  netip.Prefix
 	local   bool
 	wake    chan struct{} // has room for one
-	end     chan struct{} // closed to end the stream
 
-	kinds uint64 // guarded by the hub: a bit for each kind that waits
+	// Guarded by the hub:
+	kinds uint64 // a bit for each kind that waits
+	ended bool
+}
+
+// rouse has the stream look what has happened.
+func (st *stream) rouse() { wake(st.wake) }
+
+// finish ends the stream. The hub is locked.
+func (st *stream) finish() {
+	st.ended = true
+	st.rouse()
 }
 
 // join opens a stream, and returns nil where there are too many. The caller
 // leaves.
 func (h *hub) join(account ledger.AccountID, device uint64, address string) *stream {
 	remote, local := remoteOf(address)
-	st := &stream{account: account, device: device, remote: remote, local: local, wake: make(chan struct{}, 1), end: make(chan struct{})}
+	st := &stream{account: account, device: device, remote: remote, local: local, wake: make(chan struct{}, 1)}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.closed {
@@ -60,7 +70,7 @@ func (h *hub) join(account ledger.AccountID, device uint64, address string) *str
 	}
 	if own >= streamsPerDevice {
 		h.remove(oldest)
-		close(oldest.end)
+		oldest.finish()
 	}
 	if h.open >= maxStreams || !local && h.byRemote[remote] >= streamsPerRemote {
 		return nil
@@ -129,18 +139,18 @@ func (h *hub) has(account ledger.AccountID) bool {
 	return len(h.byAccount[account]) > 0
 }
 
-// take returns the kinds that wait for a stream, in ascending order.
-func (h *hub) take(st *stream) []apiv1.Hint_Kind {
+// take returns the kinds that wait for a stream, in ascending order, and whether it
+// has ended.
+func (h *hub) take(st *stream) (kinds []apiv1.Hint_Kind, ended bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	var kinds []apiv1.Hint_Kind
 	for kind := apiv1.Hint_Kind(1); st.kinds>>kind != 0; kind++ {
 		if st.kinds>>kind&1 == 1 {
 			kinds = append(kinds, kind)
 		}
 	}
 	st.kinds = 0
-	return kinds
+	return kinds, st.ended
 }
 
 // close ends all streams, and lets none begin.
@@ -153,7 +163,7 @@ func (h *hub) close() {
 	h.closed = true
 	for _, streams := range h.byAccount {
 		for _, st := range streams {
-			close(st.end)
+			st.finish()
 		}
 	}
 	h.byAccount, h.byRemote, h.open = nil, nil, 0

@@ -7,14 +7,14 @@ import (
 
 	"connectrpc.com/connect"
 
+	apiv1 "zeropass.dev/zeropass/gen/zeropass/api/v1"
 	"zeropass.dev/zeropass/gen/zeropass/api/v1/apiv1connect"
 )
 
 // Handler returns the HTTP side of the server: the procedures of the API and
 // nothing else.
 func (s *Server) Handler() http.Handler {
-	mux := http.NewServeMux()
-	mux.Handle(apiv1connect.NewServerServiceHandler(service{s: s},
+	options := connect.WithHandlerOptions(
 		connect.WithInterceptors(s.interceptors()...),
 		connect.WithRecover(s.recovered),
 		// Keys, signatures and ciphertext do not shrink, and what is small on the way
@@ -23,7 +23,14 @@ func (s *Server) Handler() http.Handler {
 		connect.WithConditionalHandlerOptions(func(spec connect.Spec) []connect.HandlerOption {
 			return []connect.HandlerOption{connect.WithReadMaxBytes(messageLimit(spec.Procedure))}
 		}),
-	))
+	)
+	mux := http.NewServeMux()
+	mux.Handle(apiv1connect.NewServerServiceHandler(service{s: s}, options))
+	// Not by way of the handler of all procedures: with that on top, the stacks of
+	// idle streams would be twice as large.
+	watch := apiv1.File_zeropass_api_v1_service_proto.Services().ByName("ServerService").Methods().ByName("Watch")
+	mux.Handle(apiv1connect.ServerServiceWatchProcedure, connect.NewServerStreamHandler(
+		apiv1connect.ServerServiceWatchProcedure, service{s: s}.Watch, connect.WithSchema(watch), options))
 	return s.observed(s.limited(mux))
 }
 

@@ -43,11 +43,16 @@ type outcomeKey struct{}
 
 // outcome is filled in while a request is answered.
 type outcome struct {
+	procedure string
+	begun     time.Time
+	stream    bool
+
 	reason string
 	told   error // to the device, while others see the reason alone
 }
 
-// observed counts requests, and refuses them when the server stops.
+// observed counts requests, and refuses them when the server stops. Streams stay in
+// it, so it is small on their stacks.
 func (s *Server) observed(next http.Handler) http.Handler {
 	procedures := map[string]string{}
 	methods := apiv1.File_zeropass_api_v1_service_proto.Services().ByName("ServerService").Methods()
@@ -55,28 +60,33 @@ func (s *Server) observed(next http.Handler) http.Handler {
 		name := string(methods.Get(i).Name())
 		procedures["/"+apiv1connect.ServerServiceName+"/"+name] = name
 	}
-	refused := connect.NewErrorWriter()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		begun := time.Now()
 		name, known := procedures[r.URL.Path]
 		if !known {
 			name = "other"
 		}
-		stream := r.URL.Path == apiv1connect.ServerServiceWatchProcedure
-		o := &outcome{reason: "unread"}
-		defer func() { s.observe(Outcome{Procedure: name, Reason: o.reason, Took: time.Since(begun), Stream: stream}) }()
+		o := &outcome{reason: "unread", begun: time.Now(), procedure: name, stream: r.URL.Path == apiv1connect.ServerServiceWatchProcedure}
+		defer s.end(o)
 		if s.draining.Load() {
-			o.reason = reasonName(api.ErrUnavailable)
-			w.Header().Set("Connection", "close")
-			_ = refused.Write(w, r, api.Refuse(api.ErrUnavailable, "the server stops; try again").Connect(s.keys.sign, nil, s.now()))
+			s.refuseDraining(w, r, o)
 			return
 		}
-		if !stream {
+		if !o.stream {
 			s.underWay.Add(1)
 			defer s.underWay.Add(-1)
 		}
 		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), outcomeKey{}, o)))
 	})
+}
+
+func (s *Server) end(o *outcome) {
+	s.observe(Outcome{Procedure: o.procedure, Reason: o.reason, Took: time.Since(o.begun), Stream: o.stream})
+}
+
+func (s *Server) refuseDraining(w http.ResponseWriter, r *http.Request, o *outcome) {
+	o.reason = reasonName(api.ErrUnavailable)
+	w.Header().Set("Connection", "close")
+	_ = refusals.Write(w, r, api.Refuse(api.ErrUnavailable, "the server stops; try again").Connect(s.keys.sign, nil, s.now()))
 }
 
 // setReason says how a request ended that no handler has seen.

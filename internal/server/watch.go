@@ -112,41 +112,52 @@ func (s *Server) joinWatch(ctx context.Context, a *asked) (*watched, error) {
 	return &watched{stream: st, asked: &asked{Request: slim}, leave: leave}, nil
 }
 
-// watch sends hints until the device goes, which is no error.
+// watch sends hints until the device goes, which is no error. All that may happen
+// comes by one channel: it is what keeps the stack of an idle stream small.
 func (s *Server) watch(ctx context.Context, w *watched, send func(*apiv1.Hint) error) error {
-	alive := time.NewTicker(aliveTime)
+	defer context.AfterFunc(ctx, w.rouse)()
+	due := time.Now().Add(aliveTime)
+	alive := time.AfterFunc(aliveTime, w.rouse)
 	defer alive.Stop()
-	kinds := []apiv1.Hint_Kind{apiv1.Hint_KIND_UNSPECIFIED}
+	if !say(ctx, send, apiv1.Hint_KIND_UNSPECIFIED) {
+		return nil
+	}
 	for {
-		for _, kind := range kinds {
-			untilSent(ctx)
-			if send(&apiv1.Hint{Kind: kind}) != nil {
-				return nil // it has gone
+		<-w.wake
+		kinds, ended := s.hub.take(w.stream)
+		if ended || ctx.Err() != nil {
+			return nil
+		}
+		look := slices.Contains(kinds, apiv1.Hint_KIND_LEDGER)
+		if now := time.Now(); !now.Before(due) {
+			due = now.Add(aliveTime)
+			alive.Reset(aliveTime)
+			kinds, look = append(kinds, apiv1.Hint_KIND_UNSPECIFIED), look || !s.followed
+		}
+		if look {
+			looked := make(chan error)
+			go func() { looked <- s.look(ctx, w.asked) }()
+			if err := <-looked; ctx.Err() != nil {
+				return nil
+			} else if err != nil {
+				return err
 			}
 		}
-		look := false
-		select {
-		case <-ctx.Done():
+		if !say(ctx, send, kinds...) {
 			return nil
-		case <-w.end:
-			return nil
-		case <-alive.C:
-			kinds, look = []apiv1.Hint_Kind{apiv1.Hint_KIND_UNSPECIFIED}, !s.followed
-		case <-w.wake:
-			kinds = s.hub.take(w.stream)
-			look = slices.Contains(kinds, apiv1.Hint_KIND_LEDGER)
-		}
-		if !look {
-			continue
-		}
-		looked := make(chan error)
-		go func() { looked <- s.look(ctx, w.asked) }()
-		if err := <-looked; ctx.Err() != nil {
-			return nil
-		} else if err != nil {
-			return err
 		}
 	}
+}
+
+// say sends hints, and returns false if the device has gone.
+func say(ctx context.Context, send func(*apiv1.Hint) error, kinds ...apiv1.Hint_Kind) bool {
+	for _, kind := range kinds {
+		untilSent(ctx)
+		if send(&apiv1.Hint{Kind: kind}) != nil {
+			return false
+		}
+	}
+	return true
 }
 
 // look refuses if the device that listens is not active any more.

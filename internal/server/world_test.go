@@ -31,7 +31,16 @@ import (
 	"zeropass.dev/zeropass/signing"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if kind := os.Getenv(idleServer); kind != "" {
+		if err := serveIdle(kind); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // world is a server over a real database, reached by real HTTP, under a clock
 // that tests move.
