@@ -92,7 +92,7 @@ func testStory(t *testing.T, p programs, v victim, scenes []scene, some func(sce
 		if *places > 0 {
 			take = tally{*places, *places, *places}
 		}
-		done := now.hurtScene(t, sc, take)
+		done := now.hurtScene(t, sc, i, take)
 		t.Logf("%s, %-32s %v: %d not whole", v, sc.name+":", done, now.failed-before)
 		for h, n := range done {
 			total[h] += n
@@ -162,7 +162,7 @@ func (st *stage) prepare(t *testing.T, sc scene) {
 
 // hurtScene plays the next scene once unhurt, to count and to go on with the story,
 // and on copies of what was before with the victim hurt.
-func (st *stage) hurtScene(t *testing.T, sc scene, some tally) tally {
+func (st *stage) hurtScene(t *testing.T, sc scene, number int, some tally) tally {
 	t.Helper()
 	st.prepare(t, sc)
 	next := st.another(t)
@@ -191,6 +191,9 @@ func (st *stage) hurtScene(t *testing.T, sc scene, some tally) tally {
 		if done[h] == 0 && some[h] > 0 && n > 0 {
 			t.Errorf("%v, %s: nobody was %v, of %v: does the watch still work?", st.victim, sc.name, h, changes)
 		}
+	}
+	if st.victim == device && sc.beside == nil && strings.HasPrefix(sc.name, *only) {
+		st.cutPower(t, sc, number, changes[killed])
 	}
 	if err := os.RemoveAll(st.site.dir); err != nil {
 		t.Fatal(err)

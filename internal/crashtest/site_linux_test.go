@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -42,9 +43,10 @@ type site struct {
 	dir     string
 	address string // the same for all copies: it is written into the homes
 	server  *process
-	hook    *hook    // hears the alarms of the site and all its copies
-	heard   int64    // how many had come before
-	company *company // what other devices do meanwhile, nil if nothing
+	hook    *hook                      // hears the alarms of the site and all its copies
+	heard   int64                      // how many had come before
+	company *company                   // what other devices do meanwhile, nil if nothing
+	command atomic.Pointer[os.Process] // the newest that was started
 }
 
 const (
@@ -240,6 +242,7 @@ func (s *site) runUntil(ctx context.Context, w *watch, c command) (result, error
 	if err := start(cmd, w); err != nil {
 		return result{}, err
 	}
+	s.command.Store(cmd.Process)
 	var exit *exec.ExitError
 	if err := cmd.Wait(); err != nil && !errors.As(err, &exit) && ctx.Err() == nil {
 		return result{}, err

@@ -287,3 +287,20 @@ func (d *Disk) links(n *node) uint32 {
 	}
 	return links
 }
+
+// SyncAll makes everything durable, as a clean shutdown does.
+func (d *Disk) SyncAll() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, n := range d.nodes {
+		if n.file != nil {
+			n.file.sync()
+		}
+	}
+	for _, p := range d.pending {
+		for _, n := range p.names {
+			setName(d.nodes[n.directory].durable, n)
+		}
+	}
+	d.pending, d.since = nil, d.changes
+}

@@ -333,6 +333,46 @@ func TestSetFull(t *testing.T) {
 	}
 }
 
+// A file without a name gets one that is durable when its directory is synced, and
+// is nowhere before.
+func TestFileWithoutAName(t *testing.T) {
+	seen := map[string]int{}
+	cutting(t, func(dir string) error {
+		fd, err := unix.Open(dir, unix.O_TMPFILE|unix.O_WRONLY|unix.O_CLOEXEC, 0o600)
+		if err != nil {
+			return err
+		}
+		f := os.NewFile(uintptr(fd), "file")
+		_, err = f.WriteString("written")
+		return errors.Join(err, f.Sync(), unix.Linkat(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", fd), unix.AT_FDCWD, filepath.Join(dir, "file"), unix.AT_SYMLINK_FOLLOW), f.Close())
+	}, func(dir string) {
+		b, _ := os.ReadFile(filepath.Join(dir, "file"))
+		seen[string(b)]++
+	})
+	if seen[""] == 0 || seen["written"] == 0 || len(seen) != 2 {
+		t.Errorf("%v", seen)
+	}
+}
+
+// A clean shutdown loses nothing.
+func TestSyncAll(t *testing.T) {
+	for seed := range uint64(8) {
+		dir := t.TempDir()
+		m := Mount(t, New(seed), dir)
+		if err := replace(dir, []byte("new"), false, false); err != nil {
+			t.Fatal(err)
+		}
+		m.SyncAll()
+		m.Unmount()
+		after, _ := m.AfterPowerCut()
+		m = Mount(t, after, dir)
+		if b, err := os.ReadFile(filepath.Join(dir, "file")); err != nil || string(b) != "new" {
+			t.Errorf("%q, %v", b, err)
+		}
+		m.Unmount()
+	}
+}
+
 // The same seed and the same changes leave the same.
 func TestSeed(t *testing.T) {
 	var left [2][]byte

@@ -156,6 +156,20 @@ func (s *served) Create(_ <-chan struct{}, in *fuse.CreateIn, name string, out *
 	return status
 }
 
+// Tmpfile makes a file without a name, which may be linked to one.
+func (s *served) Tmpfile(_ <-chan struct{}, in *fuse.CreateIn, out *fuse.CreateOut) fuse.Status {
+	s.disk.mu.Lock()
+	defer s.disk.mu.Unlock()
+	if _, status := s.node(in.NodeId); !status.Ok() {
+		return status
+	}
+	if failed := s.disk.change(true); failed != 0 {
+		return fuse.Status(failed)
+	}
+	s.entry(&out.EntryOut, s.disk.add(syscall.S_IFREG|in.Mode&07777, in.Uid, in.Gid))
+	return fuse.Status(s.disk.changed())
+}
+
 func (s *served) Mknod(_ <-chan struct{}, in *fuse.MknodIn, name string, out *fuse.EntryOut) fuse.Status {
 	s.disk.mu.Lock()
 	defer s.disk.mu.Unlock()

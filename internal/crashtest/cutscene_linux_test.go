@@ -1,0 +1,106 @@
+package crashtest
+
+import (
+	"errors"
+	"flag"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"zeropass.dev/zeropass/internal/powerloss"
+)
+
+// sceneCuts is how often the devices' power is cut in each scene.
+var sceneCuts = flag.Int("scene-cuts", 0, "cut the devices' power so many times in every scene; 0 does it once in some")
+
+// everyNthScene is played with a power cut if nothing else is asked for.
+const everyNthScene = 4
+
+// cutPower plays a scene on copies whose devices are on a disk that loses power at
+// one of the changes, or just after the last.
+func (st *stage) cutPower(t *testing.T, sc scene, number, changes int) {
+	t.Helper()
+	count := *sceneCuts
+	if count == 0 && number%everyNthScene == 0 {
+		count = 1
+	}
+	chance := rand.New(rand.NewPCG(theSeed(), 4<<32+uint64(number)))
+	for range count {
+		at := 1 + chance.IntN(changes+1)
+		s := st.another(t)
+		how, r, err := s.playCut(sc, powerloss.New(chance.Uint64()), at)
+		if err != nil {
+			t.Errorf("%s: the device's power was cut at change %d of about %d (%s).\nThe command ended with %d:\n%s%s\nAnd then: %v\nAll of it is in %s",
+				sc.name, at, changes, how, r.code, r.stdout, r.stderr, err, keep(s.dir))
+			st.failed++
+			continue
+		}
+		if err := os.RemoveAll(s.dir); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// playCut plays a scene until the power of the devices' disk is cut, and goes on
+// with what is left.
+func (s *site) playCut(sc scene, disk *powerloss.Disk, at int) (how string, r result, err error) {
+	plain := s.path("before")
+	if err := os.Rename(s.path("device"), plain); err != nil {
+		return "", r, err
+	}
+	d, err := powerloss.MountAt(disk, s.path("device"))
+	if err != nil {
+		return "", r, err
+	}
+	defer func() {
+		s.leave()
+		if err != nil { // what is left is evidence
+			err = errors.Join(err, copyTree(s.path("device"), s.path("after")))
+		}
+		d.Unmount()
+	}()
+	if err := errors.Join(copyTree(plain, s.path("device")), s.start(nil)); err != nil {
+		return "", r, err
+	}
+	d.SyncAll()
+	d.CutAfter(at, func() {
+		if p := s.command.Load(); p != nil {
+			_ = p.Kill()
+		}
+	})
+	if r, err = s.run(nil, sc.command()); err != nil && !d.IsCut() {
+		return "", r, err
+	}
+	s.killAgents()
+	d.Unmount()
+	next, how := d.AfterPowerCut()
+	if d, err = powerloss.MountAt(next, s.path("device")); err != nil {
+		return how, r, err
+	}
+	return how, r, s.goOn(sc, r)
+}
+
+// copyTree copies directories and files into a directory, with their modes.
+func copyTree(from, to string) error {
+	return filepath.WalkDir(from, func(path string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := e.Info()
+		if err != nil {
+			return err
+		}
+		at := filepath.Join(to, strings.TrimPrefix(path, from))
+		switch {
+		case e.IsDir():
+			return os.MkdirAll(at, info.Mode().Perm())
+		case !info.Mode().IsRegular():
+			return nil
+		}
+		b, err := os.ReadFile(path)
+		return errors.Join(err, os.WriteFile(at, b, info.Mode().Perm()))
+	})
+}
