@@ -232,3 +232,28 @@ func (s *suite) another() store.Store {
 	s.t.Cleanup(func() { s.ok(other.Close()) })
 	return other
 }
+
+// What is read in one view does not change, while others write.
+func testView(t *testing.T, s *suite) {
+	m := s.maintained()
+	a := s.create("ada")
+	before := must(s.Account(s.ctx, a.id))
+	s.ok(m.View(s.ctx, func(ctx context.Context, inside store.Maintained) error {
+		if got := must(inside.Account(ctx, a.id)); got != before {
+			t.Errorf("the view has %+v, want %+v", got, before)
+		}
+		s.append(a, 3)
+		s.create("bob")
+		if got := must(inside.Account(ctx, a.id)); got != before {
+			t.Errorf("later it has %+v, want %+v", got, before)
+		}
+		if page := must(inside.Accounts(ctx, ledger.AccountID{}, 9)); len(page) != 1 {
+			t.Errorf("it has %d accounts by now", len(page))
+		}
+		return nil
+	}))
+	if got := must(s.Account(s.ctx, a.id)); got.Head != a.head {
+		t.Errorf("after it the account is %+v", got)
+	}
+	s.want(m.View(s.ctx, func(context.Context, store.Maintained) error { return io.ErrShortBuffer }), io.ErrShortBuffer)
+}
