@@ -34,11 +34,19 @@ func classOf(procedure string, message *apiv1.SignedRequest) class {
 	if procedure == apiv1connect.ServerServiceAppendProcedure && appendsUrgent(message.GetBody()) {
 		return classUrgent
 	}
-	if c != classUrgent && len(message.GetBody()) > smallRequest {
+	most := smallRequest
+	if procedure == apiv1connect.ServerServiceSealedSharesProcedure {
+		most = fewShares
+	}
+	if c != classUrgent && len(message.GetBody()) > most {
 		return classBulk
 	}
 	return c
 }
+
+// fewShares is a request for less than a hundred shares, in bytes: each is sealed to
+// a key, which takes as long as many a request that is much larger.
+const fewShares = 2 << 10
 
 // urgentRecords are the fields of Record that stop a thief or end a recovery.
 var urgentRecords = func() map[protowire.Number]bool {

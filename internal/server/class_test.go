@@ -71,6 +71,8 @@ func TestClassOf(t *testing.T) {
 		"a sync":            {apiv1connect.ServerServiceEntriesProcedure, &apiv1.SignedRequest{}, classDaily},
 		"a reveal":          {apiv1connect.ServerServiceRevealProcedure, &apiv1.SignedRequest{}, classReveal},
 		"a large reveal":    {apiv1connect.ServerServiceRevealProcedure, large, classBulk},
+		"a few shares":      {apiv1connect.ServerServiceSealedSharesProcedure, &apiv1.SignedRequest{Body: make([]byte, 2<<10)}, classDaily},
+		"many shares":       {apiv1connect.ServerServiceSealedSharesProcedure, &apiv1.SignedRequest{Body: make([]byte, 4<<10)}, classBulk},
 		"a proposed lock":   {apiv1connect.ServerServiceProposeProcedure, appends(t, lock), classReveal},
 	} {
 		if got := classOf(c.procedure, c.message); got != c.want {
