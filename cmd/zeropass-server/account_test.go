@@ -37,7 +37,7 @@ type sent struct {
 	shares []*recordv1.SealedServerShare
 }
 
-func must[T any](t *testing.T) func(T, error) T {
+func must[T any](t testing.TB) func(T, error) T {
 	return func(v T, err error) T {
 		t.Helper()
 		if err != nil {

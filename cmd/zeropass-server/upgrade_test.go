@@ -35,7 +35,7 @@ ALTER TABLE accounts DROP COLUMN next_number;
 
 // buildNext builds the program of so many versions later: this one, with so many
 // migrations more embedded.
-func buildNext(t *testing.T, versions int) string {
+func buildNext(t testing.TB, versions int) string {
 	t.Helper()
 	dir := t.TempDir()
 	replace := map[string]string{}
