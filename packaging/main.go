@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 )
@@ -39,15 +40,21 @@ func pack(source, output string, architectures []string) error {
 	if err := os.MkdirAll(output, 0o755); err != nil {
 		return err
 	}
-	notes, err := writeNotes(source, filepath.Join(scratch, "notes"))
+	own, err := compile(source, filepath.Join(scratch, runtime.GOARCH), runtime.GOARCH)
+	if err != nil {
+		return err
+	}
+	notes, err := writeNotes(source, filepath.Join(scratch, "notes"), own)
 	if err != nil {
 		return err
 	}
 	var files []string
 	for _, arch := range architectures {
-		b, err := compile(source, filepath.Join(scratch, arch), arch)
-		if err != nil {
-			return err
+		b := own
+		if arch != runtime.GOARCH {
+			if b, err = compile(source, filepath.Join(scratch, arch), arch); err != nil {
+				return err
+			}
 		}
 		for _, p := range []debianPackage{serverPackage(source, b, notes), devicePackage(source, b, notes)} {
 			file, err := p.write(output, b)

@@ -8,18 +8,16 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"time"
 )
 
 // writeNotes writes what goes with the programs and is the same for every
-// architecture: manuals, completions, licences. The programs of this machine say
-// what stands in them.
-func writeNotes(source, dir string) (string, error) {
-	b, err := compile(source, filepath.Join(dir, "programs"), runtime.GOARCH)
-	if err != nil {
+// architecture: manuals, completions, licences. Programs that run on this machine
+// say what stands in them.
+func writeNotes(source, dir string, b *build) (string, error) {
+	if err := os.Mkdir(dir, 0o755); err != nil {
 		return "", err
 	}
 	for _, name := range programs {
