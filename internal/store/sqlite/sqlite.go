@@ -108,6 +108,11 @@ func connect(path, lock string) (*sql.DB, error) {
 			"journal_mode(WAL)",
 			"synchronous(FULL)",
 			"foreign_keys(1)",
+			// Changes that are made together touch several MiB of pages: what does not fit
+			// would be written to the log before the commit, and read from there again.
+			"cache_size(-32768)", // KiB, as far as it is used
+			// Pages that many changes touch are copied from the log once for 16 MiB of it.
+			"wal_autocheckpoint(4000)",
 			// What is deleted is overwritten: shares are destroyed, not forgotten.
 			"secure_delete(1)",
 		},
