@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"database/sql"
 	"errors"
 	"io/fs"
 	"os"
@@ -109,10 +110,9 @@ func open(t *testing.T, path string) *Store {
 	return s
 }
 
-// Messages, who acknowledged them and deliveries keep their numbers when inboxes
-// begin to count for themselves, and no number comes again.
-func TestNumbersStay(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "server.db")
+// older makes a file with the schema of an earlier version.
+func older(t *testing.T, path string, version int64) *sql.DB {
+	t.Helper()
 	db, err := connect(path, "immediate")
 	if err != nil {
 		t.Fatal(err)
@@ -125,9 +125,62 @@ func TestNumbersStay(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := provider.UpTo(t.Context(), 7); err != nil {
+	if _, err := provider.UpTo(t.Context(), version); err != nil {
 		t.Fatal(err)
 	}
+	return db
+}
+
+// Reveals that were made before they had numbers count.
+func TestRevealsAreNumbered(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "server.db")
+	db := older(t, path, 11)
+	entry, _ := storetest.Genesis()
+	id, _ := entry.Account()
+	now := time.UnixMilli(1e12)
+	hash := entry.Hash()
+	if _, err := db.Exec(`INSERT INTO accounts (account, name, name_key, sequence, head) VALUES ($1, 'ada', 'ada', 1, $2)`, id[:], hash[:]); err != nil {
+		t.Fatal(err)
+	}
+	for i, failed := range []bool{false, true, false} {
+		if _, err := db.Exec(`INSERT INTO reveals (account, time, device, failed) VALUES ($1, $2, $3, $4)`,
+			id[:], now.Add(time.Duration(i)*time.Minute).UnixMilli(), i%2, failed); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s := open(t, path)
+	defer func() { _ = s.Close() }()
+	now = now.Add(3 * time.Minute)
+	reveal := func(nonce string, limit store.RevealLimit) error {
+		return s.Log(t.Context(), store.Answer{Account: id, Head: entry.Head(), Reveal: &limit,
+			Spend: store.Spend{Key: []byte("key"), Nonce: []byte(nonce), Now: now, Expires: now.Add(time.Minute)}})
+	}
+	for name, test := range map[string]struct {
+		limit store.RevealLimit
+		retry time.Duration
+	}{
+		"two of the account": {store.RevealLimit{PerHour: 2, PerDay: 9}, 57 * time.Minute},
+		"two of device 0":    {store.RevealLimit{PerHour: 9, PerDay: 9, DevicePerHour: 2, DevicePerDay: 9}, 57 * time.Minute},
+		"one of device 1":    {store.RevealLimit{PerHour: 9, PerDay: 9, Device: 1, DevicePerHour: 1, DevicePerDay: 9}, 58 * time.Minute},
+	} {
+		var limit *store.LimitError
+		if err := reveal(name, test.limit); !errors.As(err, &limit) || limit.RetryAfter != test.retry {
+			t.Errorf("%s: %v, want a limit for %v", name, err, test.retry)
+		}
+	}
+	if err := reveal("fewer", store.RevealLimit{PerHour: 3, PerDay: 3, DevicePerHour: 3, DevicePerDay: 3}); err != nil {
+		t.Error(err)
+	}
+}
+
+// Messages, who acknowledged them and deliveries keep their numbers when inboxes
+// begin to count for themselves, and no number comes again.
+func TestNumbersStay(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "server.db")
+	db := older(t, path, 7)
 	id := ledger.AccountID{1}
 	for _, statement := range []string{
 		`INSERT INTO accounts (account, name, name_key, sequence, head) VALUES ($1, 'ada', 'ada', 1, x'')`,
