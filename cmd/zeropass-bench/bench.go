@@ -54,7 +54,7 @@ func (o *options) bench(ctx context.Context, stdout io.Writer, say progress) (er
 	if o.json {
 		return r.json(stdout)
 	}
-	return r.table(stdout)
+	return r.tables(stdout)
 }
 
 // build builds the server from the source that this program stands in.

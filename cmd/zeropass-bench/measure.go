@@ -100,10 +100,9 @@ func (r *run) grow() error {
 		least, most = min(least, rate), max(most, rate)
 		r.add(figureName("reveal_rate_at", size), "reveals at "+grouped(size)+" accounts", rate, "1/s")
 	}
-	r.target("flat", "most / least of these", most/max(least, 1e-3), 1.25)
-	r.add("create_rate", "account with one secret", made.PerSecond(), "1/s")
+	r.target("flat", "reveals per second from 100 accounts on, most / least", most/max(least, 1e-3), 1.25)
+	r.report.of(r.prefix, "create", "account with one secret", "rate", "in a second", made.PerSecond(), "1/s")
 	r.costs("create", "account with one secret", &made)
-	r.add("create_bytes", "account with one secret: growth of the database", made.BytesPerTask(), "B")
 	return nil
 }
 
@@ -113,13 +112,11 @@ func (r *run) reveals() error {
 		return err
 	}
 	r.latencies("reveal", "reveal", result)
+	r.costs("reveal", "reveal", result)
 	operations := r.bare.Of(load.RevealAlone)
-	r.add("reveal_cpu", "server CPU per reveal", micros(result.CPUPerTask()), "µs")
-	r.ofDatabase("reveal", "reveal", result)
-	r.add("reveal_bytes", "reveal: growth of the database", result.BytesPerTask(), "B")
-	r.add("reveal_curve", "its bare curve operations", micros(operations), "µs")
+	r.add("reveal_curve", "bare curve operations of a reveal", micros(operations), "µs")
 	r.target("reveal_cpu_ratio", "server CPU per reveal / its bare curve operations", ratio(result.CPUPerTask(), operations), 1.5)
-	r.target("reveal_commits", "durable commits per reveal", result.CommitsPerTask(), 0.3)
+	r.target("reveal_commits_each", "durable commits per reveal", result.CommitsPerTask(), 0.3)
 	return nil
 }
 
@@ -132,14 +129,12 @@ func (r *run) confirmed() error {
 	if err != nil {
 		return err
 	}
-	r.latencies("confirmed", "reveal, another device confirms", result)
+	const operation = "reveal, another device confirms, 4 requests"
+	r.latencies("confirmed", operation, result)
+	r.costs("confirmed", operation, result)
 	operations := r.bare.Of(load.RevealConfirmed)
-	r.add("confirmed_cpu", "server CPU per such reveal", micros(result.CPUPerTask()), "µs")
-	r.add("confirmed_curve", "its bare curve operations", micros(operations), "µs")
-	r.target("confirmed_cpu_ratio", "server CPU per such reveal / its bare curve operations", ratio(result.CPUPerTask(), operations), 1.5)
-	r.ofDatabase("confirmed", "reveal, another device confirms", result)
-	r.add("confirmed_commits", "durable commits per such reveal", result.CommitsPerTask(), "")
-	r.add("confirmed_bytes", "reveal, another device confirms: growth of the database", result.BytesPerTask(), "B")
+	r.add("confirmed_curve", "bare curve operations of a reveal that another device confirms", micros(operations), "µs")
+	r.target("confirmed_cpu_ratio", "the same where another device confirms", ratio(result.CPUPerTask(), operations), 1.5)
 	return nil
 }
 
@@ -163,7 +158,7 @@ func (r *run) overload() error {
 			return err
 		}
 		r.latencies(load.name, load.says, result)
-		r.add(load.name+"_late", load.says+": sent late by the load itself: p99", float64(result.Late(99).Microseconds())/1e3, "ms")
+		r.add(load.name+"_late", load.says+": sent late by the load itself, p99", millis(result.Late(99)), "ms")
 		p99[i] = result.Percentile(99)
 	}
 	r.target("overload", "p99 at twice the capacity / p99 at half", ratio(p99[1], p99[0]), 3)
@@ -182,21 +177,7 @@ func (r *run) simple(name, says string, once bool, make func(int) (load.Task, er
 	}
 	r.latencies(name, says, result)
 	r.costs(name, says, result)
-	r.add(name+"_bytes", says+": growth of the database", result.BytesPerTask(), "B")
 	return nil
-}
-
-func (r *run) costs(name, says string, result *load.Result) {
-	r.add(name+"_cpu", says+": server CPU", micros(result.CPUPerTask()), "µs")
-	r.ofDatabase(name, says, result)
-	r.add(name+"_commits", says+": durable commits", result.CommitsPerTask(), "")
-}
-
-// ofDatabase adds what PostgreSQL used, which over SQLite is the server's.
-func (r *run) ofDatabase(name, says string, result *load.Result) {
-	if r.database != nil {
-		r.add(name+"_database_cpu", says+": PostgreSQL's CPU", micros(result.DatabaseCPUPerTask()), "µs")
-	}
 }
 
 // recoveries loses accounts and recovers them, with the shortest waiting period.
@@ -316,19 +297,30 @@ func (r *run) closed(clients, size int, once bool, make func(int) (load.Task, er
 	return r.Closed(r.ctx, tasks, clients, r.duration)
 }
 
-// latencies adds throughput and latencies of a run.
-func (r *run) latencies(name, says string, result *load.Result) {
-	r.add(name+"_rate", says, result.PerSecond(), "1/s")
+// latencies adds throughput and latencies of an operation.
+func (r *run) latencies(name, operation string, result *load.Result) {
+	r.report.of(r.prefix, name, operation, "rate", "in a second", result.PerSecond(), "1/s")
 	for _, p := range []struct {
 		name    string
 		percent float64
 	}{{"p50", 50}, {"p95", 95}, {"p99", 99}} {
-		r.add(name+"_"+p.name, says+": "+p.name, float64(result.Percentile(p.percent).Microseconds())/1e3, "ms")
+		r.report.of(r.prefix, name, operation, p.name, p.name, millis(result.Percentile(p.percent)), "ms")
 	}
-	if result.Shed > 0 || name == "twice" {
-		r.add(name+"_shed", says+": refused as busy", 100*float64(result.Shed)/float64(result.Shed+result.Tasks), "%")
-	}
+	all := max(result.Shed+result.Tasks, 1)
+	r.report.of(r.prefix, name, operation, "shed", "refused as busy", 100*float64(result.Shed)/float64(all), "%")
 }
+
+// costs adds what one operation took of server and database.
+func (r *run) costs(name, operation string, result *load.Result) {
+	r.report.of(r.prefix, name, operation, "cpu", "server CPU", micros(result.CPUPerTask()), "µs")
+	if r.database != nil { // SQLite's is the server's
+		r.report.of(r.prefix, name, operation, "database_cpu", "PostgreSQL's CPU", micros(result.DatabaseCPUPerTask()), "µs")
+	}
+	r.report.of(r.prefix, name, operation, "commits", "durable commits", result.CommitsPerTask(), "")
+	r.report.of(r.prefix, name, operation, "bytes", "growth of the database", result.BytesPerTask(), "B")
+}
+
+func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1e3 }
 
 func micros(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1e3 }
 
