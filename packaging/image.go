@@ -54,8 +54,8 @@ func writeImage(dir string, b *build, notes string) (_ string, err error) {
 	return file, tarball.Write(tag, image, f)
 }
 
-// imageConfig says how the image is run. Inside, every address is the container's
-// own: what the world sees is what the operator publishes.
+// imageConfig says how the image is run. The port for devices is what the operator
+// publishes; the pages for operators are for the container's own network alone.
 func imageConfig(b *build, image v1.Image) *v1.ConfigFile {
 	layers, err := image.ConfigFile()
 	if err != nil {
@@ -79,10 +79,10 @@ func imageConfig(b *build, image v1.Image) *v1.ConfigFile {
 			"ZEROPASS_SERVER_DATA=/var/lib/zeropass",
 			"ZEROPASS_SERVER_KEY_FILE=/var/lib/zeropass-keys/server-keys",
 			"ZEROPASS_SERVER_LISTEN=:8440",
-			"ZEROPASS_SERVER_ADMIN_LISTEN=:9440",
+			"ZEROPASS_SERVER_ADMIN_LISTEN=127.0.0.1:9440",
 			"ZEROPASS_SERVER_REGISTRATION=token",
 		},
-		ExposedPorts: map[string]struct{}{"8440/tcp": {}, "9440/tcp": {}},
+		ExposedPorts: map[string]struct{}{"8440/tcp": {}},
 		Volumes:      map[string]struct{}{"/var/lib/zeropass": {}, "/var/lib/zeropass-keys": {}},
 		StopSignal:   "SIGTERM",
 		Labels: map[string]string{
