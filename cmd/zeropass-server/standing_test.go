@@ -14,6 +14,7 @@ import (
 // Nothing is found wrong while owners write all the time and keys change, and
 // what a backup has is whole.
 func TestCheckWhileServing(t *testing.T) {
+	t.Parallel()
 	t.Run("directory", func(t *testing.T) {
 		testCheckWhileServing(t, "--data", filepath.Join(t.TempDir(), "data"))
 	})

@@ -109,7 +109,7 @@ func (f *fleet) wait() {
 	f.mu.Lock()
 	f.answers = map[*process]int{}
 	f.mu.Unlock()
-	for until := time.Now().Add(time.Minute); !f.t.Failed(); time.Sleep(5 * time.Millisecond) {
+	for until := time.Now().Add(3 * time.Minute); !f.t.Failed(); time.Sleep(5 * time.Millisecond) {
 		f.mu.Lock()
 		all := true
 		for _, p := range f.servers {
@@ -173,6 +173,7 @@ func (f *fleet) wakes(at int) {
 }
 
 func TestUpgrade(t *testing.T) {
+	t.Parallel()
 	next := buildNext(t, 1)
 	for program, later := range map[string]int64{os.Args[0]: 0, next: 1} {
 		cmd := exec.Command(program, "version")
