@@ -50,13 +50,13 @@ fuzz:
 # system that drops, tears and reorders what was not synced. Nothing that was
 # acknowledged may be lost. SEED repeats a campaign; make test does some of each.
 campaign-crash:
-	go test -count=1 -timeout 6h -v ./internal/crashtest -run '^TestKilled$$' -kills $(KILLS) -start-seed $(SEED)
-	go test -count=1 -timeout 6h -v ./internal/crashtest -run '^(TestPowerCut|TestForgetfulServerIsCaught|TestFailedSync|TestFullDisk)$$' -cuts $(CUTS) -start-seed $(SEED)
+	go test -count=1 -timeout 6h -v ./internal/crashtest -run '^TestKilled' -kills $(KILLS) -start-seed $(SEED)
+	go test -count=1 -timeout 6h -v ./internal/crashtest -run '^(TestPowerCut|TestForgetfulServerIsCaught|TestFailedSync|TestFullDisk|TestOperatorPowerCut)$$' -cuts $(CUTS) -start-seed $(SEED)
 
 # Killed before every change of the disk and half-way in every write, and with a
 # full disk from every write on: devices and server, in every command of the story.
 campaign-commands:
-	go test -count=1 -timeout 12h -v ./internal/crashtest -run '^TestHurt$$' -campaign
+	go test -count=1 -timeout 12h -v ./internal/crashtest -run '^TestHurt$$' -campaign -scene-cuts 20
 
 # The figures of docs/capacity.md, on a machine that has nothing else to do.
 campaign-load:

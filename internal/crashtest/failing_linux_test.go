@@ -13,9 +13,6 @@ import (
 	"zeropass.dev/zeropass/internal/powerloss"
 )
 
-// failedSyncs is how many syncs fail, each of another server.
-const failedSyncs = 6
-
 // A sync fails. The server stops, says why, and has acknowledged nothing that
 // depends on it. Started again over the same disk it has everything, and has it
 // still when the power is cut later: what the kernel dropped is not built upon.
@@ -23,9 +20,10 @@ func TestFailedSync(t *testing.T) {
 	t.Parallel()
 	p := built(t)
 	chance := rand.New(rand.NewPCG(theSeed(), 2<<32))
-	for range failedSyncs {
+	for range max(4, *cuts/60) {
 		failSync(t, p, chance)
 	}
+	t.Logf("%d syncs failed, each of another server; seed %d", max(4, *cuts/60), theSeed())
 }
 
 func failSync(t *testing.T, p programs, chance *rand.Rand) {

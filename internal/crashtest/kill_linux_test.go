@@ -149,14 +149,18 @@ func (s *station) killOnce(ctx context.Context, f *figures) error {
 	// Some writes later, and then at any moment of those that follow.
 	enough := s.wire.acked.Load() + s.chance.Int64N(mostWrites)
 	later := time.Duration(s.chance.Int64N(int64(mostWriting)))
+	strike := s.kill
+	if s.strike != nil {
+		strike = s.strike
+	}
 	var once sync.Once
 	err = s.write(ctx, func() bool {
 		if s.wire.acked.Load() >= enough {
-			once.Do(func() { time.AfterFunc(later, s.kill) })
+			once.Do(func() { time.AfterFunc(later, strike) })
 		}
 		return !s.wire.dying.Load()
 	})
-	once.Do(s.kill) // all have written enough for good
+	once.Do(strike) // all have written enough for good
 	if err != nil {
 		return err
 	}

@@ -61,7 +61,7 @@ func TestOperatorPowerCut(t *testing.T) {
 	chance := rand.New(rand.NewPCG(theSeed(), 5<<32))
 	o := newOperator(t, built(t), chance)
 	done, ended := 0, 0
-	for range max(1, *cuts/30) {
+	for range max(1, *cuts/150) {
 		for _, op := range operations {
 			for _, after := range []int{1 + chance.IntN(12), 1 + chance.IntN(200), 1 << 30} {
 				ok, how, err := o.cut(t, op, after, chance.Uint64())

@@ -23,7 +23,7 @@ var cuts = flag.Int("cuts", 30, "cut the power so many times while the server wr
 const (
 	perCutStation = 60  // cuts, after which a server begins anew on an empty disk
 	perCutCheck   = 10  // cuts between two runs of zeropass-server check
-	mostChanges   = 160 // of the disk, in one life
+	mostChanges   = 400 // of the disk, in one life
 )
 
 // cutFigures are what a campaign of power cuts counts.

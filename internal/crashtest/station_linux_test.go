@@ -24,6 +24,7 @@ type station struct {
 	programs
 	dir      string // everything of it
 	place    string // of data and keys, below dir
+	database string // URL of one in PostgreSQL that has the data instead, or empty
 	wire     wire
 	chance   *rand.Rand
 	families []*family // that write
@@ -31,6 +32,7 @@ type station struct {
 	life     *life
 	starts   int
 
+	strike  func()        // ends a life; kill, if it is nil
 	started time.Duration // how long the last start took
 }
 
@@ -65,12 +67,21 @@ func syncDir(dir string) error {
 	return errors.Join(f.Sync(), f.Close())
 }
 
+// command is one of zeropass-server over the station's data.
+func (s *station) command(args ...string) *exec.Cmd {
+	if s.database == "" {
+		args = append(args, "--data", s.data())
+	} else {
+		args = append(args, "--database", s.database)
+	}
+	return exec.Command(filepath.Join(s.programs.dir, "zeropass-server"), append(args, "--key-file", s.keys())...)
+}
+
 // begin starts the server, and does not wait for it.
 func (s *station) begin() error {
 	l := &life{ended: make(chan struct{})}
 	// The halves of seeds are not what is tried here: one source is enough.
-	l.cmd = exec.Command(filepath.Join(s.programs.dir, "zeropass-server"), "serve", "--json", "--data", s.data(), "--key-file", s.keys(),
-		"--listen", "127.0.0.1:0", "--entropy", "jitter", "--allow-os-entropy")
+	l.cmd = s.command("serve", "--json", "--listen", "127.0.0.1:0", "--entropy", "jitter", "--allow-os-entropy")
 	l.cmd.Stderr = &l.log
 	var err error
 	if l.output, err = l.cmd.StdoutPipe(); err != nil {
@@ -179,7 +190,7 @@ func (s *station) renew(count int) error {
 
 // check runs zeropass-server check.
 func (s *station) check() error {
-	out, err := exec.Command(filepath.Join(s.programs.dir, "zeropass-server"), "check", "--data", s.data(), "--key-file", s.keys()).CombinedOutput()
+	out, err := s.command("check").CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("zeropass-server check: %w\n%s", err, out)
 	}
