@@ -35,7 +35,7 @@ var openOnes = []any{
 	device.Phrases{}, device.Policy{}, device.PolicyResult{}, device.Progress{}, device.Proof{}, device.RebindResult{},
 	device.RecoveryRequest{}, device.RecoveryResult{}, device.ReplaceResult{}, device.RotateOptions{}, device.RotateResult{},
 	device.SeenVeto{}, device.SheetConfirmed{}, device.Status{}, device.Suspect{}, device.Suspects{}, device.SyncResult{},
-	device.VerifyResult{}, device.Waiting{}, device.WaitingDevice{}, device.Error{},
+	device.VerifyResult{}, device.Waiting{}, device.WaitingDevice{}, device.Error{}, device.Move{}, device.ServerResult{},
 }
 
 // secretNames as names of fields mean that its struct is one of secretOnes.
