@@ -78,7 +78,11 @@ func program(ctx context.Context, args []string, stdout, stderr *os.File) exitCo
 		_, _ = fmt.Fprintf(stderr, "error: %v\nhint: Run zeropass-bench --help to see what it takes.\n", err)
 		return exitUsage
 	}
-	if err := o.bench(ctx, stdout, newProgress(stderr)); err != nil {
+	err = o.bench(ctx, stdout, newProgress(stderr))
+	if err != nil && ctx.Err() != nil {
+		err = errors.New("stopped before everything was measured")
+	}
+	if err != nil {
 		_, _ = fmt.Fprintf(stderr, "error: %s\n", strings.Join(strings.Fields(err.Error()), " "))
 		return exitFailed
 	}

@@ -67,7 +67,7 @@ type Result struct {
 
 // Measure has the server do something else, of which there are so many.
 func (d *Driver) Measure(ctx context.Context, count int, do func() error) (*Result, error) {
-	before, err := d.server.Usage(ctx)
+	before, err := d.before(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -76,7 +76,7 @@ func (d *Driver) Measure(ctx context.Context, count int, do func() error) (*Resu
 		return nil, err
 	}
 	elapsed := time.Since(begun)
-	after, err := d.server.Usage(ctx)
+	after, err := d.after(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -143,6 +143,8 @@ type Driver struct {
 	key    *signing.PublicKey
 	http   *http.Client
 
+	exact bool // counts PostgreSQL's commits exactly, which takes time
+
 	mu  sync.Mutex
 	rpc map[string]*connect.Client[apiv1.SignedRequest, apiv1.SignedAnswer]
 }
@@ -161,6 +163,34 @@ func newDriver(s *Server, key *signing.PublicKey) *Driver {
 // Metrics returns the server's metrics, by name and labels as they are written.
 func (d *Driver) Metrics(ctx context.Context) (map[string]float64, error) {
 	return d.server.metrics(ctx)
+}
+
+// Exact makes runs from now on wait until PostgreSQL has told how often it synced, or
+// not: each of its processes says so once in a second while it works, and when it was
+// idle for ten. Without it the commits of a run may be some of the one before.
+func (d *Driver) Exact(exact bool) { d.exact = exact && d.server.postgres != nil }
+
+// idleTime is after how long an idle process of PostgreSQL has told.
+const idleTime = 10500 * time.Millisecond
+
+// before is the usage when a run begins.
+func (d *Driver) before(ctx context.Context) (Usage, error) {
+	if d.exact {
+		time.Sleep(idleTime)
+	}
+	return d.server.Usage(ctx)
+}
+
+// after is the usage when a run has ended.
+func (d *Driver) after(ctx context.Context) (Usage, error) {
+	u, err := d.server.Usage(ctx)
+	if err != nil || !d.exact {
+		return u, err
+	}
+	time.Sleep(idleTime)
+	later, err := d.server.Usage(ctx)
+	u.Commits = later.Commits
+	return u, err
 }
 
 func (d *Driver) close() { d.http.CloseIdleConnections() }
@@ -220,7 +250,7 @@ func (d *Driver) All(ctx context.Context, tasks []Task, clients int) (*Result, e
 }
 
 func (d *Driver) closed(ctx context.Context, tasks []Task, clients int, limit time.Duration, patient bool) (*Result, error) {
-	before, err := d.server.Usage(ctx)
+	before, err := d.before(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -258,7 +288,7 @@ func (d *Driver) Open(ctx context.Context, tasks []Task, perSecond float64) (*Re
 		sum += random.ExpFloat64() / perSecond
 		at[i] = time.Duration(sum * float64(time.Second))
 	}
-	before, err := d.server.Usage(ctx)
+	before, err := d.before(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -277,7 +307,7 @@ func (d *Driver) Open(ctx context.Context, tasks []Task, perSecond float64) (*Re
 
 // judge checks all answers, now that nothing is measured.
 func (d *Driver) judge(ctx context.Context, all []done, before Usage, elapsed time.Duration) (*Result, error) {
-	after, err := d.server.Usage(ctx)
+	after, err := d.after(ctx)
 	if err != nil {
 		return nil, err
 	}
