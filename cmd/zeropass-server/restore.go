@@ -216,7 +216,7 @@ func wholeFile(file string) error {
 
 func removeDatabase(file string) error {
 	var errs []error
-	for _, end := range []string{"", "-wal", "-shm"} {
+	for _, end := range []string{"", "-journal", "-wal", "-shm"} {
 		if err := os.Remove(file + end); !errors.Is(err, os.ErrNotExist) {
 			errs = append(errs, err)
 		}

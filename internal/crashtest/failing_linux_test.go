@@ -124,6 +124,7 @@ func newPowered(t *testing.T, p programs, chance *rand.Rand) (*station, *disk) {
 	if err := s.prepare(); err != nil {
 		t.Fatal(err)
 	}
+	d.SyncAll()
 	return s, d
 }
 

@@ -140,6 +140,7 @@ func cutStation(ctx context.Context, p programs, f *cutFigures, cuts int, chance
 		err = errors.Join(err, os.RemoveAll(dir))
 	}()
 	err = s.prepare()
+	d.SyncAll()
 	n := 0
 	for ; err == nil && ctx.Err() == nil && n < perCutStation && f.done.Load() < int64(cuts); n++ {
 		if n%perCutCheck == perCutCheck-1 && s.wire.sign != nil {
@@ -211,7 +212,7 @@ func (s *station) power(d *disk) error {
 func (s *station) evidence(failed error) error {
 	kept, err := os.MkdirTemp("", "zeropass-crash-")
 	if err == nil {
-		err = os.CopyFS(kept+"/server", os.DirFS(s.place))
+		err = errors.Join(os.Mkdir(kept+"/server", 0o700), copyTree(s.place, kept+"/server"))
 	}
 	if s.life != nil {
 		err = errors.Join(err, os.WriteFile(kept+"/log", s.life.log.Bytes(), 0o600))

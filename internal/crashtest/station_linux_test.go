@@ -55,17 +55,7 @@ func (s *station) data() string { return filepath.Join(s.place, "data") }
 func (s *station) keys() string { return filepath.Join(s.place, "etc", "keys") }
 
 // prepare makes the directory of the key file, as an operator does.
-func (s *station) prepare() error {
-	return errors.Join(os.MkdirAll(filepath.Dir(s.keys()), 0o700), syncDir(s.place))
-}
-
-func syncDir(dir string) error {
-	f, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
-}
+func (s *station) prepare() error { return os.MkdirAll(filepath.Dir(s.keys()), 0o700) }
 
 // command is one of zeropass-server over the station's data.
 func (s *station) command(args ...string) *exec.Cmd {
