@@ -65,6 +65,7 @@ func (r *run) curve() (err error) {
 	if r.bare, err = load.MeasureCurve(r.duration / 10); err != nil {
 		return err
 	}
+	r.add("curve_parse", "one public key from its bytes", micros(r.bare.Parse), "µs")
 	r.add("curve_sign", "one signature", micros(r.bare.Sign), "µs")
 	r.add("curve_verify", "one verification", micros(r.bare.Verify), "µs")
 	r.add("curve_seal", "one sealing", micros(r.bare.Seal), "µs")

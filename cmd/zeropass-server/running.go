@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
+	"runtime"
 	"time"
 
 	"zeropass.dev/zeropass/internal/server"
@@ -18,6 +20,23 @@ const (
 	stopTime = 20 * time.Second
 	maxDrain = 5 * time.Minute
 )
+
+// leastThreads is how many goroutines may run at a time at least, however few
+// processors there are. One that syncs the disk keeps its place for a while, and
+// changes that are to share the sync must come meanwhile.
+const leastThreads = 4
+
+// spreadOut sees to it, unless GOMAXPROCS says otherwise.
+func spreadOut() {
+	if os.Getenv("GOMAXPROCS") == "" && runtime.GOMAXPROCS(0) < leastThreads {
+		runtime.GOMAXPROCS(leastThreads)
+	}
+}
+
+// leastHeap is by how many bytes the heap grows at least before what is garbage is
+// looked for: that of a small server would be searched hundreds of times a minute. It
+// is taken by something that is never touched, and so takes no memory itself.
+const leastHeap = 64 << 20
 
 // running is a server that answers.
 type running struct {

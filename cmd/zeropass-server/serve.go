@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -245,6 +246,9 @@ func (o *serveOptions) serve(ctx context.Context, stdout, stderr io.Writer) (err
 
 // run serves, with what goes on beside it.
 func (o *serveOptions) run(ctx context.Context, r *running) error {
+	spreadOut()
+	ballast := make([]byte, leastHeap)
+	defer runtime.KeepAlive(ballast)
 	beside, cancel := context.WithCancel(ctx)
 	var group sync.WaitGroup
 	defer group.Wait()

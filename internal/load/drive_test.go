@@ -60,11 +60,11 @@ func TestReadStat(t *testing.T) {
 }
 
 func TestOperations(t *testing.T) {
-	c := Curve{Sign: 1, Verify: 10, Seal: 100}
-	if got := c.Of(RevealAlone); got != 121 {
+	c := Curve{Parse: 1000, Sign: 1, Verify: 10, Seal: 100}
+	if got := c.Of(RevealAlone); got != 1121 {
 		t.Errorf("a reveal takes %d", got)
 	}
-	if got := c.Of(RevealConfirmed); got != 164 {
+	if got := c.Of(RevealConfirmed); got != 4164 {
 		t.Errorf("a confirmed reveal takes %d", got)
 	}
 }

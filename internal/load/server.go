@@ -57,7 +57,6 @@ func Start(program, dir string, database *Postgres) (*Server, error) {
 	var on *unix.CPUSet
 	if Pinned() {
 		on = processors(0)
-		s.cmd.Env = append(os.Environ(), "GOMAXPROCS=1")
 	}
 	if err := startKept(s.cmd, s.ended, on); err != nil {
 		return nil, fmt.Errorf("load: start %s: %w", program, err)

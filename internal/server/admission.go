@@ -63,7 +63,7 @@ type bounds struct {
 }
 
 func defaultBounds() bounds {
-	n := runtime.GOMAXPROCS(0)
+	n := min(runtime.NumCPU(), runtime.GOMAXPROCS(0))
 	calm := max(72, 32*n)
 	return bounds{
 		working:    [classes]int{2 * n, 3 * n, 2 * n, max(1, n/2)},

@@ -88,9 +88,16 @@ func (s *Server) kept(ctx context.Context, a *asked) (*store.Kept, error) {
 // Everything that may be wrong with a request is to be checked before: a person
 // should be asked for nothing that is refused afterwards.
 func (s *Server) confirmed(ctx context.Context, a *asked, acct *account, d *ledger.Device) (store.Answer, error) {
-	k, err := s.kept(ctx, a)
-	if err != nil {
-		return store.Answer{}, err
+	others := othersOf(acct.state, d.Number)
+	var k *store.Kept
+	// What comes with the confirmation of a device that is alone waits for nobody. If it
+	// did before, while there were others, it may be asked anew all the same, and its
+	// nonce sees to it that it is answered once.
+	if len(others) > 0 || len(a.Confirmations()) == 0 {
+		var err error
+		if k, err = s.kept(ctx, a); err != nil {
+			return store.Answer{}, err
+		}
 	}
 	// What waited was counted when it came.
 	op := store.Answer{Reveal: revealLimit(a, acct.state)}
@@ -107,7 +114,7 @@ func (s *Server) confirmed(ctx context.Context, a *asked, acct *account, d *ledg
 			a.Request = a.With(confirmations)
 		}
 	}
-	if others := othersOf(acct.state, d.Number); len(a.Confirmations()) == 0 && len(others) > 0 {
+	if len(a.Confirmations()) == 0 && len(others) > 0 {
 		return store.Answer{}, s.keep(ctx, a, acct, d, k, others, nil)
 	}
 	if err := secondFactor(a, acct.state, d); err != nil {

@@ -27,9 +27,11 @@ const (
 	// long they may have taken when it takes another.
 	mostTogether = 256
 	longestGroup = 20 * time.Millisecond
-	// gatherTime is how long a leader waits, at most, for those that it expects:
-	// about as long as an fsync takes on a disk that is not slow.
-	gatherTime = 4 * time.Millisecond
+	// A leader waits for those that it expects, for so long for each of them and for
+	// longestGather at most: many share one fsync then, and the few who come one after
+	// the other wait for less than it takes.
+	gatherEach    = time.Millisecond
+	longestGather = 12 * time.Millisecond
 )
 
 // group makes changes together.
@@ -135,13 +137,14 @@ func (g *group) close() {
 func (g *group) gather() {
 	g.mu.Lock()
 	g.wanted = min(g.last, mostTogether)
-	if g.queue[0].alone || len(g.queue) >= g.wanted || time.Since(g.ended) > gatherTime {
+	most := min(time.Duration(g.wanted)*gatherEach, longestGather)
+	if g.queue[0].alone || len(g.queue) >= g.wanted || time.Since(g.ended) > most {
 		g.wanted = 0
 		g.mu.Unlock()
 		return
 	}
 	g.mu.Unlock()
-	timer := time.NewTimer(gatherTime)
+	timer := time.NewTimer(most)
 	defer timer.Stop()
 	select {
 	case <-g.full:

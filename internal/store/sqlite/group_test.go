@@ -257,8 +257,9 @@ func TestGather(t *testing.T) {
 		"the first":               {0, 0, 1, 0},
 		"alone":                   {1, 0, 1, 0},
 		"others were there":       {3, time.Millisecond, 3, 2 * time.Millisecond},
-		"others do not come":      {9, time.Millisecond, 2, gatherTime},
-		"others were there early": {9, gatherTime + 1, 2, 0},
+		"others do not come":      {9, time.Millisecond, 2, 9 * gatherEach},
+		"others were there early": {9, 9*gatherEach + 1, 2, 0},
+		"many others do not come": {100, time.Millisecond, 2, longestGather},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
