@@ -34,18 +34,11 @@ var (
 // intake reads bodies.
 type intake struct {
 	mu       sync.Mutex
-	readers  list.List // of *reader, the oldest first
+	coming   list.List // of *body, the oldest first
 	held     int64     // bytes of bodies over smallRequest
 	most     int64     // of them; maxHeld if it is 0
 	large    int
 	byRemote map[netip.Prefix]int // large ones
-}
-
-// reader is one body that comes.
-type reader struct {
-	body    *body
-	stop    func() // ends it
-	stopped bool
 }
 
 // read reads a body of at most limit bytes. The caller releases it.
@@ -53,16 +46,15 @@ func (in *intake) read(w http.ResponseWriter, r *http.Request, limit int64) (*bo
 	if r.ContentLength > limit {
 		return nil, errBody
 	}
-	b := &body{intake: in, remote: r.RemoteAddr}
+	controller := http.NewResponseController(w)
+	b := &body{intake: in, remote: r.RemoteAddr, stop: func() { _ = controller.SetReadDeadline(time.Unix(1, 0)) }}
 	if r.ContentLength == 0 {
 		return b, nil
 	}
-	controller := http.NewResponseController(w)
-	stop := func() { _ = controller.SetReadDeadline(time.Unix(1, 0)) }
-	at := in.begin(b, stop)
-	slow := time.AfterFunc(pieceTime, stop)
+	in.begin(b)
+	slow := time.AfterFunc(pieceTime, b.stop)
 	err := b.fill(r.Body, r.ContentLength, limit, func() { slow.Reset(pieceTime) })
-	if stopped := in.end(at); !slow.Stop() || stopped {
+	if stopped := in.end(b); !slow.Stop() || stopped {
 		err = errSlowBody
 	}
 	if err != nil {
@@ -72,76 +64,93 @@ func (in *intake) read(w http.ResponseWriter, r *http.Request, limit int64) (*bo
 	return b, nil
 }
 
-func (in *intake) begin(b *body, stop func()) *list.Element {
+func (in *intake) begin(b *body) {
 	in.mu.Lock()
-	at := in.readers.PushBack(&reader{body: b, stop: stop})
-	var oldest *reader
-	if in.readers.Len() > maxReading {
-		oldest = in.readers.Remove(in.readers.Front()).(*reader)
-		oldest.stopped = true
+	b.at = in.coming.PushBack(b)
+	var oldest *body
+	if in.coming.Len() > maxReading {
+		oldest = in.coming.Front().Value.(*body)
+		in.giveUp(oldest)
 	}
 	in.mu.Unlock()
 	if oldest != nil {
 		oldest.stop()
 	}
-	return at
 }
 
-func (in *intake) end(at *list.Element) (stopped bool) {
+// giveUp takes a body out of those that come, and counts it no longer. The lock is
+// held; the caller stops it when the lock is not held any more.
+func (in *intake) giveUp(b *body) {
+	in.coming.Remove(b.at)
+	b.stopped = true
+	in.forget(b)
+}
+
+func (in *intake) end(b *body) (stopped bool) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	r := at.Value.(*reader)
-	if !r.stopped {
-		in.readers.Remove(at)
-	}
-	return r.stopped
+	in.coming.Remove(b.at) // does nothing where it was given up
+	return b.stopped
 }
 
 // body is a request's body in memory, which is given back as it is read.
 type body struct {
-	intake  *intake
-	remote  string // address
-	pieces  [][]byte
-	size    int64
-	held    int64
+	intake *intake
+	remote string // address
+	stop   func() // ends it while it comes
+	pieces [][]byte
+	size   int64
+
+	// Guarded by the intake:
+	at      *list.Element
+	stopped bool  // it is not wanted any more, although some of it may still come
+	held    int64 // of its size, as it is counted
 	isLarge bool
 }
 
 // fill reads all of it. length is what it claims, -1 if it claims nothing.
 func (b *body) fill(from io.Reader, length, limit int64, more func()) error {
-	piece := int64(4 << 10)
-	if length >= 0 {
-		piece = min(length, smallRequest)
-	}
 	next := int64(pieceSize)
-	for length < 0 || b.size < length {
+	for piece := int64(4 << 10); length < 0 || b.size < length; piece = smallRequest {
 		if length >= 0 {
 			piece = min(length-b.size, smallRequest)
 		}
 		buffer := make([]byte, piece)
-		n, err := io.ReadFull(from, buffer)
+		n, err := readPiece(from, buffer)
 		if b.size += int64(n); b.size > limit {
 			return errBody
 		}
 		if n > 0 {
 			b.pieces = append(b.pieces, buffer[:n])
 		}
-		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) && length < 0 {
-			return nil
+		if b.size >= smallRequest && !b.hold() {
+			return errManyBytes
 		}
-		if err != nil {
+		switch {
+		case errors.Is(err, io.EOF) && b.size < length:
+			return io.ErrUnexpectedEOF
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
 			return err
 		}
 		if b.size >= next {
 			next += pieceSize
 			more()
 		}
-		piece = smallRequest
-		if b.size >= smallRequest && !b.hold() {
-			return errManyBytes
-		}
 	}
 	return nil
+}
+
+// readPiece fills a buffer, or as much of it as there is. Other than [io.ReadFull] it
+// does not take a body that has ended for one that has broken off.
+func readPiece(from io.Reader, buffer []byte) (n int, err error) {
+	for n < len(buffer) && err == nil {
+		var more int
+		more, err = from.Read(buffer[n:])
+		n += more
+	}
+	return n, err
 }
 
 // hold counts a body that is large, and says whether there is room for it. Where
@@ -157,6 +166,9 @@ func (b *body) hold() bool {
 	}()
 	in.mu.Lock()
 	defer in.mu.Unlock()
+	if b.stopped {
+		return false
+	}
 	makeRoom := func(size func(*body) int64, more int64) bool {
 		end := in.makeRoom(remote, size, more)
 		if end != nil {
@@ -194,8 +206,8 @@ func (b *body) hold() bool {
 func (in *intake) makeRoom(remote netip.Prefix, size func(*body) int64, more int64) (stop func()) {
 	var most netip.Prefix
 	coming := map[netip.Prefix]int64{}
-	for e := in.readers.Front(); e != nil; e = e.Next() {
-		if b := e.Value.(*reader).body; b.isLarge {
+	for e := in.coming.Front(); e != nil; e = e.Next() {
+		if b := e.Value.(*body); b.isLarge {
 			other, _ := remoteOf(b.remote)
 			if coming[other] += size(b); coming[other] > coming[most] {
 				most = other
@@ -205,13 +217,11 @@ func (in *intake) makeRoom(remote netip.Prefix, size func(*body) int64, more int
 	if coming[most] <= coming[remote]+more {
 		return nil
 	}
-	for e := in.readers.Front(); e != nil; e = e.Next() {
-		r := e.Value.(*reader)
-		if other, _ := remoteOf(r.body.remote); r.body.isLarge && other == most {
-			r.stopped = true
-			in.readers.Remove(e)
-			in.forget(r.body)
-			return r.stop
+	for e := in.coming.Front(); e != nil; e = e.Next() {
+		b := e.Value.(*body)
+		if other, _ := remoteOf(b.remote); b.isLarge && other == most {
+			in.giveUp(b)
+			return b.stop
 		}
 	}
 	return nil

@@ -66,11 +66,15 @@ func TestSlowBodiesKeepNobodyOut(t *testing.T) {
 					}
 				})
 			}
+			until := time.Now().Add(30 * time.Second)
 			for full := func() bool {
 				in.mu.Lock()
 				defer in.mu.Unlock()
 				return in.large >= maxLarge || in.held > 9<<20
 			}; !full(); time.Sleep(time.Millisecond) {
+				if time.Now().After(until) {
+					t.Fatal("there is room for more slow bodies")
+				}
 			}
 			honest := bytes.Repeat([]byte{1}, 2<<20)
 			r := httptest.NewRequest(http.MethodPost, "/", bytes.NewReader(honest))
@@ -88,8 +92,8 @@ func TestSlowBodiesKeepNobodyOut(t *testing.T) {
 				b.once.Do(func() { close(b.ended) })
 			}
 			slow.Wait()
-			if in.large != 0 || in.held != 0 || len(in.byRemote) != 0 || in.readers.Len() != 0 {
-				t.Errorf("%d bodies with %d bytes are left, %d readers", in.large, in.held, in.readers.Len())
+			if in.large != 0 || in.held != 0 || len(in.byRemote) != 0 || in.coming.Len() != 0 {
+				t.Errorf("%d bodies with %d bytes are left, %d readers", in.large, in.held, in.coming.Len())
 			}
 		})
 	}
