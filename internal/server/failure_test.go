@@ -24,6 +24,17 @@ type failing struct {
 	store.Store
 	mu  sync.Mutex
 	how func() error // nil while it works
+	// look fails what looks at an account; nil while that works.
+	look func() error
+}
+
+func (f *failing) looking() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.look == nil {
+		return nil
+	}
+	return f.look()
 }
 
 func (f *failing) fail(how func() error) {
@@ -53,6 +64,13 @@ func (f *failing) Log(ctx context.Context, a store.Answer) error {
 		return err
 	}
 	return f.Store.Log(ctx, a)
+}
+
+func (f *failing) Account(ctx context.Context, id ledger.AccountID) (store.Account, error) {
+	if err := f.looking(); err != nil {
+		return store.Account{}, err
+	}
+	return f.Store.Account(ctx, id)
 }
 
 // What did not become durable is not said to be done, and is not given away.

@@ -8,20 +8,16 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"slices"
 	"strconv"
 	"sync"
 	"time"
 
 	"connectrpc.com/connect"
 	"golang.org/x/time/rate"
-	"google.golang.org/protobuf/proto"
 
 	apiv1 "zeropass.dev/zeropass/gen/zeropass/api/v1"
 	"zeropass.dev/zeropass/gen/zeropass/api/v1/apiv1connect"
-	recordv1 "zeropass.dev/zeropass/gen/zeropass/record/v1"
 	"zeropass.dev/zeropass/internal/api"
-	"zeropass.dev/zeropass/ledger"
 	"zeropass.dev/zeropass/signing"
 )
 
@@ -115,14 +111,14 @@ var refusals = connect.NewErrorWriter()
 
 // enter takes a place for a request that is read; see [admission]. The caller gives it
 // back with leave.
-func (s *Server) enter(ctx context.Context, procedure string, r *connect.Request[apiv1.SignedRequest]) (_ context.Context, leave func(), err error) {
-	p := s.admission.enter(ctx, classOf(procedure, r.Msg), askerOf(r.Msg, r.Peer().Addr))
+func (s *Server) enter(ctx context.Context, procedure string, message *apiv1.SignedRequest, address string) (context.Context, *place, error) {
+	p := s.admission.enter(ctx, classOf(procedure, message), askerOf(message, address))
 	if p == nil {
 		refusal := busy.Connect(s.keys.sign, nil, s.now())
 		refusal.Meta().Set("Retry-After", strconv.Itoa(retrySeconds))
 		return nil, nil, refusal
 	}
-	return context.WithValue(ctx, placeKey{}, p), p.leave, nil
+	return context.WithValue(ctx, placeKey{}, p), p, nil
 }
 
 // limiters limits how often each of many may ask.
@@ -199,10 +195,10 @@ func newDevices() *devices {
 
 // check refuses a request of a device that has asked too often. The request's
 // signature is good; whether any account has that key is not known yet.
-func (m *devices) check(r *api.Request, body proto.Message, now time.Time) error {
+func (m *devices) check(r *api.Request, c class, now time.Time) error {
 	key := [signing.PublicKeySize]byte(r.Key.Bytes())
 	wait := m.all.wait(key, now)
-	if wait > 0 && isUrgent(body) {
+	if wait > 0 && c == classUrgent {
 		wait = m.urgent.wait(key, now)
 	}
 	if wait == 0 {
@@ -211,28 +207,6 @@ func (m *devices) check(r *api.Request, body proto.Message, now time.Time) error
 	refusal := api.Refuse(api.ErrRateLimited, "too many requests of this device; wait a little")
 	refusal.RetryAfter = wait
 	return refusal
-}
-
-// isUrgent says whether a request stops a thief or is a step of a recovery.
-func isUrgent(body proto.Message) bool {
-	switch q := body.(type) {
-	case *apiv1.StartRecoveryRequest, *apiv1.RecoveryStatusRequest, *apiv1.RecoveriesRequest, *apiv1.ApproveRequest, *apiv1.ReleaseRequest:
-		return true
-	case *apiv1.AppendRequest:
-		entries, err := parseEntries(q.Entries)
-		return err == nil && slices.ContainsFunc(entries, func(e *ledger.Entry) bool {
-			return slices.ContainsFunc(e.Records(), isUrgentRecord)
-		})
-	}
-	return false
-}
-
-func isUrgentRecord(record *recordv1.Record) bool {
-	switch record.Kind.(type) {
-	case *recordv1.Record_DeviceLocked, *recordv1.Record_RecoveryVetoed, *recordv1.Record_Recovered:
-		return true
-	}
-	return false
 }
 
 // source stands for the network that a request came from. Only the server can

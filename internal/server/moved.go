@@ -37,26 +37,31 @@ func (s *Server) mountMoved(mux *http.ServeMux, method protoreflect.MethodDescri
 	case procedure == apiv1connect.ServerServiceIdentifyProcedure:
 		mux.Handle(procedure, connect.NewUnaryHandler(procedure, service{s: s}.Identify, options...))
 	case method.IsStreamingServer():
-		mux.Handle(procedure, connect.NewServerStreamHandler(procedure, func(_ context.Context, r in, _ *connect.ServerStream[apiv1.Hint]) error {
-			return s.elsewhere(procedure, r.Msg)
+		mux.Handle(procedure, connect.NewServerStreamHandler(procedure, func(ctx context.Context, r in, _ *connect.ServerStream[apiv1.Hint]) error {
+			return s.elsewhere(ctx, procedure, r)
 		}, options...))
 	default:
-		mux.Handle(procedure, connect.NewUnaryHandler(procedure, func(_ context.Context, r in) (out, error) {
-			return nil, s.elsewhere(procedure, r.Msg)
+		mux.Handle(procedure, connect.NewUnaryHandler(procedure, func(ctx context.Context, r in) (out, error) {
+			return nil, s.elsewhere(ctx, procedure, r)
 		}, options...))
 	}
 }
 
 // elsewhere refuses a request with the server's new address. Nothing of it is spent:
 // the same bytes are good there.
-func (s *Server) elsewhere(procedure string, signed *apiv1.SignedRequest) error {
+func (s *Server) elsewhere(ctx context.Context, procedure string, request in) error {
+	_, place, err := s.enter(ctx, procedure, request.Msg, request.Peer().Addr)
+	if err != nil {
+		return err
+	}
+	defer place.leave()
 	now := s.now()
-	r, err := api.ParseRequest(procedure, signed)
+	r, err := api.ParseRequest(procedure, request.Msg)
 	if err != nil {
 		return s.refuse(procedure, nil, now, err)
 	}
 	if err = r.Fits(s.keys.SignKey(), now); err == nil {
-		err = s.devices.check(r, nil, time.Now())
+		err = s.devices.check(r, place.class, time.Now())
 	}
 	if err == nil {
 		moved := api.Refuse(api.ErrMoved, "it is at %s now", s.movedTo)

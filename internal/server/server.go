@@ -170,11 +170,11 @@ func serve[Q any, PQ interface {
 	*Q
 	proto.Message
 }, A proto.Message](ctx context.Context, s *Server, procedure string, request *connect.Request[apiv1.SignedRequest], handle func(context.Context, *asked, PQ) (A, error)) (*connect.Response[apiv1.SignedAnswer], error) {
-	ctx, leave, err := s.enter(ctx, procedure, request)
+	ctx, place, err := s.enter(ctx, procedure, request.Msg, request.Peer().Addr)
 	if err != nil {
 		return nil, err
 	}
-	defer leave()
+	defer place.leave()
 	now := s.now()
 	r, err := api.ParseRequest(procedure, request.Msg)
 	if err != nil {
@@ -189,7 +189,7 @@ func serve[Q any, PQ interface {
 		if err := r.Decode(body); err != nil {
 			return none, err
 		}
-		if err := s.devices.check(r, body, time.Now()); err != nil {
+		if err := s.devices.check(r, place.class, time.Now()); err != nil {
 			return none, err
 		}
 		for attempt := range attempts - 1 {

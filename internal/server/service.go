@@ -22,7 +22,12 @@ type (
 	out = *connect.Response[apiv1.SignedAnswer]
 )
 
-func (v service) Identify(_ context.Context, r *connect.Request[apiv1.IdentifyRequest]) (*connect.Response[apiv1.IdentifyAnswer], error) {
+func (v service) Identify(ctx context.Context, r *connect.Request[apiv1.IdentifyRequest]) (*connect.Response[apiv1.IdentifyAnswer], error) {
+	_, place, err := v.s.enter(ctx, apiv1connect.ServerServiceIdentifyProcedure, nil, r.Peer().Addr)
+	if err != nil {
+		return nil, err
+	}
+	defer place.leave()
 	now := v.s.now()
 	if err := nonce(r.Msg.Nonce); err != nil {
 		return nil, v.s.refuse(apiv1connect.ServerServiceIdentifyProcedure, nil, now, err)

@@ -63,11 +63,11 @@ func (s *Server) openWatch(ctx context.Context, request *connect.Request[apiv1.S
 			w = &watched{err: s.recovered(ctx, request.Spec(), nil, value)}
 		}
 	}()
-	ctx, leave, err := s.enter(ctx, procedure, request)
+	ctx, place, err := s.enter(ctx, procedure, request.Msg, request.Peer().Addr)
 	if err != nil {
 		return &watched{err: err}
 	}
-	defer leave()
+	defer place.leave()
 	now := s.now()
 	r, err := api.ParseRequest(procedure, request.Msg)
 	if err != nil {
@@ -87,7 +87,7 @@ func (s *Server) joinWatch(ctx context.Context, a *asked) (*watched, error) {
 	if err := a.Decode(&apiv1.WatchRequest{}); err != nil {
 		return nil, err
 	}
-	if err := s.devices.check(a.Request, nil, time.Now()); err != nil {
+	if err := s.devices.check(a.Request, classDaily, time.Now()); err != nil {
 		return nil, err
 	}
 	acct, d, err := s.device(ctx, a)
@@ -161,11 +161,17 @@ func say(ctx context.Context, send func(*apiv1.Hint) error, kinds ...apiv1.Hint_
 }
 
 // look refuses if the device that listens is not active any more.
-func (s *Server) look(ctx context.Context, a *asked) error {
+func (s *Server) look(ctx context.Context, a *asked) (err error) {
+	const procedure = apiv1connect.ServerServiceWatchProcedure
+	defer func() {
+		if value := recover(); value != nil {
+			err = s.recovered(ctx, connect.Spec{Procedure: procedure}, nil, value)
+		}
+	}()
 	s.looks <- struct{}{}
 	defer func() { <-s.looks }()
 	if _, _, err := s.device(ctx, a); err != nil {
-		return s.refuse(apiv1connect.ServerServiceWatchProcedure, a.Request, s.now(), err)
+		return s.refuse(procedure, a.Request, s.now(), err)
 	}
 	return nil
 }

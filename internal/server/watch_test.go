@@ -17,6 +17,7 @@ import (
 	"zeropass.dev/zeropass/internal/api"
 	"zeropass.dev/zeropass/internal/client"
 	"zeropass.dev/zeropass/internal/server"
+	"zeropass.dev/zeropass/internal/store"
 )
 
 // patience is how long something may take that ought to happen at once.
@@ -125,6 +126,27 @@ func TestStreamEndsWithTheDevice(t *testing.T) {
 	n := w.released(owner, contacts)
 	w.ok(n.takeOver(n.recovered(must(n.ledger()))))
 	w.refused(active.ends(), api.ErrDeviceRevoked)
+}
+
+// A panic while a stream looks after its device ends that stream and not the server.
+func TestAPanicEndsOneStream(t *testing.T) {
+	w := newWorld(t)
+	broken := &failing{}
+	w.wrap = func(s store.Store) store.Store { broken.Store = s; return broken }
+	w.restart()
+	owner := w.create("ada")
+	active := owner.first().watches()
+	broken.mu.Lock()
+	broken.look = func() error { panic("a secret that nobody should see") }
+	broken.mu.Unlock()
+	w.server.Hint(owner.id)
+	if err := active.ends(); !errors.Is(err, api.ErrUnavailable) {
+		t.Errorf("the stream ends with %v", err)
+	}
+	broken.mu.Lock()
+	broken.look = nil
+	broken.mu.Unlock()
+	owner.first().watches()
 }
 
 func TestStreamsEndWithTheServer(t *testing.T) {
