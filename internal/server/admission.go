@@ -48,6 +48,7 @@ type admission struct {
 	admitted [classes]uint64
 	shed     [classes]uint64
 	disk     disk
+	closed   bool // nobody waits any more
 }
 
 // bounds are how many requests work, wait for the disk, and queue, and how long.
@@ -125,7 +126,7 @@ func (a *admission) enter(ctx context.Context, c class, who asker) *place {
 		return &place{admission: a, class: c}
 	}
 	w := &waiter{since: now, decided: make(chan struct{})}
-	if a.isFull(c, now) || !q.push(who, w, a.bounds.queueOfOne) {
+	if a.closed || a.isFull(c, now) || !q.push(who, w, a.bounds.queueOfOne) {
 		a.refuse(c, now)
 		a.mu.Unlock()
 		return nil
@@ -168,6 +169,22 @@ func (a *admission) full(c class) bool {
 	}
 	a.refuse(c, now)
 	return true
+}
+
+// close refuses those who wait, and from now on whoever would have to.
+func (a *admission) close() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.closed = true
+	now := time.Now()
+	for c := range classes {
+		for q := &a.queues[c]; q.length > 0; {
+			w := q.pop()
+			w.refused = true
+			a.refuse(c, now)
+			close(w.decided)
+		}
+	}
 }
 
 func (a *admission) refuse(c class, now time.Time) {

@@ -188,6 +188,39 @@ func TestTurns(t *testing.T) {
 	})
 }
 
+// Who waits when the server stops is refused at once; who works goes on.
+func TestNobodyWaitsForTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, leave := filled(t)
+		begun := time.Now()
+		var group sync.WaitGroup
+		for c := range classes {
+			for i := range 3 {
+				group.Go(func() {
+					if a.enter(t.Context(), c, one(i)) != nil {
+						t.Errorf("%s got a place", classNames[c])
+					}
+				})
+			}
+		}
+		synctest.Wait()
+		a.close()
+		group.Wait()
+		if a.enter(t.Context(), classUrgent, one(9)) != nil || time.Since(begun) > 0 {
+			t.Errorf("they waited for %v", time.Since(begun))
+		}
+		leave()
+		if a.working != [classes]int{} || a.shed != [classes]uint64{4, 3, 3, 3} {
+			t.Errorf("places are taken: %v, refused: %v", a.working, a.shed)
+		}
+		if p := a.enter(t.Context(), classUrgent, one(9)); p == nil {
+			t.Error("what need not wait is refused")
+		} else {
+			p.leave()
+		}
+	})
+}
+
 // A queue has an end, and one asker's part of it another.
 func TestQueuesAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -5,9 +5,11 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"errors"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -82,7 +84,8 @@ func (s *Server) limited(next http.Handler) http.Handler {
 			return
 		}
 		next.ServeHTTP(&answer{ResponseWriter: w, of: s.answering, address: r.RemoteAddr, refuse: func(w http.ResponseWriter) {
-			s.turnAway(w, r, 10, busy)
+			// Without a time: the request may be spent, and is not to come again.
+			s.turnAway(w, r, 0, busy)
 		}}, r)
 	})
 }
@@ -104,10 +107,47 @@ func (s *Server) turnAway(w http.ResponseWriter, r *http.Request, retry int, ref
 		w.Header().Set("Connection", "close") // or the rest of the body would be read
 	}
 	setReason(r, reasonName(refusal.Reason))
+	if refusal == busy && r.Method == http.MethodPost && slices.Contains(unaryTypes, r.Header.Get("Content-Type")) {
+		maps.Copy(w.Header(), busyAnswer.header)
+		w.WriteHeader(busyAnswer.status)
+		_, _ = w.Write(busyAnswer.body)
+		return
+	}
 	_ = refusals.Write(w, r, refusal.Connect(s.keys.sign, nil, s.now()))
 }
 
 var refusals = connect.NewErrorWriter()
+
+// unaryTypes are the types of requests for which a refusal has the same form.
+var unaryTypes = []string{"application/proto", "application/json"}
+
+// busyAnswer is what refusals writes for busy. It takes much longer to make than to
+// send.
+var busyAnswer = func() *written {
+	w := &written{header: http.Header{}}
+	r := &http.Request{Method: http.MethodPost, Header: http.Header{"Content-Type": {unaryTypes[0]}}}
+	_ = refusals.Write(w, r, busy.Connect(nil, nil, time.Time{})) // w takes everything
+	return w
+}()
+
+// written is an answer in memory, whose header and body are not to be changed.
+type written struct {
+	header http.Header
+	status int
+	body   []byte
+}
+
+// Header implements [http.ResponseWriter].
+func (w *written) Header() http.Header { return w.header }
+
+// WriteHeader implements [http.ResponseWriter].
+func (w *written) WriteHeader(status int) { w.status = status }
+
+// Write implements [http.ResponseWriter].
+func (w *written) Write(b []byte) (int, error) {
+	w.body = append(w.body, b...)
+	return len(b), nil
+}
 
 // enter takes a place for a request that is read; see [admission]. The caller gives it
 // back with leave.

@@ -25,10 +25,11 @@ type Outcome struct {
 	Stream bool // it took as long as the device wanted
 }
 
-// Drain makes the server refuse new requests, and ends all streams. What is under
-// way goes on.
+// Drain makes the server refuse new requests and those that wait for a place, and
+// ends all streams. What is worked on goes on.
 func (s *Server) Drain() {
 	s.draining.Store(true)
+	s.admission.close()
 	s.Close()
 }
 
