@@ -44,11 +44,10 @@ func (d *database) Changed(ctx context.Context, tx sqlstore.Tx, changes []store.
 		values = append(values, id[:], int64(k&store.AllKinds))
 		rows = append(rows, fmt.Sprintf(`($%d, $%d)`, len(values)-1, len(values)))
 	}
-	_, err := tx.ExecContext(ctx,
+	return tx.Later(ctx, nil,
 		`WITH old AS (DELETE FROM changes WHERE (transaction, account) IN
 		   (SELECT transaction, account FROM changes WHERE time < now() - interval '15 minutes' ORDER BY time LIMIT 8 FOR UPDATE SKIP LOCKED))
 		 INSERT INTO changes (account, kinds) VALUES `+strings.Join(rows, ", "), values...)
-	return err
 }
 
 // Follow implements [sqlstore.Database].

@@ -10,6 +10,7 @@ import (
 
 	"zeropass.dev/zeropass/internal/store"
 	"zeropass.dev/zeropass/internal/store/postgres/postgrestest"
+	"zeropass.dev/zeropass/internal/store/sqlstore"
 	"zeropass.dev/zeropass/ledger"
 )
 
@@ -50,7 +51,7 @@ func begin(t *testing.T, s *Store, id ledger.AccountID, kinds uint64) (end func(
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.db.Changed(t.Context(), tx, []store.Change{{Account: id, Kinds: kinds}}); err != nil {
+	if err := s.db.Changed(t.Context(), sqlstore.With(tx), []store.Change{{Account: id, Kinds: kinds}}); err != nil {
 		t.Fatal(err)
 	}
 	return tx.Commit

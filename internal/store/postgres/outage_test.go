@@ -3,6 +3,7 @@ package postgres
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"net"
@@ -22,49 +23,66 @@ import (
 
 // cutter stands between the store and PostgreSQL, and cuts connections at commits.
 type cutter struct {
-	listener net.Listener
-	target   string
-	before   atomic.Int64 // so many commits are cut before they reach PostgreSQL
-	after    atomic.Int64 // so many when it has answered
-	gone     atomic.Bool  // nothing reaches it any more after a cut
-	cuts     atomic.Int64
-	group    sync.WaitGroup
+	commit []byte       // is in what brings one: the name that pgx gives the statement
+	before atomic.Int64 // so many commits are cut before they reach PostgreSQL
+	after  atomic.Int64 // so many when it has answered
+	gone   atomic.Bool  // nothing reaches it any more after a cut
+	cuts   atomic.Int64
 }
 
 // newCutter returns a cutter and the database's URL through it.
 func newCutter(t *testing.T, direct string) (*cutter, string) {
+	t.Helper()
+	name := sha256.Sum256([]byte(ending))
+	c := &cutter{commit: fmt.Appendf(nil, "\x00stmtcache_%x\x00", name[:24])}
+	return c, between(t, direct, c.connect)
+}
+
+// between returns the database's URL through something that is given both ends of each
+// connection, and closes them when that returns.
+func between(t *testing.T, direct string, connect func(client, server net.Conn)) string {
 	t.Helper()
 	u, err := url.Parse(direct)
 	if err != nil {
 		t.Fatal(err)
 	}
 	query := u.Query()
-	dir, err := os.MkdirTemp("", "zeropass-cutter-") // a socket's name is short
+	dir, err := os.MkdirTemp("", "zeropass-between-") // a socket's name is short
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	const socket = ".s.PGSQL.5432"
-	c := &cutter{target: filepath.Join(query.Get("host"), socket)}
-	if c.listener, err = net.Listen("unix", filepath.Join(dir, socket)); err != nil {
+	target := filepath.Join(query.Get("host"), socket)
+	listener, err := net.Listen("unix", filepath.Join(dir, socket))
+	if err != nil {
 		t.Fatal(err)
 	}
-	c.group.Go(func() {
+	var group sync.WaitGroup
+	group.Go(func() {
 		for {
-			client, err := c.listener.Accept()
+			client, err := listener.Accept()
 			if err != nil {
 				return
 			}
-			c.group.Go(func() { c.connect(client) })
+			group.Go(func() {
+				defer func() { _ = client.Close() }()
+				server, err := net.Dial("unix", target)
+				if err != nil {
+					return
+				}
+				defer func() { _ = server.Close() }()
+				connect(client, server)
+			})
 		}
 	})
 	t.Cleanup(func() {
-		_ = c.listener.Close()
-		c.group.Wait()
+		_ = listener.Close()
+		group.Wait()
 	})
 	query.Set("host", dir)
 	u.RawQuery = query.Encode()
-	return c, u.String()
+	return u.String()
 }
 
 // takes says whether one of so many is left, and takes it.
@@ -78,16 +96,10 @@ func takes(left *atomic.Int64) bool {
 }
 
 // connect passes on what goes both ways until a commit is to be cut.
-func (c *cutter) connect(client net.Conn) {
-	defer func() { _ = client.Close() }()
+func (c *cutter) connect(client, server net.Conn) {
 	if c.gone.Load() {
 		return
 	}
-	server, err := net.Dial("unix", c.target)
-	if err != nil {
-		return
-	}
-	defer func() { _ = server.Close() }()
 	var withheld atomic.Bool
 	answered := make(chan struct{})
 	go func() {
@@ -107,7 +119,7 @@ func (c *cutter) connect(client net.Conn) {
 	defer func() { _ = server.Close() }()
 	for b := make([]byte, 64<<10); ; {
 		n, err := client.Read(b)
-		if bytes.Contains(b[:n], []byte("commit\x00")) {
+		if bytes.Contains(b[:n], c.commit) {
 			switch {
 			case takes(&c.before):
 				c.cuts.Add(1)
@@ -190,7 +202,7 @@ func testCut(t *testing.T, server *postgrestest.Server) {
 		t.Error("the database is away, and answers")
 	}
 	c.gone.Store(false)
-	if err := s.Attest(t.Context(), store.Attestation{Spend: spend("unknown", id), Account: id, Device: 1}); !errors.Is(err, store.ErrReplayed) {
+	if err := s.Attest(t.Context(), store.Attestation{Spend: spend("unknown", id), Account: id, Device: 1, Bytes: []byte("a")}); !errors.Is(err, store.ErrReplayed) {
 		t.Errorf("what was not known is found out: %v", err)
 	}
 }

@@ -33,6 +33,8 @@ func TestFast(t *testing.T) {
 		{"claimed", testClaimed},
 		{"accounts are independent", testAccountsAreIndependent},
 		{"the connection is cut", testCut},
+		{"round trips", testRoundTrips},
+		{"what waits is sent", testPipeline},
 		{"changes", testFollow},
 		{"changes of many", testFollowMany},
 		{"old changes", testChangesAreRemoved},

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
 
@@ -75,33 +76,62 @@ func wait(ctx context.Context, most time.Duration) bool {
 }
 
 // attempt runs f once. It returns nil if the transaction was committed.
-func (d *database) attempt(ctx context.Context, f func(context.Context, sqlstore.Tx) error) *failure {
-	conn, err := d.pool.Conn(ctx)
+func (d *database) attempt(ctx context.Context, f func(context.Context, sqlstore.Tx) error) (failed *failure) {
+	err := d.connected(ctx, func(conn *pgx.Conn) error {
+		tx := &transaction{conn: conn}
+		defer tx.end()
+		err := f(ctx, tx)
+		if err == nil {
+			err = tx.commit()
+		}
+		if err == nil {
+			return nil
+		}
+		failed = &failure{err: err, again: isConflict(err)}
+		var answered *pgconn.PgError
+		var unsent pgx.ErrPreprocessingBatch
+		switch {
+		case errors.As(err, &unsent):
+			failed.again = failed.again || isAway(err)
+		case conn.IsClosed():
+			// What goes wrong after a transaction is committed ends the connection, if not
+			// the server. Any other answer is that it was not.
+			failed.again, failed.unknown = true, tx.committing
+		default:
+			failed.decided = !errors.As(err, &answered) && !errors.Is(err, pgx.ErrTxCommitRollback)
+		}
+		return nil
+	})
 	if err != nil {
 		return &failure{err: err, again: isAway(err)}
 	}
-	defer func() { _ = conn.Close() }()
-	tx, err := conn.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelReadCommitted})
-	if err != nil {
-		return &failure{err: err, again: isLost(conn)}
-	}
-	if err := f(ctx, tx); err != nil {
-		lost := isLost(conn)
-		_ = tx.Rollback() // the first error is the one to report
-		var answered *pgconn.PgError
-		return &failure{err: err, again: lost || isConflict(err), decided: !lost && !errors.As(err, &answered)}
-	}
-	err = tx.Commit()
-	switch {
-	case err == nil:
+	if failed == nil {
 		d.commits.Add(1)
-		return nil
-	case !isLost(conn):
-		// PostgreSQL has answered that it did not. What goes wrong after a
-		// transaction is committed ends the connection, if not the server.
-		return &failure{err: err, again: isConflict(err)}
 	}
-	return &failure{err: err, again: true, unknown: true}
+	return failed
+}
+
+// connected gives f a connection until the context's deadline. To watch for a
+// cancellation would take a goroutine for each statement.
+func (d *database) connected(ctx context.Context, f func(*pgx.Conn) error) error {
+	pooled, err := d.pool.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = pooled.Close() }()
+	return pooled.Raw(func(driver any) error {
+		conn := driver.(*stdlib.Conn).Conn()
+		deadline, _ := ctx.Deadline()
+		if err := conn.PgConn().Conn().SetDeadline(deadline); err != nil {
+			return err
+		}
+		defer func() {
+			if !conn.IsClosed() {
+				_ = conn.PgConn().Conn().SetDeadline(time.Time{})
+			}
+		}()
+		return f(conn)
+	})
 }
 
 // Read implements [sqlstore.Database].
@@ -116,7 +146,7 @@ func (d *database) Read(ctx context.Context, f func(context.Context, sqlstore.Tx
 		tx, err := d.pool.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true})
 		if err == nil {
 			defer func() { _ = tx.Rollback() }()
-			return d.judge(f(ctx, tx))
+			return d.judge(f(ctx, sqlstore.With(tx)))
 		}
 		if !isAway(err) || time.Since(begun) >= d.retry || !wait(ctx, pause) {
 			return d.judge(err)
@@ -133,23 +163,11 @@ func (d *database) ReadOnce(ctx context.Context, f func(context.Context, sqlstor
 		if d.failed.Load() {
 			return store.ErrFailed
 		}
-		err := f(ctx, d.pool)
+		err := d.connected(ctx, func(conn *pgx.Conn) error { return f(ctx, single{conn}) })
 		if !isAway(err) || time.Since(begun) >= d.retry || !wait(ctx, pause) {
 			return d.judge(err)
 		}
 	}
-}
-
-// isLost says whether a connection has ended.
-func isLost(conn *sql.Conn) bool {
-	lost := true
-	if err := conn.Raw(func(c any) error {
-		lost = c.(*stdlib.Conn).Conn().IsClosed()
-		return nil
-	}); err != nil {
-		return true
-	}
-	return lost
 }
 
 // Error codes, from PostgreSQL's documentation, appendix A.

@@ -28,7 +28,7 @@ func (d *database) whole(ctx context.Context, options *sql.TxOptions, f func(con
 	if _, err := tx.ExecContext(ctx, `SET LOCAL idle_in_transaction_session_timeout = 0`); err != nil {
 		return d.judge(err)
 	}
-	if err := f(ctx, tx); err != nil {
+	if err := f(ctx, sqlstore.With(tx)); err != nil {
 		return d.judge(err)
 	}
 	if err := tx.Commit(); err != nil {

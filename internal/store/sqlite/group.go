@@ -229,10 +229,11 @@ func (d *database) together(changes *[]*change) (err error) {
 			_, _ = tx.ExecContext(ctx, `ROLLBACK`) // SQLite may have done so before
 		}
 	}()
+	all := sqlstore.With(tx)
 	begun := time.Now()
 	made := 0
 	for c := first; c != nil; {
-		undone, err := c.run(tx)
+		undone, err := c.run(all)
 		if err != nil {
 			return err
 		}

@@ -172,7 +172,7 @@ func (d *database) Read(ctx context.Context, f func(context.Context, sqlstore.Tx
 		return d.judge(err)
 	}
 	defer func() { _ = tx.Rollback() }()
-	return d.judge(f(ctx, tx))
+	return d.judge(f(ctx, sqlstore.With(tx)))
 }
 
 // ReadOnce implements [sqlstore.Database].
@@ -185,7 +185,7 @@ func (d *database) ReadOnce(ctx context.Context, f func(context.Context, sqlstor
 	}
 	// It ends soon, and to watch for a cancellation takes a goroutine for each
 	// statement, and longer than many of them take.
-	return d.judge(f(context.WithoutCancel(ctx), d.read))
+	return d.judge(f(context.WithoutCancel(ctx), sqlstore.With(d.read)))
 }
 
 // LocksRows implements [sqlstore.Database]: a transaction that writes is alone.

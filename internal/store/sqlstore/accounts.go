@@ -2,7 +2,6 @@ package sqlstore
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"time"
 
@@ -106,7 +105,7 @@ func (s *Store) Entries(ctx context.Context, id ledger.AccountID, after, last ui
 		rows, err := tx.QueryContext(ctx,
 			`SELECT entry FROM entries WHERE account = $1 AND sequence > $2 AND sequence <= $3 ORDER BY sequence`,
 			id[:], after, last)
-		return collect(rows, err, func(rows *sql.Rows) (bool, error) {
+		return collect(rows, err, func(rows Rows) (bool, error) {
 			var entry []byte
 			err := rows.Scan(&entry)
 			entries = append(entries, entry)

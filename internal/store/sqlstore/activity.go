@@ -34,9 +34,8 @@ func logActivity(ctx context.Context, tx Tx, spend store.Spend, at *standing) er
 	if err != nil {
 		return err
 	}
-	_, err = tx.ExecContext(ctx, `INSERT INTO activities (account, sequence, activity) VALUES ($1, $2, $3)`,
+	return tx.Later(ctx, nil, `INSERT INTO activities (account, sequence, activity) VALUES ($1, $2, $3)`,
 		log.Account[:], a.Sequence(), a.Bytes())
-	return err
 }
 
 // lastActivity returns the end of the log, nil if it is empty.
@@ -94,7 +93,7 @@ func (s *Store) ActivityLog(ctx context.Context, id ledger.AccountID, after uint
 		}
 		end = store.Activity{Sequence: last.Sequence(), Hash: last.Hash()}
 		rows, err := tx.QueryContext(ctx, `SELECT activity FROM activities WHERE account = $1 AND sequence > $2 ORDER BY sequence`, id[:], after)
-		return collect(rows, err, func(rows *sql.Rows) (bool, error) {
+		return collect(rows, err, func(rows Rows) (bool, error) {
 			var b []byte
 			err := rows.Scan(&b)
 			entries = append(entries, b)
@@ -125,7 +124,7 @@ func (s *Store) Attestations(ctx context.Context, id ledger.AccountID) ([][]byte
 	var attestations [][]byte
 	err := s.db.Read(ctx, func(ctx context.Context, tx Tx) error {
 		rows, err := tx.QueryContext(ctx, `SELECT attestation FROM attestations WHERE account = $1 ORDER BY device`, id[:])
-		return collect(rows, err, func(rows *sql.Rows) (bool, error) {
+		return collect(rows, err, func(rows Rows) (bool, error) {
 			var b []byte
 			err := rows.Scan(&b)
 			attestations = append(attestations, b)

@@ -53,7 +53,7 @@ func raise(ctx context.Context, tx Tx, now time.Time, alarms []store.Alarm) erro
 				}
 				continue
 			}
-			if _, err := tx.ExecContext(ctx,
+			if err := tx.Later(ctx, nil,
 				`INSERT INTO outbox (alarm, account, kind, channel, target, key, secret, body, created, due, id)
 				 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9, (SELECT COALESCE(MAX(id), 0) + 1 FROM outbox WHERE account = $2))
 				 ON CONFLICT DO NOTHING`,
@@ -129,7 +129,7 @@ func meet(ctx context.Context, tx Tx, now time.Time, o *store.Origin, at *standi
 		return nil
 	}
 	if o.Learn {
-		if _, err := tx.ExecContext(ctx, `INSERT INTO countries (account, country) VALUES ($1, $2)`, o.Account[:], o.Country); err != nil {
+		if err := tx.Later(ctx, nil, `INSERT INTO countries (account, country) VALUES ($1, $2)`, o.Account[:], o.Country); err != nil {
 			return err
 		}
 	}
@@ -226,7 +226,7 @@ func (s *Store) deliveries(ctx context.Context, tx Tx, now time.Time, most int, 
 		 AND NOT (CAST($3 AS BOOLEAN) AND channel = $4) AND NOT (CAST($5 AS BOOLEAN) AND channel = $6)
 		 ORDER BY due, account, id LIMIT $2`+s.skipLocked(),
 		now.UnixMilli(), most+len(busy), isBusy(store.ChannelMail), store.ChannelMail, isBusy(store.ChannelWebhook), store.ChannelWebhook)
-	err = collect(rows, err, func(rows *sql.Rows) (bool, error) {
+	err = collect(rows, err, func(rows Rows) (bool, error) {
 		var d store.Delivery
 		var account []byte
 		var created int64

@@ -3,7 +3,6 @@ package sqlstore
 import (
 	"bufio"
 	"context"
-	"database/sql"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -81,7 +80,7 @@ func (e *exporter) table(ctx context.Context, tx Tx, t table) error {
 		e.text(c.name)
 	}
 	rows, err := tx.QueryContext(ctx, `SELECT `+strings.Join(names(t.columns), ", ")+` FROM `+t.name+` ORDER BY `+t.order)
-	return collect(rows, err, func(rows *sql.Rows) (bool, error) {
+	return collect(rows, err, func(rows Rows) (bool, error) {
 		values := places(t.columns)
 		if err := rows.Scan(values...); err != nil {
 			return false, err
@@ -244,7 +243,6 @@ func (i *importer) table(ctx context.Context) (name string, mark byte, err error
 		return "", 0, err
 	}
 	w := &filling{tx: i.tx, table: name, columns: names(columns), limit: i.fill}
-	defer w.close()
 	for {
 		if mark, err = i.r.ReadByte(); err != nil || mark != rowMark {
 			return name, mark, errors.Join(err, w.flush(ctx))

@@ -12,7 +12,7 @@ import (
 // account as $1.
 type encrypted struct {
 	query string
-	scan  func(*sql.Rows, *store.Encrypted) error
+	scan  func(Rows, *store.Encrypted) error
 }
 
 var (
@@ -39,7 +39,7 @@ func (s *Store) readEncrypted(ctx context.Context, id ledger.AccountID, kinds []
 	err := s.db.Read(ctx, func(ctx context.Context, tx Tx) error {
 		for _, of := range kinds {
 			rows, err := tx.QueryContext(ctx, of.query+condition, append([]any{id[:]}, args...)...)
-			if err := collect(rows, err, func(rows *sql.Rows) (bool, error) {
+			if err := collect(rows, err, func(rows Rows) (bool, error) {
 				e := store.Encrypted{Account: id}
 				err := of.scan(rows, &e)
 				things = append(things, e)
@@ -56,13 +56,13 @@ func (s *Store) readEncrypted(ctx context.Context, id ledger.AccountID, kinds []
 	return things, nil
 }
 
-func scanEncryptedShare(rows *sql.Rows, e *store.Encrypted) error {
+func scanEncryptedShare(rows Rows, e *store.Encrypted) error {
 	share, err := scanShare(rows)
 	e.Kind, e.Share, e.Key, e.Sealed = store.EncryptedShare, share.ShareID, share.Key, share.Sealed
 	return err
 }
 
-func scanEncryptedRequest(rows *sql.Rows, e *store.Encrypted) error {
+func scanEncryptedRequest(rows Rows, e *store.Encrypted) error {
 	var id []byte
 	err := rows.Scan(&id, &e.Key, &e.Sealed)
 	e.Kind = store.EncryptedRequest
@@ -70,12 +70,12 @@ func scanEncryptedRequest(rows *sql.Rows, e *store.Encrypted) error {
 	return err
 }
 
-func scanEncryptedSettings(rows *sql.Rows, e *store.Encrypted) error {
+func scanEncryptedSettings(rows Rows, e *store.Encrypted) error {
 	e.Kind = store.EncryptedAlarmSettings
 	return rows.Scan(&e.Key, &e.Sealed)
 }
 
-func scanEncryptedDelivery(rows *sql.Rows, e *store.Encrypted) error {
+func scanEncryptedDelivery(rows Rows, e *store.Encrypted) error {
 	e.Kind = store.EncryptedDelivery
 	return rows.Scan(&e.Delivery, &e.Key, &e.Sealed)
 }
@@ -141,7 +141,7 @@ func (s *Store) KeyUse(ctx context.Context) (map[string]int64, error) {
 			 UNION ALL SELECT key, COUNT(*) FROM kept WHERE LENGTH(request) > 0 GROUP BY key
 			 UNION ALL SELECT key, COUNT(*) FROM alarm_settings WHERE LENGTH(secret) > 0 GROUP BY key
 			 UNION ALL SELECT key, COUNT(*) FROM outbox WHERE LENGTH(secret) > 0 GROUP BY key`)
-		return collect(rows, err, func(rows *sql.Rows) (bool, error) {
+		return collect(rows, err, func(rows Rows) (bool, error) {
 			var key string
 			var n int64
 			err := rows.Scan(&key, &n)

@@ -2,7 +2,6 @@ package sqlstore
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"strings"
 )
@@ -20,8 +19,8 @@ type filling struct {
 	tx      Tx
 	table   string
 	columns []string
-	limit   int       // of values in a statement
-	full    *sql.Stmt // of as many rows as one may have; nil before the first
+	limit   int    // of values in a statement
+	full    string // statement of as many rows as one may have; empty before the first
 	values  []any
 	bytes   int
 }
@@ -45,21 +44,19 @@ func (w *filling) add(ctx context.Context, row []any) error {
 // most returns how many values a full statement has.
 func (w *filling) most() int { return max(1, w.limit/len(w.columns)) * len(w.columns) }
 
-func (w *filling) flush(ctx context.Context) (err error) {
+func (w *filling) flush(ctx context.Context) error {
 	if len(w.values) == 0 {
 		return nil
 	}
-	if len(w.values) < w.most() {
-		_, err = w.tx.ExecContext(ctx, w.statement(len(w.values)), w.values...)
-	} else {
-		if w.full == nil {
-			if w.full, err = w.tx.PrepareContext(ctx, w.statement(w.most())); err != nil {
-				return err
-			}
-		}
-		_, err = w.full.ExecContext(ctx, w.values...)
+	statement := w.full
+	switch {
+	case len(w.values) < w.most():
+		statement = w.statement(len(w.values))
+	case statement == "":
+		statement = w.statement(w.most())
+		w.full = statement
 	}
-	if err != nil {
+	if _, err := w.tx.ExecContext(ctx, statement, w.values...); err != nil {
 		return fmt.Errorf("the table %s: %w", w.table, err)
 	}
 	clear(w.values)
@@ -84,10 +81,4 @@ func (w *filling) statement(values int) string {
 	}
 	b.WriteString(")")
 	return b.String()
-}
-
-func (w *filling) close() {
-	if w.full != nil {
-		_ = w.full.Close() // nothing is in it any more
-	}
 }

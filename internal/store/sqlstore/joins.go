@@ -3,7 +3,6 @@ package sqlstore
 import (
 	"cmp"
 	"context"
-	"database/sql"
 	"slices"
 	"time"
 
@@ -73,7 +72,7 @@ func joins(ctx context.Context, tx Tx, id ledger.AccountID, now time.Time) ([]st
 	rows, err := tx.QueryContext(ctx,
 		`SELECT id, key, request, received, expires, source FROM joins WHERE account = $1 AND expires > $2 ORDER BY received, id`,
 		id[:], now.UnixMilli())
-	err = collect(rows, err, func(rows *sql.Rows) (bool, error) {
+	err = collect(rows, err, func(rows Rows) (bool, error) {
 		join := store.Join{Account: id}
 		var b []byte
 		var received, expires int64

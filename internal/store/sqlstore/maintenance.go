@@ -34,7 +34,7 @@ func (s *Store) Accounts(ctx context.Context, after ledger.AccountID, most int) 
 	var accounts []store.Account
 	err := s.db.Read(ctx, func(ctx context.Context, tx Tx) error {
 		rows, err := tx.QueryContext(ctx, `SELECT `+accountColumns+` FROM accounts WHERE account > $1 ORDER BY account LIMIT $2`, after[:], most)
-		return collect(rows, err, func(rows *sql.Rows) (bool, error) {
+		return collect(rows, err, func(rows Rows) (bool, error) {
 			a, err := scanAccount(rows)
 			accounts = append(accounts, a)
 			return false, err

@@ -3,7 +3,6 @@ package sqlstore
 import (
 	"bytes"
 	"context"
-	"database/sql"
 	"slices"
 
 	"zeropass.dev/zeropass/internal/store"
@@ -98,7 +97,7 @@ func (s *Store) Inbox(ctx context.Context, account ledger.AccountID, device, aft
 			 AND NOT EXISTS (SELECT 1 FROM acknowledgements k WHERE k.recipient = m.recipient AND k.message = m.id AND k.device = $3)
 			 ORDER BY m.id`,
 			account[:], after, device)
-		return collect(rows, err, func(rows *sql.Rows) (bool, error) {
+		return collect(rows, err, func(rows Rows) (bool, error) {
 			if size <= 0 {
 				more = true
 				return true, nil

@@ -2,7 +2,6 @@ package sqlstore
 
 import (
 	"context"
-	"database/sql"
 	"time"
 
 	"zeropass.dev/zeropass/internal/store"
@@ -24,7 +23,7 @@ func (s *Store) Tokens(ctx context.Context) ([]store.Token, error) {
 	err := s.db.Read(ctx, func(ctx context.Context, tx Tx) error {
 		tokens = nil
 		rows, err := tx.QueryContext(ctx, `SELECT hash, note, uses, used, created, expires FROM tokens ORDER BY created, hash`)
-		return collect(rows, err, func(rows *sql.Rows) (bool, error) {
+		return collect(rows, err, func(rows Rows) (bool, error) {
 			var t store.Token
 			var hash []byte
 			var created, expires int64

@@ -146,7 +146,7 @@ func keptRequest(ctx context.Context, q Querier, id ledger.Hash) (store.Kept, er
 	rows, err := q.QueryContext(ctx,
 		`SELECT kept.id, account, kept.device, adds, key, request, received, expires, state, refused_by, replies.device, reply
 		 FROM kept LEFT JOIN replies ON replies.kept = kept.id WHERE kept.id = $1 ORDER BY replies.device`, id[:])
-	err = collect(rows, err, func(rows *sql.Rows) (bool, error) {
+	err = collect(rows, err, func(rows Rows) (bool, error) {
 		var device sql.Null[uint64]
 		var reply []byte
 		kept, err := scanKept(rows, &device, &reply)
@@ -170,7 +170,7 @@ func keptRequest(ctx context.Context, q Querier, id ledger.Hash) (store.Kept, er
 func replies(ctx context.Context, tx Tx, id ledger.Hash) ([]store.Reply, error) {
 	var all []store.Reply
 	rows, err := tx.QueryContext(ctx, `SELECT device, reply FROM replies WHERE kept = $1 ORDER BY device`, id[:])
-	err = collect(rows, err, func(rows *sql.Rows) (bool, error) {
+	err = collect(rows, err, func(rows Rows) (bool, error) {
 		var r store.Reply
 		err := rows.Scan(&r.Device, &r.Bytes)
 		all = append(all, r)
@@ -195,7 +195,7 @@ func (s *Store) Waiting(ctx context.Context, id ledger.AccountID, now time.Time)
 		rows, err := tx.QueryContext(ctx,
 			`SELECT `+keptColumns+` FROM kept WHERE account = $1 AND expires > $2 AND state = $3 ORDER BY received, id`,
 			id[:], now.UnixMilli(), store.KeptWaiting)
-		if err := collect(rows, err, func(rows *sql.Rows) (bool, error) {
+		if err := collect(rows, err, func(rows Rows) (bool, error) {
 			k, err := scanKept(rows)
 			waiting = append(waiting, k)
 			return false, err

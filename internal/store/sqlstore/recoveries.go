@@ -3,7 +3,6 @@ package sqlstore
 import (
 	"cmp"
 	"context"
-	"database/sql"
 	"errors"
 	"slices"
 
@@ -71,7 +70,7 @@ func openRecoveries(ctx context.Context, tx Tx, start store.Start) ([]store.Reco
 	var open []store.Recovery
 	rows, err := tx.QueryContext(ctx, `SELECT `+recoveryColumns+` FROM recoveries WHERE account = $1 OR key = $2 ORDER BY started, id`,
 		start.Recovery.Account[:], start.Recovery.Key)
-	err = collect(rows, err, func(rows *sql.Rows) (bool, error) {
+	err = collect(rows, err, func(rows Rows) (bool, error) {
 		r, err := scanRecovery(rows)
 		if err == nil && !slices.Contains(start.Over, r.ID) {
 			open = append(open, r)
@@ -88,7 +87,7 @@ func forgetOne(ctx context.Context, tx Tx, open []store.Recovery, fresh store.Re
 	approved := map[ledger.Hash]bool{}
 	rows, err := tx.QueryContext(ctx,
 		`SELECT DISTINCT recovery FROM approvals JOIN recoveries ON recoveries.id = approvals.recovery WHERE account = $1`, fresh.Account[:])
-	if err := collect(rows, err, func(rows *sql.Rows) (bool, error) {
+	if err := collect(rows, err, func(rows Rows) (bool, error) {
 		var id []byte
 		err := rows.Scan(&id)
 		if len(id) == len(ledger.Hash{}) {
@@ -127,7 +126,7 @@ func (s *Store) Recoveries(ctx context.Context, id ledger.AccountID) ([]store.Re
 	var recoveries []store.Recovery
 	err := s.db.Read(ctx, func(ctx context.Context, tx Tx) error {
 		rows, err := tx.QueryContext(ctx, `SELECT `+recoveryColumns+` FROM recoveries WHERE account = $1 ORDER BY started, id`, id[:])
-		return collect(rows, err, func(rows *sql.Rows) (bool, error) {
+		return collect(rows, err, func(rows Rows) (bool, error) {
 			r, err := scanRecovery(rows)
 			recoveries = append(recoveries, r)
 			return false, err
@@ -146,7 +145,7 @@ func (s *Store) Owners(ctx context.Context, contact ledger.AccountID) ([]ledger.
 		rows, err := tx.QueryContext(ctx,
 			`SELECT owner FROM contacts WHERE contact = $1
 			 AND EXISTS (SELECT 1 FROM recoveries WHERE recoveries.account = contacts.owner) ORDER BY owner`, contact[:])
-		return collect(rows, err, func(rows *sql.Rows) (bool, error) {
+		return collect(rows, err, func(rows Rows) (bool, error) {
 			var b []byte
 			if err := rows.Scan(&b); err != nil {
 				return false, err
@@ -183,7 +182,7 @@ func (s *Store) Approvals(ctx context.Context, id ledger.Hash) ([]store.Approval
 	var approvals []store.Approval
 	err := s.db.Read(ctx, func(ctx context.Context, tx Tx) error {
 		rows, err := tx.QueryContext(ctx, `SELECT holder, approval, sealed_share FROM approvals WHERE recovery = $1 ORDER BY holder`, id[:])
-		return collect(rows, err, func(rows *sql.Rows) (bool, error) {
+		return collect(rows, err, func(rows Rows) (bool, error) {
 			a := store.Approval{Recovery: id}
 			err := rows.Scan(&a.Holder, &a.Approval, &a.SealedShare)
 			approvals = append(approvals, a)

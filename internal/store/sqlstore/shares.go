@@ -2,7 +2,6 @@ package sqlstore
 
 import (
 	"context"
-	"database/sql"
 	"slices"
 
 	recordv1 "zeropass.dev/zeropass/gen/zeropass/record/v1"
@@ -66,7 +65,7 @@ func destroyShares(ctx context.Context, tx Tx, a store.Append) error {
 	}
 	var epochs []uint64
 	rows, err := tx.QueryContext(ctx, `SELECT DISTINCT epoch FROM shares WHERE account = $1`, a.Account[:])
-	if err := collect(rows, err, func(rows *sql.Rows) (bool, error) {
+	if err := collect(rows, err, func(rows Rows) (bool, error) {
 		var epoch uint64
 		err := rows.Scan(&epoch)
 		epochs = append(epochs, epoch)
@@ -92,7 +91,7 @@ func (s *Store) Shares(ctx context.Context, account ledger.AccountID, names []le
 		shares = nil
 		for _, id := range names {
 			rows, err := q.QueryContext(ctx, `SELECT `+shareColumns+` FROM shares WHERE `+shareNamed, nameOf(account, id)...)
-			if err := collect(rows, err, func(rows *sql.Rows) (bool, error) {
+			if err := collect(rows, err, func(rows Rows) (bool, error) {
 				share, err := scanShare(rows)
 				shares = append(shares, share)
 				return true, err
@@ -119,7 +118,7 @@ func (s *Store) ShareIDs(ctx context.Context, account ledger.AccountID) ([]ledge
 	var ids []ledger.ShareID
 	err := s.db.Read(ctx, func(ctx context.Context, tx Tx) error {
 		rows, err := tx.QueryContext(ctx, `SELECT kind, epoch, slot, version, member FROM shares WHERE account = $1`, account[:])
-		return collect(rows, err, func(rows *sql.Rows) (bool, error) {
+		return collect(rows, err, func(rows Rows) (bool, error) {
 			var id ledger.ShareID
 			var slot []byte
 			err := rows.Scan(&id.Kind, &id.Epoch, &slot, &id.Version, &id.Member)
@@ -142,7 +141,7 @@ func (s *Store) SlotShares(ctx context.Context, account ledger.AccountID, epoch,
 		rows, err := tx.QueryContext(ctx,
 			`SELECT `+shareColumns+` FROM shares WHERE account = $1 AND position > $2 AND kind = $3 AND epoch = $4 ORDER BY position`,
 			account[:], after, int32(recordv1.SealedServerShare_KIND_SLOT), epoch)
-		return collect(rows, err, func(rows *sql.Rows) (bool, error) {
+		return collect(rows, err, func(rows Rows) (bool, error) {
 			if size <= 0 {
 				more = true
 				return true, nil

@@ -57,19 +57,6 @@ type Database interface {
 	Close() error
 }
 
-// Querier runs statements that read.
-type Querier interface {
-	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
-	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
-}
-
-// Tx is a transaction, which who runs it ends.
-type Tx interface {
-	Querier
-	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
-	PrepareContext(ctx context.Context, query string) (*sql.Stmt, error)
-}
-
 // Store is a [store.Store] in a [Database].
 type Store struct {
 	db    Database
@@ -106,16 +93,32 @@ func (s *Store) change(ctx context.Context, spend store.Spend, about []ledger.Ac
 func (s *Store) spending(ctx context.Context, spend store.Spend, about []ledger.AccountID, f func(context.Context, Tx) error) error {
 	token := make([]byte, 16)
 	_, _ = rand.Read(token) // it never fails
-	return s.db.Change(ctx, func(ctx context.Context, tx Tx) error {
-		if done, err := s.spendNonce(ctx, tx, spend, token); done || err != nil {
-			return err
+	err := s.db.Change(ctx, func(ctx context.Context, tx Tx) error {
+		err := s.spendNonce(ctx, tx, spend, token)
+		if err == nil {
+			err = s.lock(ctx, tx, spend, about...)
 		}
-		if err := s.lock(ctx, tx, spend, about...); err != nil {
-			return err
+		if err == nil {
+			err = f(ctx, tx)
 		}
-		return f(ctx, tx)
+		if errors.Is(err, errSpent) {
+			return whoSpent(ctx, tx, spend, token)
+		}
+		return err
 	})
+	if errors.Is(err, errDone) {
+		return nil
+	}
+	return err
 }
+
+var (
+	// errSpent: the nonce was spent before, by whomever.
+	errSpent = errors.New("store: the nonce is there")
+	// errDone: an earlier attempt was committed. What was done again with this one is
+	// undone.
+	errDone = errors.New("store: the change was made by an earlier attempt")
+)
 
 // record keeps what a change leaves behind besides what it changes. at is how an
 // account stood before, or nil where nobody has asked.
@@ -139,31 +142,33 @@ const (
 	sweep      = 64
 )
 
-// spendNonce says whether an earlier attempt with this token was committed.
-func (s *Store) spendNonce(ctx context.Context, tx Tx, spend store.Spend, token []byte) (done bool, err error) {
+// spendNonce has what comes after it fail with errSpent if the nonce was spent before.
+func (s *Store) spendNonce(ctx context.Context, tx Tx, spend store.Spend, token []byte) error {
 	if s.spent.Add(1)%sweepEvery == 0 {
-		if _, err := tx.ExecContext(ctx,
+		if err := tx.Later(ctx, nil,
 			`DELETE FROM nonces WHERE (key, nonce) IN
 			   (SELECT key, nonce FROM nonces WHERE expires < $1 ORDER BY expires LIMIT $2`+s.skipLocked()+`)`,
 			spend.Now.UnixMilli(), sweep); err != nil {
-			return false, err
+			return err
 		}
 	}
-	err = one(store.ErrReplayed)(tx.ExecContext(ctx,
+	return tx.Later(ctx, errSpent,
 		`INSERT INTO nonces (key, nonce, expires, token) VALUES ($1, $2, $3, $4)
 		 ON CONFLICT (key, nonce) DO UPDATE SET expires = excluded.expires, token = excluded.token WHERE nonces.expires < $5`,
-		spend.Key, spend.Nonce, spend.Expires.UnixMilli(), token, spend.Now.UnixMilli()))
-	if !errors.Is(err, store.ErrReplayed) {
-		return false, err
-	}
+		spend.Key, spend.Nonce, spend.Expires.UnixMilli(), token, spend.Now.UnixMilli())
+}
+
+// whoSpent returns errDone if an earlier attempt with this token was committed, or else
+// [store.ErrReplayed].
+func whoSpent(ctx context.Context, tx Tx, spend store.Spend, token []byte) error {
 	var have []byte
 	if err := tx.QueryRowContext(ctx, `SELECT token FROM nonces WHERE key = $1 AND nonce = $2`, spend.Key, spend.Nonce).Scan(&have); err != nil {
-		return false, err
+		return err
 	}
 	if !bytes.Equal(have, token) {
-		return false, store.ErrReplayed
+		return store.ErrReplayed
 	}
-	return true, nil
+	return errDone
 }
 
 // lock locks the accounts that a transaction is about. Those that do not exist
@@ -184,7 +189,7 @@ func (s *Store) lock(ctx context.Context, tx Tx, spend store.Spend, about ...led
 	}
 	slices.SortFunc(about, func(a, b ledger.AccountID) int { return bytes.Compare(a[:], b[:]) })
 	for _, id := range slices.Compact(about) {
-		if _, err := tx.ExecContext(ctx, `SELECT 1 FROM accounts WHERE account = $1 FOR NO KEY UPDATE`, id[:]); err != nil {
+		if err := tx.Later(ctx, nil, `SELECT 1 FROM accounts WHERE account = $1 FOR NO KEY UPDATE`, id[:]); err != nil {
 			return err
 		}
 	}
@@ -197,11 +202,10 @@ func (s *Store) lockKey(ctx context.Context, tx Tx, key []byte, spend store.Spen
 	if !s.db.LocksRows() {
 		return nil
 	}
-	_, err := tx.ExecContext(ctx,
+	return tx.Later(ctx, nil,
 		`INSERT INTO nonces (key, nonce, expires, token) VALUES ($1, $2, $3, $2)
 		 ON CONFLICT (key, nonce) DO UPDATE SET expires = excluded.expires`,
 		key, []byte{}, spend.Expires.UnixMilli())
-	return err
 }
 
 // skipLocked ends a selection of rows that any transaction may take, so that each
@@ -255,7 +259,7 @@ func found(err error) error {
 }
 
 // collect reads rows until scan says that it has enough.
-func collect(rows *sql.Rows, err error, scan func(*sql.Rows) (enough bool, err error)) error {
+func collect(rows Rows, err error, scan func(Rows) (enough bool, err error)) error {
 	if err != nil {
 		return err
 	}

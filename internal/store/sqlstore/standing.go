@@ -2,8 +2,8 @@ package sqlstore
 
 import (
 	"context"
-	"database/sql"
-	"errors"
+	"fmt"
+	"strings"
 	"time"
 
 	"zeropass.dev/zeropass/internal/store"
@@ -88,7 +88,7 @@ func countReveal(ctx context.Context, tx Tx, now time.Time, at *standing, r *sto
 		return err
 	}
 	if at.reveals.oldest != 0 && !timeOf(at.reveals.oldest).After(now.Add(-day-keptLonger)) {
-		if _, err := tx.ExecContext(ctx,
+		if err := tx.Later(ctx, nil,
 			`DELETE FROM reveals WHERE account = $1 AND time <= $2 AND of_account < $3`,
 			at.account[:], now.Add(-day).UnixMilli(), at.reveals.first+deletedTogether); err != nil {
 			return err
@@ -98,12 +98,12 @@ func countReveal(ctx context.Context, tx Tx, now time.Time, at *standing, r *sto
 	if !r.Failed {
 		ofAccount++
 	}
-	_, err := tx.ExecContext(ctx, `INSERT INTO reveals (account, time, device, failed, of_account, of_device) VALUES ($1, $2, $3, $4, $5, $6)`,
+	return tx.Later(ctx, nil, `INSERT INTO reveals (account, time, device, failed, of_account, of_device) VALUES ($1, $2, $3, $4, $5, $6)`,
 		at.account[:], now.UnixMilli(), r.Device, r.Failed, ofAccount, at.reveals.ofDevice+1)
-	return err
 }
 
-// checkReveals returns a [store.LimitError] if as many reveals were made as may be.
+// checkReveals returns a [store.LimitError] if as many reveals were made as may be. It
+// asks for all that it needs to know in one statement.
 func checkReveals(ctx context.Context, tx Tx, now time.Time, at *standing, r *store.RevealLimit) error {
 	limits := []struct {
 		made, most uint64
@@ -115,6 +115,11 @@ func checkReveals(ctx context.Context, tx Tx, now time.Time, at *standing, r *st
 		{at.reveals.ofAccount, r.PerHour, time.Hour, accountReveal},
 		{at.reveals.ofAccount, r.PerDay, day, accountReveal},
 	}
+	var made [4]int64 // when, 0 for one that is not there
+	var places []any
+	var periods []time.Duration
+	var columns []string
+	args := []any{at.account[:]}
 	for _, l := range limits {
 		ofDevice := l.query == deviceReveal
 		if ofDevice && l.most == 0 || !ofDevice && r.Failed || l.made < l.most {
@@ -125,19 +130,27 @@ func checkReveals(ctx context.Context, tx Tx, now time.Time, at *standing, r *st
 		}
 		// When this one is older than the period, there are fewer than may be.
 		number := l.made - l.most + 1
-		args := []any{at.account[:], number}
-		if ofDevice {
-			args = append(args, r.Device)
-		} else if number < at.reveals.first {
+		if !ofDevice && number < at.reveals.first {
 			continue // it is so old that it was deleted
 		}
-		var made int64
-		err := tx.QueryRowContext(ctx, l.query, args...).Scan(&made)
-		switch retry := timeOf(made).Add(l.period).Sub(now); {
-		case errors.Is(err, sql.ErrNoRows):
-		case err != nil:
-			return err
-		case retry > 0:
+		args = append(args, number)
+		parameters := []any{len(args)}
+		if ofDevice {
+			args = append(args, r.Device)
+			parameters = append(parameters, len(args))
+		}
+		places = append(places, &made[len(places)])
+		periods = append(periods, l.period)
+		columns = append(columns, fmt.Sprintf(l.query, parameters...))
+	}
+	if len(columns) == 0 {
+		return nil
+	}
+	if err := tx.QueryRowContext(ctx, `SELECT `+strings.Join(columns, `, `), args...).Scan(places...); err != nil {
+		return err
+	}
+	for i, period := range periods {
+		if retry := timeOf(made[i]).Add(period).Sub(now); made[i] != 0 && retry > 0 {
 			return &store.LimitError{RetryAfter: retry}
 		}
 	}
@@ -145,6 +158,6 @@ func checkReveals(ctx context.Context, tx Tx, now time.Time, at *standing, r *st
 }
 
 const (
-	deviceReveal  = `SELECT time FROM reveals WHERE account = $1 AND of_device = $2 AND device = $3`
-	accountReveal = `SELECT time FROM reveals WHERE account = $1 AND of_account = $2 AND failed = FALSE`
+	deviceReveal  = `COALESCE((SELECT time FROM reveals WHERE account = $1 AND of_device = $%d AND device = $%d LIMIT 1), 0)`
+	accountReveal = `COALESCE((SELECT time FROM reveals WHERE account = $1 AND of_account = $%d AND failed = FALSE LIMIT 1), 0)`
 )
