@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"net/netip"
 	"slices"
 	"sync"
 	"testing"
@@ -184,6 +185,53 @@ func TestTurns(t *testing.T) {
 		group.Wait()
 		if want := []string{"daily", "greedy", "modest", "greedy", "greedy", "greedy", "greedy"}; !slices.Equal(order, want) {
 			t.Errorf("the order was %v", order)
+		}
+	})
+}
+
+// Networks without any account, each with as many requests as one may have that only
+// say that they are urgent, hold up nobody who asks a few times as devices do.
+func TestBogusUrgentRequests(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := &admission{bounds: small()}
+		var group sync.WaitGroup
+		var bogus, honest fate
+		ctx, cancel := context.WithCancel(t.Context())
+		for i := range 40 {
+			remote := netip.PrefixFrom(netip.AddrFrom4([4]byte{198, 51, 100, byte(i)}), 32)
+			lie := func(j int) { // each time for another account
+				group.Go(func() {
+					bogus.ask(a, classUrgent, asker{remote: remote, account: one(j).account}, time.Millisecond, 0)
+				})
+			}
+			for j := range remoteBurst {
+				lie(j)
+			}
+			group.Go(func() {
+				for j := 0; ctx.Err() == nil; j++ {
+					lie(j)
+					time.Sleep(time.Second / remoteRate)
+				}
+			})
+		}
+		var devices sync.WaitGroup
+		for i := range 100 {
+			devices.Go(func() {
+				time.Sleep(time.Duration(i) * 20 * time.Millisecond)
+				for range 2 {
+					if honest.ask(a, classUrgent, one(1000+i), time.Millisecond, 10*time.Millisecond) {
+						return
+					}
+					time.Sleep(retrySeconds * time.Second / 2)
+				}
+				t.Errorf("device %d is not heard", i)
+			})
+		}
+		devices.Wait()
+		cancel()
+		group.Wait()
+		if bogus.shed == 0 || honest.admitted != 100 {
+			t.Errorf("%d bogus requests were refused, %d devices were heard", bogus.shed, honest.admitted)
 		}
 	})
 }

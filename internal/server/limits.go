@@ -103,8 +103,13 @@ func (s *Server) turnAway(w http.ResponseWriter, r *http.Request, retry int, ref
 	if retry > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(retry))
 	}
-	if r.ProtoMajor == 1 && (r.ContentLength < 0 || r.ContentLength > smallRequest) {
-		w.Header().Set("Connection", "close") // or the rest of the body would be read
+	if r.ProtoMajor == 1 {
+		if r.ContentLength < 0 || r.ContentLength > smallRequest {
+			w.Header().Set("Connection", "close") // or the rest of the body would be read
+		}
+		// What is left of a small body is read, and the connection counts as busy
+		// meanwhile.
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(pieceTime))
 	}
 	setReason(r, reasonName(refusal.Reason))
 	if refusal == busy && r.Method == http.MethodPost && slices.Contains(unaryTypes, r.Header.Get("Content-Type")) {

@@ -1,14 +1,17 @@
 package server
 
 import (
+	"bufio"
 	"crypto/rand"
 	"errors"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"connectrpc.com/connect"
@@ -110,6 +113,68 @@ func TestAnswersWithoutRoom(t *testing.T) {
 	if large := ask(); large.StatusCode != http.StatusOK || s.answering.held != 0 || len(s.answering.byRemote) != 0 {
 		t.Errorf("a large answer: %s, %d bytes held", large.Status, s.answering.held)
 	}
+}
+
+// pipes is a listener for connections in memory.
+type pipes struct {
+	conns chan net.Conn
+	ended chan struct{}
+}
+
+func (p *pipes) Accept() (net.Conn, error) {
+	select {
+	case c := <-p.conns:
+		return c, nil
+	case <-p.ended:
+		return nil, net.ErrClosed
+	}
+}
+
+func (p *pipes) Close() error {
+	close(p.ended)
+	return nil
+}
+
+func (p *pipes) Addr() net.Addr { return &net.TCPAddr{} }
+
+// Whoever is refused, and does not send what it has announced, has its connection for
+// no longer than a body that is read; whoever sends it may ask again.
+func TestRefusedBodiesThatDoNotCome(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, handler := withoutStore(t, nil)
+		fillQueues(s)
+		server := NewHTTPServer(handler, slog.New(slog.DiscardHandler))
+		listener := &pipes{make(chan net.Conn), make(chan struct{})}
+		served := make(chan error, 1)
+		go func() { served <- server.Serve(listener) }()
+		ours, theirs := net.Pipe()
+		listener.conns <- theirs
+		answers := bufio.NewReader(ours)
+		ask := func(body string) {
+			t.Helper()
+			head := "POST " + apiv1connect.ServerServiceRevealProcedure + " HTTP/1.1\r\nHost: x\r\nContent-Type: application/proto\r\nContent-Length: 4\r\n\r\n"
+			if _, err := io.WriteString(ours, head+body); err != nil {
+				t.Fatal(err)
+			}
+			answer, err := http.ReadResponse(answers, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err = io.Copy(io.Discard, answer.Body); err != nil || answer.StatusCode != http.StatusServiceUnavailable {
+				t.Errorf("%s, %v", answer.Status, err)
+			}
+		}
+		ask("some")
+		time.Sleep(time.Minute) // the time of one request is not that of the next
+		ask("some")
+		begun := time.Now()
+		ask("so")
+		if _, err := answers.ReadByte(); err != io.EOF || time.Since(begun) != pieceTime {
+			t.Errorf("the connection ends with %v after %v", err, time.Since(begun))
+		}
+		_ = server.Close()
+		<-served
+	})
 }
 
 // BenchmarkBusy is what it costs to refuse a request that is not read.
