@@ -222,7 +222,8 @@ func (c *Client) exchangeAt(ctx context.Context, at *place, m method, request *a
 // tries is how often a request is sent that the server has no time for.
 const tries = 4
 
-// maxPause is how long a request waits for an overloaded server at most.
+// maxPause is how long a request waits for an overloaded server at most, before each
+// device makes it up to half as much longer or shorter.
 const maxPause = 5 * time.Second
 
 // comesAgain waits for a server that has too much to do, which it says without a
