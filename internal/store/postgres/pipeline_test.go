@@ -60,6 +60,15 @@ func testRoundTrips(t *testing.T, server *postgrestest.Server) {
 	log := func(limit *store.RevealLimit) error {
 		return s.Log(t.Context(), store.Answer{Spend: next("log"), Account: id, Head: head, Reveal: limit})
 	}
+	grow := func(shares int) error {
+		entry := storetest.Next(id, key, head)
+		op := store.Append{Spend: next("append"), Account: id, Head: head, Entries: []*ledger.Entry{entry}}
+		for n := range shares {
+			op.Shares = append(op.Shares, store.Share{ShareID: ledger.ShareID{Epoch: uint64(count), Member: uint64(n)}, Sealed: []byte("s")})
+		}
+		head = entry.Head()
+		return s.Append(t.Context(), op)
+	}
 	limit := store.RevealLimit{PerHour: 2, PerDay: 3, Device: 1, DevicePerHour: 2, DevicePerDay: 3}
 	for _, operation := range []struct {
 		name string
@@ -71,12 +80,8 @@ func testRoundTrips(t *testing.T, server *postgrestest.Server) {
 		{"log", 2, func() error { return log(nil) }},
 		{"reveal at the limit", 3, func() error { at = at.Add(9 * time.Hour); return log(&limit) }},
 		{"reveal", 2, func() error { return log(&store.RevealLimit{PerHour: 99, PerDay: 99, Device: 2}) }},
-		{"append", 5, func() error {
-			entry := storetest.Next(id, key, head)
-			err := s.Append(t.Context(), store.Append{Spend: next("append"), Account: id, Head: head, Entries: []*ledger.Entry{entry}})
-			head = entry.Head()
-			return err
-		}},
+		{"append", 4, func() error { return grow(0) }},
+		{"append with shares", 5, func() error { return grow(20) }},
 	} {
 		for range 8 { // some learn of rows that make the next one ask for more, or are old enough to go
 			if err := operation.run(); err != nil {

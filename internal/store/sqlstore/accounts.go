@@ -12,7 +12,7 @@ import (
 // Claim implements [store.Store].
 func (s *Store) Claim(ctx context.Context, keys []byte) error {
 	return s.db.Change(ctx, func(ctx context.Context, tx Tx) error {
-		if _, err := tx.ExecContext(ctx, `INSERT INTO server (id, keys) VALUES (1, $1) ON CONFLICT DO NOTHING`, keys); err != nil {
+		if err := tx.Later(ctx, nil, `INSERT INTO server (id, keys) VALUES (1, $1) ON CONFLICT DO NOTHING`, keys); err != nil {
 			return err
 		}
 		var have []byte
@@ -50,8 +50,7 @@ func (s *Store) Create(ctx context.Context, c store.Creation) error {
 }
 
 func insertEntry(ctx context.Context, tx Tx, id ledger.AccountID, e *ledger.Entry) error {
-	_, err := tx.ExecContext(ctx, `INSERT INTO entries (account, sequence, entry) VALUES ($1, $2, $3)`, id[:], e.Sequence(), e.Bytes())
-	return err
+	return tx.Later(ctx, nil, `INSERT INTO entries (account, sequence, entry) VALUES ($1, $2, $3)`, id[:], e.Sequence(), e.Bytes())
 }
 
 const accountColumns = `account, name, sequence, head, locked, paused`
@@ -148,7 +147,7 @@ func (s *Store) Append(ctx context.Context, a store.Append) error {
 			return err
 		}
 		for _, contact := range a.Contacts {
-			if _, err := tx.ExecContext(ctx, `INSERT INTO contacts (contact, owner) VALUES ($1, $2) ON CONFLICT DO NOTHING`, contact[:], a.Account[:]); err != nil {
+			if err := tx.Later(ctx, nil, `INSERT INTO contacts (contact, owner) VALUES ($1, $2) ON CONFLICT DO NOTHING`, contact[:], a.Account[:]); err != nil {
 				return err
 			}
 		}
@@ -166,8 +165,7 @@ func (s *Store) Pause(ctx context.Context, id ledger.AccountID, until time.Time)
 }
 
 func pause(ctx context.Context, tx Tx, id ledger.AccountID, until int64) error {
-	_, err := tx.ExecContext(ctx, `UPDATE accounts SET paused = $1 WHERE account = $2`, until, id[:])
-	return err
+	return tx.Later(ctx, nil, `UPDATE accounts SET paused = $1 WHERE account = $2`, until, id[:])
 }
 
 // moveHead is the compare-and-swap.

@@ -110,12 +110,11 @@ func (s *Store) ActivityLog(ctx context.Context, id ledger.AccountID, after uint
 // Attest implements [store.Store].
 func (s *Store) Attest(ctx context.Context, a store.Attestation) error {
 	return s.change(ctx, a.Spend, []ledger.AccountID{a.Account}, func(ctx context.Context, tx Tx) error {
-		_, err := tx.ExecContext(ctx,
+		return tx.Later(ctx, nil,
 			`INSERT INTO attestations (account, device, sequence, attestation) VALUES ($1, $2, $3, $4)
 			 ON CONFLICT (account, device) DO UPDATE SET sequence = excluded.sequence, attestation = excluded.attestation
 			 WHERE excluded.sequence >= attestations.sequence`,
 			a.Account[:], a.Device, a.Sequence, a.Bytes)
-		return err
 	})
 }
 

@@ -161,11 +161,10 @@ func setAlarms(ctx context.Context, tx Tx, a store.Answer) error {
 	if err := raise(ctx, tx, a.Spend.Now, a.Spend.Alarms); err != nil {
 		return err
 	}
-	_, err := tx.ExecContext(ctx,
+	return tx.Later(ctx, nil,
 		`INSERT INTO alarm_settings (account, mail, webhook, key, secret) VALUES ($1, $2, $3, $4, $5)
 		 ON CONFLICT (account) DO UPDATE SET mail = excluded.mail, webhook = excluded.webhook, key = excluded.key, secret = excluded.secret`,
 		a.Account[:], a.Alarms.Mail, a.Alarms.Webhook, a.Alarms.Key, append([]byte{}, a.Alarms.Secret...)) // empty, not NULL
-	return err
 }
 
 // Raise implements [store.Outbox].
@@ -189,7 +188,7 @@ func (s *Store) Begin(ctx context.Context, now time.Time, lease time.Duration, m
 		return nil, err
 	}
 	err := s.db.Change(ctx, func(ctx context.Context, tx Tx) (err error) {
-		if _, err := tx.ExecContext(ctx, `DELETE FROM outbox WHERE done = TRUE AND created <= $1`, now.Add(-time.Hour).UnixMilli()); err != nil {
+		if err := tx.Later(ctx, nil, `DELETE FROM outbox WHERE done = TRUE AND created <= $1`, now.Add(-time.Hour).UnixMilli()); err != nil {
 			return err
 		}
 		if begun, err = s.deliveries(ctx, tx, now, most, busy); err != nil {
@@ -197,7 +196,7 @@ func (s *Store) Begin(ctx context.Context, now time.Time, lease time.Duration, m
 		}
 		for i := range begun {
 			begun[i].Attempt++
-			if _, err := tx.ExecContext(ctx, `UPDATE outbox SET attempt = $1, due = $2 WHERE account = $3 AND id = $4`,
+			if err := tx.Later(ctx, nil, `UPDATE outbox SET attempt = $1, due = $2 WHERE account = $3 AND id = $4`,
 				begun[i].Attempt, now.Add(lease).UnixMilli(), begun[i].Alarm.Account[:], begun[i].ID); err != nil {
 				return err
 			}

@@ -20,10 +20,10 @@ func (s *Store) Join(ctx context.Context, j store.Joining) error {
 		if err := s.lockKey(ctx, tx, join.Key, j.Spend); err != nil {
 			return err
 		}
-		if _, err := tx.ExecContext(ctx, `DELETE FROM joins WHERE key = $1`, join.Key); err != nil {
+		if err := tx.Later(ctx, nil, `DELETE FROM joins WHERE key = $1`, join.Key); err != nil {
 			return err
 		}
-		if _, err := tx.ExecContext(ctx, `DELETE FROM joins WHERE key IN (SELECT key FROM joins WHERE expires <= $1`+s.skipLocked()+`)`,
+		if err := tx.Later(ctx, nil, `DELETE FROM joins WHERE key IN (SELECT key FROM joins WHERE expires <= $1`+s.skipLocked()+`)`,
 			j.Spend.Now.UnixMilli()); err != nil {
 			return err
 		}
@@ -36,11 +36,10 @@ func (s *Store) Join(ctx context.Context, j store.Joining) error {
 				return err
 			}
 		}
-		_, err = tx.ExecContext(ctx,
+		return tx.Later(ctx, nil,
 			`INSERT INTO joins (key, id, account, request, received, expires, source) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
 			join.Key, join.ID[:], join.Account[:], join.Request, join.Received.UnixMilli(), join.Expires.UnixMilli(),
 			append([]byte{}, join.Source...)) // empty, not NULL
-		return err
 	})
 }
 
@@ -54,8 +53,7 @@ func forgetJoin(ctx context.Context, tx Tx, others []store.Join, fresh store.Joi
 	goes := slices.MaxFunc(others, func(a, b store.Join) int { // the first, which is the oldest
 		return cmp.Compare(count[string(a.Source)], count[string(b.Source)])
 	})
-	_, err := tx.ExecContext(ctx, `DELETE FROM joins WHERE key = $1`, goes.Key)
-	return err
+	return tx.Later(ctx, nil, `DELETE FROM joins WHERE key = $1`, goes.Key)
 }
 
 // Joins implements [store.Store].

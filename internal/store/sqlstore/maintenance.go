@@ -122,11 +122,11 @@ func (s *Store) Remove(ctx context.Context, id ledger.AccountID, at time.Time) e
 			`entries WHERE account = $1`,
 			`accounts WHERE account = $1`,
 		} {
-			if _, err := tx.ExecContext(ctx, `DELETE FROM `+of, id[:]); err != nil {
+			if err := tx.Later(ctx, nil, `DELETE FROM `+of, id[:]); err != nil {
 				return err
 			}
 		}
-		if _, err := tx.ExecContext(ctx, `INSERT INTO removed (account, time) VALUES ($1, $2)`, id[:], at.UnixMilli()); err != nil {
+		if err := tx.Later(ctx, nil, `INSERT INTO removed (account, time) VALUES ($1, $2)`, id[:], at.UnixMilli()); err != nil {
 			return err
 		}
 		return s.db.Changed(ctx, tx, []store.Change{{Account: id, Kinds: store.AllKinds}})

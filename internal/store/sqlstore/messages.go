@@ -37,10 +37,9 @@ func nextMessage(ctx context.Context, tx Tx, recipient ledger.AccountID) (id uin
 }
 
 func insertMessage(ctx context.Context, tx Tx, id uint64, m store.Message) error {
-	_, err := tx.ExecContext(ctx,
+	return tx.Later(ctx, nil,
 		`INSERT INTO messages (id, sender, recipient, kind, topic, body, time) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
 		id, senderOf(m), m.To[:], m.Kind, m.Topic, m.Body, m.Time.UnixMilli())
-	return err
 }
 
 func senderOf(m store.Message) []byte {
@@ -61,7 +60,7 @@ func (s *Store) Send(ctx context.Context, sending store.Sending) (id uint64, err
 			return err
 		}
 		if sending.Replace {
-			if _, err := tx.ExecContext(ctx, `DELETE FROM messages WHERE recipient = $1 AND sender = $2 AND kind = $3 AND topic = $4`,
+			if err := tx.Later(ctx, nil, `DELETE FROM messages WHERE recipient = $1 AND sender = $2 AND kind = $3 AND topic = $4`,
 				m.To[:], senderOf(m), m.Kind, m.Topic); err != nil {
 				return err
 			}
@@ -126,7 +125,7 @@ func (s *Store) Inbox(ctx context.Context, account ledger.AccountID, device, aft
 func (s *Store) Acknowledge(ctx context.Context, a store.Acknowledgement) error {
 	return s.change(ctx, a.Spend, nil, func(ctx context.Context, tx Tx) error {
 		// Nobody else looks who has acknowledged, or replaces a message, meanwhile.
-		if _, err := tx.ExecContext(ctx, `UPDATE inboxes SET last = last WHERE recipient = $1`, a.Account[:]); err != nil {
+		if err := tx.Later(ctx, nil, `UPDATE inboxes SET last = last WHERE recipient = $1`, a.Account[:]); err != nil {
 			return err
 		}
 		for _, id := range a.IDs {
@@ -139,7 +138,7 @@ func (s *Store) Acknowledge(ctx context.Context, a store.Acknowledgement) error 
 }
 
 func acknowledge(ctx context.Context, tx Tx, a store.Acknowledgement, id uint64) error {
-	if _, err := tx.ExecContext(ctx,
+	if err := tx.Later(ctx, nil,
 		`INSERT INTO acknowledgements (recipient, message, device)
 		 SELECT recipient, id, $1 FROM messages WHERE id = $2 AND recipient = $3 ON CONFLICT DO NOTHING`,
 		a.Device, id, a.Account[:]); err != nil {
@@ -155,6 +154,5 @@ func acknowledge(ctx context.Context, tx Tx, a store.Acknowledgement, id uint64)
 			return nil
 		}
 	}
-	_, err := tx.ExecContext(ctx, `DELETE FROM messages WHERE id = $1 AND recipient = $2`, id, a.Account[:])
-	return err
+	return tx.Later(ctx, nil, `DELETE FROM messages WHERE id = $1 AND recipient = $2`, id, a.Account[:])
 }

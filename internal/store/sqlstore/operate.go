@@ -10,10 +10,9 @@ import (
 // AddToken implements [store.Operation].
 func (s *Store) AddToken(ctx context.Context, t store.Token) error {
 	return s.db.Change(ctx, func(ctx context.Context, tx Tx) error {
-		_, err := tx.ExecContext(ctx,
+		return tx.Later(ctx, nil,
 			`INSERT INTO tokens (hash, note, uses, used, created, expires) VALUES ($1, $2, $3, 0, $4, $5) ON CONFLICT DO NOTHING`,
 			t.Hash[:], t.Note, t.Uses, t.Created.UnixMilli(), t.Expires.UnixMilli())
-		return err
 	})
 }
 

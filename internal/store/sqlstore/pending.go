@@ -42,7 +42,7 @@ func (s *Store) Keep(ctx context.Context, k store.Keeping) (kept store.Kept, err
 		}
 		kept = k.Kept
 		kept.State = store.KeptWaiting
-		if _, err := tx.ExecContext(ctx,
+		if err := tx.Later(ctx, nil,
 			`INSERT INTO kept (id, account, device, adds, key, request, received, expires, state, refused_by)
 			 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 0)`,
 			kept.ID[:], kept.Account[:], kept.Device, append([]byte{}, kept.Adds...), // empty, not NULL
@@ -73,14 +73,13 @@ func (s *Store) EraseKept(ctx context.Context, now time.Time) error {
 // eraseKept forgets what is over for long, of all accounts, and of what is over
 // everything but what became of it.
 func (s *Store) eraseKept(ctx context.Context, tx Tx, now time.Time) error {
-	if _, err := tx.ExecContext(ctx, `DELETE FROM kept WHERE id IN (SELECT id FROM kept WHERE expires < $1`+s.skipLocked()+`)`,
+	if err := tx.Later(ctx, nil, `DELETE FROM kept WHERE id IN (SELECT id FROM kept WHERE expires < $1`+s.skipLocked()+`)`,
 		store.Forgotten(now).UnixMilli()); err != nil {
 		return err
 	}
-	_, err := tx.ExecContext(ctx,
+	return tx.Later(ctx, nil,
 		`UPDATE kept SET request = $1 WHERE id IN (SELECT id FROM kept WHERE expires <= $2 AND LENGTH(request) > 0`+s.skipLocked()+`)`,
 		[]byte{}, now.UnixMilli())
-	return err
 }
 
 // eraseStopped forgets what waits for a device that the entries lock or revoke: it
@@ -92,7 +91,7 @@ func eraseStopped(ctx context.Context, tx Tx, a store.Append) error {
 			if device == 0 {
 				continue
 			}
-			if _, err := tx.ExecContext(ctx, `UPDATE kept SET state = $1, refused_by = $2, request = $3 WHERE account = $4 AND device = $5 AND state = $6`,
+			if err := tx.Later(ctx, nil, `UPDATE kept SET state = $1, refused_by = $2, request = $3 WHERE account = $4 AND device = $5 AND state = $6`,
 				store.KeptRefused, e.Author(), []byte{}, a.Account[:], device, store.KeptWaiting); err != nil {
 				return err
 			}

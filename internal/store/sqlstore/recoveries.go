@@ -35,7 +35,7 @@ func (s *Store) Start(ctx context.Context, start store.Start) error {
 		if err := s.lockKey(ctx, tx, r.Key, start.Spend); err != nil {
 			return err
 		}
-		if _, err := tx.ExecContext(ctx,
+		if err := tx.Later(ctx, nil,
 			`DELETE FROM recoveries WHERE account = $1 AND started < $2
 			 AND NOT EXISTS (SELECT 1 FROM approvals WHERE approvals.recovery = recoveries.id)`,
 			r.Account[:], start.Stale.UnixMilli()); err != nil {
@@ -58,11 +58,10 @@ func (s *Store) Start(ctx context.Context, start store.Start) error {
 				return err
 			}
 		}
-		_, err = tx.ExecContext(ctx,
+		return tx.Later(ctx, nil,
 			`INSERT INTO recoveries (id, account, request, key, started, sequence, released, source)
 			 VALUES ($1, $2, $3, $4, $5, $6, FALSE, $7) ON CONFLICT DO NOTHING`,
 			r.ID[:], r.Account[:], r.Request, r.Key, r.Started.UnixMilli(), r.Sequence, append([]byte{}, r.Source...)) // empty, not NULL
-		return err
 	})
 }
 
@@ -108,8 +107,7 @@ func forgetOne(ctx context.Context, tx Tx, open []store.Recovery, fresh store.Re
 	goes := slices.MaxFunc(open, func(a, b store.Recovery) int { // the first, which is the oldest
 		return cmp.Compare(count[string(a.Source)], count[string(b.Source)])
 	})
-	_, err = tx.ExecContext(ctx, `DELETE FROM recoveries WHERE id = $1`, goes.ID[:])
-	return err
+	return tx.Later(ctx, nil, `DELETE FROM recoveries WHERE id = $1`, goes.ID[:])
 }
 
 // Recovery implements [store.Store].
@@ -169,11 +167,10 @@ func (s *Store) Approve(ctx context.Context, a store.Approval) error {
 		if err := checkHead(ctx, tx, a.Account, a.Head); err != nil {
 			return err
 		}
-		_, err := tx.ExecContext(ctx,
+		return tx.Later(ctx, nil,
 			`INSERT INTO approvals (recovery, holder, approval, sealed_share) VALUES ($1, $2, $3, $4)
 			 ON CONFLICT (recovery, holder) DO UPDATE SET approval = excluded.approval, sealed_share = excluded.sealed_share`,
 			a.Recovery[:], a.Holder, a.Approval, append([]byte{}, a.SealedShare...)) // empty, not NULL
-		return err
 	})
 }
 

@@ -41,7 +41,7 @@ func putShares(ctx context.Context, tx Tx, account ledger.AccountID, shares []st
 	}
 	for i, share := range shares {
 		args := append(nameOf(account, share.ShareID), share.Key, share.Sealed, position+uint64(i)+1)
-		if _, err := tx.ExecContext(ctx,
+		if err := tx.Later(ctx, nil,
 			`INSERT INTO shares (account, kind, epoch, slot, version, member, key, sealed, position)
 			 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
 			 ON CONFLICT (account, kind, epoch, slot, version, member)
@@ -50,13 +50,12 @@ func putShares(ctx context.Context, tx Tx, account ledger.AccountID, shares []st
 			return err
 		}
 	}
-	_, err := tx.ExecContext(ctx, `UPDATE accounts SET position = $1 WHERE account = $2`, position+uint64(len(shares)), account[:])
-	return err
+	return tx.Later(ctx, nil, `UPDATE accounts SET position = $1 WHERE account = $2`, position+uint64(len(shares)), account[:])
 }
 
 func destroyShares(ctx context.Context, tx Tx, a store.Append) error {
 	for _, id := range a.Destroy {
-		if _, err := tx.ExecContext(ctx, `DELETE FROM shares WHERE `+shareNamed, nameOf(a.Account, id)...); err != nil {
+		if err := tx.Later(ctx, nil, `DELETE FROM shares WHERE `+shareNamed, nameOf(a.Account, id)...); err != nil {
 			return err
 		}
 	}
@@ -77,7 +76,7 @@ func destroyShares(ctx context.Context, tx Tx, a store.Append) error {
 		if slices.Contains(a.Epochs, epoch) {
 			continue
 		}
-		if _, err := tx.ExecContext(ctx, `DELETE FROM shares WHERE account = $1 AND epoch = $2`, a.Account[:], epoch); err != nil {
+		if err := tx.Later(ctx, nil, `DELETE FROM shares WHERE account = $1 AND epoch = $2`, a.Account[:], epoch); err != nil {
 			return err
 		}
 	}
