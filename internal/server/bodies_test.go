@@ -183,6 +183,43 @@ func TestABodyThatGaveWay(t *testing.T) {
 	}
 }
 
+// Large bodies that wait for a place, of a few networks, keep nobody's first one out.
+func TestLargeBodiesThatWait(t *testing.T) {
+	in := &intake{}
+	read := func(remote int) *body {
+		r := httptest.NewRequest(http.MethodPost, "/", bytes.NewReader(make([]byte, smallRequest)))
+		r.RemoteAddr = fmt.Sprintf("198.51.100.%d:1", remote)
+		b, err := in.read(newComing(), r, 1<<20)
+		if err != nil && !errors.Is(err, errManyBytes) {
+			t.Error(err)
+		}
+		return b
+	}
+	var waiting []*body
+	for i := range maxLarge {
+		waiting = append(waiting, read(i/largeRemote))
+	}
+	for i := range firstLarge {
+		first := read(100 + i)
+		if first == nil {
+			t.Fatalf("the first one of network %d is refused", i)
+		}
+		if second := read(100 + i); second != nil {
+			t.Fatalf("network %d has two", i)
+		}
+		waiting = append(waiting, first)
+	}
+	if read(99) != nil {
+		t.Error("there is no bound")
+	}
+	for _, b := range waiting {
+		b.release()
+	}
+	if in.large != 0 || in.held != 0 || len(in.byRemote) != 0 {
+		t.Errorf("something is held: %+v", in)
+	}
+}
+
 // stubborn is a body that goes on after its time.
 type stubborn struct{ *coming }
 

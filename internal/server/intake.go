@@ -22,7 +22,10 @@ const (
 	maxReading  = 4096 // bodies that come; one more ends the one that has come the longest
 	maxLarge    = 64   // bodies over smallRequest that come or are worked on
 	largeRemote = 8    // of one remote; this machine is exempt, as in limits.go
-	maxHeld     = 512 << 20
+	// firstLarge are for remotes that have no other: those that have come and wait for
+	// a place give no way.
+	firstLarge = 64
+	maxHeld    = 512 << 20
 )
 
 var (
@@ -178,7 +181,11 @@ func (b *body) hold() bool {
 	}
 	if !b.isLarge {
 		one := func(*body) int64 { return 1 }
-		if !local && in.byRemote[remote] >= largeRemote || in.large >= maxLarge && !makeRoom(one, 1) {
+		if !local && in.byRemote[remote] >= largeRemote {
+			return false
+		}
+		isFirst := in.byRemote[remote] == 0 && in.large < maxLarge+firstLarge
+		if in.large >= maxLarge && !makeRoom(one, 1) && !isFirst {
 			return false
 		}
 		if in.byRemote == nil {
