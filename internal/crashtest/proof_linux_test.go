@@ -194,6 +194,8 @@ func (p *party) proveSpent(ctx context.Context) error {
 	switch {
 	case errors.Is(err, api.ErrReplayed):
 		return nil
+	case errors.Is(err, api.ErrClock):
+		return nil // it is two minutes old, and so refused without its nonce
 	case stands && err == nil:
 		return nil // it changes nothing a second time, so that no nonce is needed
 	case err == nil:
