@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -87,6 +88,7 @@ func (s *Server) end(o *outcome) {
 func (s *Server) refuseDraining(w http.ResponseWriter, r *http.Request, o *outcome) {
 	o.reason = reasonName(api.ErrUnavailable)
 	w.Header().Set("Connection", "close")
+	w.Header().Set("Retry-After", strconv.Itoa(retrySeconds)) // there may be another one soon
 	_ = refusals.Write(w, r, api.Refuse(api.ErrUnavailable, "the server stops; try again").Connect(s.keys.sign, nil, s.now()))
 }
 

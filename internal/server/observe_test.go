@@ -2,7 +2,6 @@ package server_test
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"slices"
 	"strings"
@@ -118,9 +117,11 @@ func TestDrain(t *testing.T) {
 		time.Sleep(time.Millisecond)
 	}
 	w.server.Drain()
-	err := w.register("ada", nil)()
-	if !errors.Is(err, api.ErrUnavailable) {
-		t.Errorf("a new request ends with %v", err)
+	refused, err := w.http.Client().Post(w.http.URL+apiv1connect.ServerServiceCreateAccountProcedure, "application/proto", nil)
+	w.ok(err)
+	w.ok(refused.Body.Close())
+	if retry := refused.Header.Get("Retry-After"); refused.StatusCode != http.StatusServiceUnavailable || retry != "1" {
+		t.Errorf("a new request ends with %s, to come again after %q", refused.Status, retry)
 	}
 	s.last(t, "CreateAccount unavailable")
 	finish(`{"nonce":"AAAAAAAAAAAAAAAAAAAAAA=="}`)

@@ -3,6 +3,7 @@ package sqlite
 import (
 	"database/sql"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -173,6 +174,39 @@ func TestRevealsAreNumbered(t *testing.T) {
 	}
 	if err := reveal("fewer", store.RevealLimit{PerHour: 3, PerDay: 3, DevicePerHour: 3, DevicePerDay: 3}); err != nil {
 		t.Error(err)
+	}
+}
+
+// Reveals that count no more do not pile up.
+func TestOldRevealsGo(t *testing.T) {
+	s := open(t, filepath.Join(t.TempDir(), "server.db"))
+	defer func() { _ = s.Close() }()
+	entry, _ := storetest.Genesis()
+	id, _ := entry.Account()
+	now := time.UnixMilli(1e12)
+	spend := func(i int) store.Spend {
+		return store.Spend{Key: []byte("key"), Nonce: fmt.Appendf(nil, "%d", i), Now: now, Expires: now.Add(time.Minute)}
+	}
+	if err := s.Create(t.Context(), store.Creation{Spend: spend(0), Name: "ada", NameKey: "ada", Genesis: entry}); err != nil {
+		t.Fatal(err)
+	}
+	made := 1
+	for day, most := range []int{20, 20 + 16, 20 + 16} {
+		for range 20 {
+			if err := s.Log(t.Context(), store.Answer{Account: id, Head: entry.Head(), Spend: spend(made),
+				Reveal: &store.RevealLimit{PerHour: 20, PerDay: 20, Device: 1, DevicePerHour: 20, DevicePerDay: 20}}); err != nil {
+				t.Fatalf("day %d: %v", day, err)
+			}
+			made++
+		}
+		var kept int
+		if err := s.db.read.QueryRow(`SELECT COUNT(*) FROM reveals`).Scan(&kept); err != nil {
+			t.Fatal(err)
+		}
+		if kept > most {
+			t.Errorf("after day %d %d reveals are kept, want at most %d", day, kept, most)
+		}
+		now = now.Add(24*time.Hour + time.Millisecond)
 	}
 }
 

@@ -31,11 +31,16 @@ func stand(ctx context.Context, tx Tx, spend store.Spend, id ledger.AccountID, h
 	}
 	var hash, activity []byte
 	var locked int64
-	query, args := standingColumns, []any{id[:], country}
-	places := []any{&at.head.Sequence, &hash, &locked, &activity, &at.countries, &at.met}
+	query, args := standingColumns, []any{id[:]}
+	places := []any{&at.head.Sequence, &hash, &locked, &activity}
 	if limit != nil {
 		query, args = query+revealColumns, append(args, limit.Device)
-		places = append(places, &at.reveals.ofAccount, &at.reveals.ofDevice, &at.reveals.first, &at.reveals.oldest)
+		places = append(places, &at.reveals.ofAccount, &at.reveals.ofDevice)
+	}
+	if country != "" {
+		args = append(args, country)
+		query += fmt.Sprintf(countryColumns, len(args))
+		places = append(places, &at.countries, &at.met)
 	}
 	if err := tx.QueryRowContext(ctx, query+` FROM accounts WHERE account = $1`, args...).Scan(places...); err != nil {
 		return nil, found(err)
@@ -54,32 +59,27 @@ func stand(ctx context.Context, tx Tx, spend store.Spend, id ledger.AccountID, h
 
 const (
 	standingColumns = `SELECT sequence, head, locked,
-		(SELECT activity FROM activities WHERE account = $1 ORDER BY sequence DESC LIMIT 1),
-		(SELECT COUNT(*) FROM countries WHERE account = $1),
-		EXISTS (SELECT 1 FROM countries WHERE account = $1 AND country = $2)`
+		(SELECT activity FROM activities WHERE account = $1 ORDER BY sequence DESC LIMIT 1)`
 	revealColumns = `,
 		COALESCE((SELECT MAX(of_account) FROM reveals WHERE account = $1), 0),
-		COALESCE((SELECT MAX(of_device) FROM reveals WHERE account = $1 AND device = $3), 0),
-		COALESCE((SELECT MIN(of_account) FROM reveals WHERE account = $1), 0),
-		COALESCE((SELECT time FROM reveals WHERE account = $1 ORDER BY of_account LIMIT 1), 0)`
+		COALESCE((SELECT MAX(of_device) FROM reveals WHERE account = $1 AND device = $2), 0)`
+	countryColumns = `,
+		(SELECT COUNT(*) FROM countries WHERE account = $1),
+		EXISTS (SELECT 1 FROM countries WHERE account = $1 AND country = $%d)`
 )
 
 // revealNumbers are the newest numbers of an account's reveals. There may be many
 // within a day, and a limit is reached where the one with the right number is there
 // and young enough: so none are counted.
-type revealNumbers struct {
-	ofAccount, ofDevice uint64
-	first               uint64 // that is kept, of the account's
-	oldest              int64  // its time, 0 if there is none
-}
+type revealNumbers struct{ ofAccount, ofDevice uint64 }
 
 const (
 	day = 24 * time.Hour
-	// keptLonger is how much longer than a day reveals are kept, so that many are
-	// deleted together.
-	keptLonger = time.Hour
-	// deletedTogether is how many are deleted at a time, about.
+	// deletedTogether is how many that count no more are deleted at a time, at most, with
+	// every deletedEvery-th of a device: more than come, and few enough to make nobody
+	// wait.
 	deletedTogether = 256
+	deletedEvery    = 16
 )
 
 // countReveal counts one more reveal, or refuses it.
@@ -87,10 +87,11 @@ func countReveal(ctx context.Context, tx Tx, now time.Time, at *standing, r *sto
 	if err := checkReveals(ctx, tx, now, at, r); err != nil {
 		return err
 	}
-	if at.reveals.oldest != 0 && !timeOf(at.reveals.oldest).After(now.Add(-day-keptLonger)) {
+	if at.reveals.ofDevice%deletedEvery == deletedEvery-1 {
 		if err := tx.Later(ctx, nil,
-			`DELETE FROM reveals WHERE account = $1 AND time <= $2 AND of_account < $3`,
-			at.account[:], now.Add(-day).UnixMilli(), at.reveals.first+deletedTogether); err != nil {
+			`DELETE FROM reveals WHERE account = $1 AND time <= $2
+			 AND of_account < $3 + (SELECT MIN(of_account) FROM reveals WHERE account = $1)`,
+			at.account[:], now.Add(-day).UnixMilli(), deletedTogether); err != nil {
 			return err
 		}
 	}
@@ -129,11 +130,7 @@ func checkReveals(ctx context.Context, tx Tx, now time.Time, at *standing, r *st
 			return &store.LimitError{RetryAfter: l.period}
 		}
 		// When this one is older than the period, there are fewer than may be.
-		number := l.made - l.most + 1
-		if !ofDevice && number < at.reveals.first {
-			continue // it is so old that it was deleted
-		}
-		args = append(args, number)
+		args = append(args, l.made-l.most+1)
 		parameters := []any{len(args)}
 		if ofDevice {
 			args = append(args, r.Device)
