@@ -201,14 +201,18 @@ func checkDurable(ctx context.Context, conn *pgx.Conn) error {
 // would make durable as well, in microseconds: about as long as the fsync takes.
 const gatherTime = 3000
 
+// gatherOthers is while how many other transactions are under way it waits. It is fewer
+// than PostgreSQL would want by itself: those of one server are soon over, and it is
+// the fsync that they meet at.
+const gatherOthers = 2
+
 // gather makes PostgreSQL wait for other commits, if this role may, and the operator
-// has not decided already. It does so only while at least five others are under way
-// (commit_siblings).
+// has not decided already.
 func gather(ctx context.Context, conn *pgx.Conn) error {
 	_, err := conn.Exec(ctx,
-		`SELECT set_config('commit_delay', $1, FALSE) WHERE current_setting('commit_delay') = '0' AND CASE
+		`SELECT set_config('commit_delay', $1, FALSE), set_config('commit_siblings', $2, FALSE) WHERE current_setting('commit_delay') = '0' AND CASE
 		   WHEN current_setting('server_version_num')::INTEGER >= 150000 THEN has_parameter_privilege('commit_delay', 'SET')
-		   ELSE current_setting('is_superuser') = 'on' END`, strconv.Itoa(gatherTime))
+		   ELSE current_setting('is_superuser') = 'on' END`, strconv.Itoa(gatherTime), strconv.Itoa(gatherOthers))
 	return err
 }
 
