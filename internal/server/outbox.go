@@ -77,6 +77,9 @@ func (s *Server) DeliverDue(ctx context.Context) (int, error) {
 	all := 0
 	for ctx.Err() == nil {
 		n, before, err := c.begin(ctx)
+		if err != nil && ctx.Err() != nil {
+			break // whatever was begun ends
+		}
 		if err != nil {
 			c.group.Wait()
 			return all, err
