@@ -108,20 +108,26 @@ func (t *transaction) QueryRowContext(_ context.Context, query string, args ...a
 	return &row{t, query, args}
 }
 
+// Settle implements [sqlstore.Tx].
+func (t *transaction) Settle(context.Context) error {
+	if !t.mayRefuse {
+		return nil
+	}
+	results, err := t.send(0)
+	if err != nil {
+		return err
+	}
+	return results.Close()
+}
+
 // commit sends what waits and COMMIT, at once if only PostgreSQL can find something
 // wrong with it. Where nothing was ever sent there is nothing to commit.
 func (t *transaction) commit() error {
 	if !t.begun {
 		return nil
 	}
-	if t.mayRefuse {
-		results, err := t.send(0)
-		if err == nil {
-			err = results.Close()
-		}
-		if err != nil {
-			return err
-		}
+	if err := t.Settle(context.Background()); err != nil {
+		return err
 	}
 	t.add(nil, ending, nil)
 	t.committing = true

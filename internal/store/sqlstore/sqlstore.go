@@ -101,6 +101,9 @@ func (s *Store) spending(ctx context.Context, spend store.Spend, about []ledger.
 		if err == nil {
 			err = f(ctx, tx)
 		}
+		if err == nil {
+			err = tx.Settle(ctx) // whether the nonce was spent is known at the latest now
+		}
 		if errors.Is(err, errSpent) {
 			return whoSpent(ctx, tx, spend, token)
 		}

@@ -21,6 +21,8 @@ type Tx interface {
 	// or else that is the error. An error is returned now or by what is called next,
 	// or ends the change. Nobody may change the arguments.
 	Later(ctx context.Context, otherwise error, query string, args ...any) error
+	// Settle returns the error of a statement that was to change one row and did not.
+	Settle(ctx context.Context) error
 }
 
 // Rows is what [database/sql.Rows] does.
@@ -57,6 +59,9 @@ func (i immediate) QueryContext(ctx context.Context, query string, args ...any) 
 func (i immediate) QueryRowContext(ctx context.Context, query string, args ...any) Row {
 	return i.Runner.QueryRowContext(ctx, query, args...)
 }
+
+// Settle has nothing to ask: nothing waits.
+func (i immediate) Settle(context.Context) error { return nil }
 
 func (i immediate) Later(ctx context.Context, otherwise error, query string, args ...any) error {
 	result, err := i.ExecContext(ctx, query, args...)

@@ -199,6 +199,9 @@ func testAttestations(t *testing.T, s *suite) {
 	attest(1, 7, "one at 7")
 	attest(1, 6, "one at 6")
 	attest(2, 5, "two at 5, later")
+	again := store.Attestation{Spend: s.spend(), Account: a.id, Device: 2, Sequence: 5, Bytes: []byte("two at 5, later")}
+	s.ok(s.Attest(s.ctx, again))
+	s.want(s.Attest(s.ctx, again), store.ErrReplayed)
 	got := must(s.Attestations(s.ctx, a.id))
 	if len(got) != 2 || string(got[0]) != "one at 7" || string(got[1]) != "two at 5, later" {
 		t.Errorf("got %q", got)
