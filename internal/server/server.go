@@ -195,7 +195,7 @@ func serve[Q any, PQ interface {
 		for attempt := range attempts - 1 {
 			a := &asked{Request: r, now: now, remote: request.Peer().Addr, recalls: attempt == 0}
 			answer, err := handle(ctx, a, body)
-			if !errors.Is(err, store.ErrHeadMoved) && (err == nil || !a.recalled) {
+			if !a.recalled && !errors.Is(err, store.ErrHeadMoved) {
 				return answer, err
 			}
 		}
