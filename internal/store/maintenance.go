@@ -86,6 +86,9 @@ type Maintenance interface {
 	// stays, so that its devices cannot create it again. It returns ErrNotFound.
 	Remove(ctx context.Context, id ledger.AccountID, at time.Time) error
 	Removed(ctx context.Context, id ledger.AccountID) (bool, error)
+	// BeginAgain lets a recovery wait as if it had been started then, unless it was
+	// started later. It returns ErrNotFound.
+	BeginAgain(ctx context.Context, recovery ledger.Hash, then time.Time) error
 
 	// Encrypted returns what an account has under other keys than this one, at most
 	// so many of each kind.
@@ -105,7 +108,7 @@ type Maintenance interface {
 	// write. begin is called before the first byte.
 	Export(ctx context.Context, w io.Writer, begin func(Copy) error) error
 	// Import fills an empty store from a copy, in one transaction. check sees the
-	// store as it would be, reads only, and can refuse it. It returns ErrNotEmpty or
+	// store as it would be, and can change or refuse it. It returns ErrNotEmpty or
 	// ErrCopy.
 	Import(ctx context.Context, r io.Reader, check func(context.Context, Maintained) error) error
 }

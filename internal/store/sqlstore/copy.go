@@ -174,6 +174,14 @@ type within struct {
 	tx Tx
 }
 
+func (w *within) Change(ctx context.Context, f func(context.Context, Tx) error) error {
+	return f(ctx, w.tx)
+}
+
+func (w *within) ChangeWhole(ctx context.Context, f func(context.Context, Tx) error) error {
+	return f(ctx, w.tx)
+}
+
 func (w *within) Read(ctx context.Context, f func(context.Context, Tx) error) error {
 	return f(ctx, w.tx)
 }

@@ -146,6 +146,14 @@ func (s *Store) Removed(ctx context.Context, id ledger.AccountID) (removed bool,
 	return removed, err
 }
 
+// BeginAgain implements [store.Maintenance].
+func (s *Store) BeginAgain(ctx context.Context, recovery ledger.Hash, then time.Time) error {
+	return s.db.Change(ctx, func(ctx context.Context, tx Tx) error {
+		return one(store.ErrNotFound)(tx.ExecContext(ctx,
+			`UPDATE recoveries SET started = CASE WHEN started < $1 THEN $1 ELSE started END WHERE id = $2`, then.UnixMilli(), recovery[:]))
+	})
+}
+
 func isRemoved(ctx context.Context, tx Tx, id ledger.AccountID) (removed bool, err error) {
 	err = tx.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM removed WHERE account = $1)`, id[:]).Scan(&removed)
 	return removed, err

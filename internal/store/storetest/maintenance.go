@@ -221,6 +221,38 @@ func testCopy(t *testing.T, s *suite) {
 	}
 }
 
+// What the check of a copy changes is there when the copy is, and is not when that is
+// refused.
+func testBeginAgain(t *testing.T, s *suite) {
+	a := s.create("ada")
+	r := s.recovery(a, 1)
+	s.ok(s.start(a, r))
+	var copied bytes.Buffer
+	s.ok(s.maintained().Export(s.ctx, &copied, func(store.Copy) error { return nil }))
+
+	refused, then := errors.New("refused"), r.Started.Add(time.Hour)
+	empty := s.another().(store.Maintained)
+	fill := func(end error) error {
+		return empty.Import(s.ctx, bytes.NewReader(copied.Bytes()), func(ctx context.Context, m store.Maintained) error {
+			s.want(m.BeginAgain(ctx, ledger.Hash{7}, then), store.ErrNotFound)
+			s.ok(m.BeginAgain(ctx, r.ID, then))
+			if got := must(m.Recovery(ctx, r.ID)); !got.Started.Equal(then) {
+				t.Errorf("before it is committed the recovery has started at %v", got.Started)
+			}
+			return end
+		})
+	}
+	s.want(fill(refused), refused)
+	_, err := empty.Recovery(s.ctx, r.ID)
+	s.want(err, store.ErrNotFound)
+	s.ok(fill(nil))
+	s.ok(empty.BeginAgain(s.ctx, r.ID, r.Started)) // it was started later
+	got := must(empty.Recovery(s.ctx, r.ID))
+	if r.Started = then; !got.Started.Equal(then) || got.Released || got.Sequence != r.Sequence || !bytes.Equal(got.Key, r.Key) {
+		t.Errorf("got %+v, want %+v", got, r)
+	}
+}
+
 type errReader struct{ err error }
 
 func (r errReader) Read([]byte) (int, error) { return 0, r.err }

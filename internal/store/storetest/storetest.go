@@ -65,6 +65,7 @@ func Run(t *testing.T, open func(t *testing.T) func() store.Store) {
 		{"accounts: one is deleted", testRemove},
 		{"what is encrypted", testReencrypt},
 		{"copies", testCopy},
+		{"recoveries begin again", testBeginAgain},
 		{"views", testView},
 		{"everything is there after reopening", testReopen},
 		{"two servers: heads, nonces, names", testTwoHeads},
