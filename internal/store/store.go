@@ -48,10 +48,11 @@ type LimitError struct{ RetryAfter time.Duration }
 
 func (e *LimitError) Error() string { return "store: the account has used up its reveals" }
 
-// Spend is what a request that changes something brings along.
+// Spend is what a request that changes something brings along. Its nonce is spent once
+// for its key and its time of expiry, which follows from the time that was signed.
 type Spend struct {
 	Key     []byte // sign key of who asks, 33 bytes
-	Nonce   []byte // 16 bytes; once per key
+	Nonce   []byte // 16 bytes
 	Expires time.Time
 	Now     time.Time
 	Log     *Log // nil for what is not logged
@@ -122,7 +123,7 @@ type Answer struct {
 // up it takes from no other.
 type RevealLimit struct {
 	PerHour, PerDay             uint64
-	Device                      uint64 // that asks
+	Device                      uint64 // that asks, from 1 on
 	DevicePerHour, DevicePerDay uint64 // failed ones count too; 0 for the account's limits alone
 	Failed                      bool   // counts against the device alone
 }

@@ -275,7 +275,7 @@ func testAccountsAreIndependent(t *testing.T, server *postgrestest.Server) {
 		_, begun := s.Begin(ctx, now, time.Minute, 9)
 		return errors.Join(kept, sent, begun,
 			s.Append(ctx, store.Append{Spend: spend(nonce+" append", id), Account: id, Head: head, Messages: []store.Message{{To: id, Body: []byte("m"), Time: now}}}),
-			s.Log(ctx, store.Answer{Spend: settings, Account: id, Head: head, Reveal: &store.RevealLimit{PerHour: 9, PerDay: 9}, Alarms: &store.AlarmSettings{Mail: "mail"}}),
+			s.Log(ctx, store.Answer{Spend: settings, Account: id, Head: head, Reveal: &store.RevealLimit{Device: 1, PerHour: 9, PerDay: 9}, Alarms: &store.AlarmSettings{Mail: "mail"}}),
 			s.Attest(ctx, store.Attestation{Spend: spend(nonce+" attest", id), Account: id, Device: 1, Bytes: []byte("a")}),
 			s.Acknowledge(ctx, store.Acknowledgement{Spend: spend(nonce+" acknowledge", id), Account: id, Device: 1, Active: []uint64{1}, IDs: []uint64{1}}),
 			s.Start(ctx, store.Start{Spend: spend(nonce+" start", id), Head: head, Limit: 3,

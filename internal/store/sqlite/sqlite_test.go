@@ -145,7 +145,7 @@ func TestRevealsAreNumbered(t *testing.T) {
 	}
 	for i, failed := range []bool{false, true, false} {
 		if _, err := db.Exec(`INSERT INTO reveals (account, time, device, failed) VALUES ($1, $2, $3, $4)`,
-			id[:], now.Add(time.Duration(i)*time.Minute).UnixMilli(), i%2, failed); err != nil {
+			id[:], now.Add(time.Duration(i)*time.Minute).UnixMilli(), 2-i%2, failed); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -163,8 +163,8 @@ func TestRevealsAreNumbered(t *testing.T) {
 		limit store.RevealLimit
 		retry time.Duration
 	}{
-		"two of the account": {store.RevealLimit{PerHour: 2, PerDay: 9}, 57 * time.Minute},
-		"two of device 0":    {store.RevealLimit{PerHour: 9, PerDay: 9, DevicePerHour: 2, DevicePerDay: 9}, 57 * time.Minute},
+		"two of the account": {store.RevealLimit{Device: 1, PerHour: 2, PerDay: 9}, 57 * time.Minute},
+		"two of device 2":    {store.RevealLimit{PerHour: 9, PerDay: 9, Device: 2, DevicePerHour: 2, DevicePerDay: 9}, 57 * time.Minute},
 		"one of device 1":    {store.RevealLimit{PerHour: 9, PerDay: 9, Device: 1, DevicePerHour: 1, DevicePerDay: 9}, 58 * time.Minute},
 	} {
 		var limit *store.LimitError
@@ -172,7 +172,7 @@ func TestRevealsAreNumbered(t *testing.T) {
 			t.Errorf("%s: %v, want a limit for %v", name, err, test.retry)
 		}
 	}
-	if err := reveal("fewer", store.RevealLimit{PerHour: 3, PerDay: 3, DevicePerHour: 3, DevicePerDay: 3}); err != nil {
+	if err := reveal("fewer", store.RevealLimit{PerHour: 3, PerDay: 3, Device: 2, DevicePerHour: 3, DevicePerDay: 3}); err != nil {
 		t.Error(err)
 	}
 }
@@ -191,7 +191,7 @@ func TestOldRevealsGo(t *testing.T) {
 		t.Fatal(err)
 	}
 	made := 1
-	for day, most := range []int{20, 20 + 16, 20 + 16} {
+	for day, most := range []int{2 * 20, 2 * (20 + 16), 2 * (20 + 16)} {
 		for range 20 {
 			if err := s.Log(t.Context(), store.Answer{Account: id, Head: entry.Head(), Spend: spend(made),
 				Reveal: &store.RevealLimit{PerHour: 20, PerDay: 20, Device: 1, DevicePerHour: 20, DevicePerDay: 20}}); err != nil {

@@ -17,7 +17,7 @@ func (s *Store) Join(ctx context.Context, j store.Joining) error {
 		if err := checkHead(ctx, tx, join.Account, j.Head); err != nil {
 			return err
 		}
-		if err := s.lockKey(ctx, tx, join.Key, j.Spend); err != nil {
+		if err := s.lockKey(ctx, tx, join.Key); err != nil {
 			return err
 		}
 		if err := tx.Later(ctx, nil, `DELETE FROM joins WHERE key = $1`, join.Key); err != nil {

@@ -107,11 +107,11 @@ func roomFor(ctx context.Context, tx Tx, k store.Keeping) (over bool, err error)
 	var spent bool
 	if err := tx.QueryRowContext(ctx,
 		`SELECT COUNT(*), COUNT(CASE WHEN device = $1 THEN 1 END), COALESCE(SUM(LENGTH(request)), 0),
-		   EXISTS (SELECT 1 FROM nonces WHERE key = $5 AND nonce = $6 AND expires >= $3),
+		   EXISTS (SELECT 1 FROM nonces WHERE expires = $8 AND key = $5 AND nonce = $6),
 		   EXISTS (SELECT 1 FROM kept WHERE expires <= $3 AND LENGTH(request) > 0) OR EXISTS (SELECT 1 FROM kept WHERE expires < $7)
 		 FROM kept WHERE account = $2 AND expires > $3 AND state = $4`,
 		k.Kept.Device, k.Kept.Account[:], k.Spend.Now.UnixMilli(), store.KeptWaiting,
-		k.Spend.Key, k.Spend.Nonce, store.Forgotten(k.Spend.Now).UnixMilli()).Scan(&all, &own, &size, &spent, &over); err != nil {
+		k.Spend.Key, k.Spend.Nonce, store.Forgotten(k.Spend.Now).UnixMilli(), k.Spend.Expires.UnixMilli()).Scan(&all, &own, &size, &spent, &over); err != nil {
 		return false, err
 	}
 	if spent {

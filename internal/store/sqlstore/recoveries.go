@@ -32,7 +32,7 @@ func (s *Store) Start(ctx context.Context, start store.Start) error {
 		if err := checkHead(ctx, tx, r.Account, start.Head); err != nil {
 			return err
 		}
-		if err := s.lockKey(ctx, tx, r.Key, start.Spend); err != nil {
+		if err := s.lockKey(ctx, tx, r.Key); err != nil {
 			return err
 		}
 		if err := tx.Later(ctx, nil,

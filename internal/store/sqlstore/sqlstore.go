@@ -149,23 +149,23 @@ const (
 func (s *Store) spendNonce(ctx context.Context, tx Tx, spend store.Spend, token []byte) error {
 	if s.spent.Add(1)%sweepEvery == 0 {
 		if err := tx.Later(ctx, nil,
-			`DELETE FROM nonces WHERE (key, nonce) IN
-			   (SELECT key, nonce FROM nonces WHERE expires < $1 ORDER BY expires LIMIT $2`+s.skipLocked()+`)`,
+			`DELETE FROM nonces WHERE (expires, key, nonce) IN
+			   (SELECT expires, key, nonce FROM nonces WHERE expires < $1 ORDER BY expires LIMIT $2`+s.skipLocked()+`)`,
 			spend.Now.UnixMilli(), sweep); err != nil {
 			return err
 		}
 	}
 	return tx.Later(ctx, errSpent,
-		`INSERT INTO nonces (key, nonce, expires, token) VALUES ($1, $2, $3, $4)
-		 ON CONFLICT (key, nonce) DO UPDATE SET expires = excluded.expires, token = excluded.token WHERE nonces.expires < $5`,
-		spend.Key, spend.Nonce, spend.Expires.UnixMilli(), token, spend.Now.UnixMilli())
+		`INSERT INTO nonces (expires, key, nonce, token) VALUES ($1, $2, $3, $4) ON CONFLICT (expires, key, nonce) DO NOTHING`,
+		spend.Expires.UnixMilli(), spend.Key, spend.Nonce, token)
 }
 
 // whoSpent returns errDone if an earlier attempt with this token was committed, or else
 // [store.ErrReplayed].
 func whoSpent(ctx context.Context, tx Tx, spend store.Spend, token []byte) error {
 	var have []byte
-	if err := tx.QueryRowContext(ctx, `SELECT token FROM nonces WHERE key = $1 AND nonce = $2`, spend.Key, spend.Nonce).Scan(&have); err != nil {
+	if err := tx.QueryRowContext(ctx, `SELECT token FROM nonces WHERE expires = $1 AND key = $2 AND nonce = $3`,
+		spend.Expires.UnixMilli(), spend.Key, spend.Nonce).Scan(&have); err != nil {
 		return err
 	}
 	if !bytes.Equal(have, token) {
@@ -199,16 +199,12 @@ func (s *Store) lock(ctx context.Context, tx Tx, spend store.Spend, about ...led
 	return nil
 }
 
-// lockKey locks a device's key, which may ask for something in any account. Its
-// row stands among the nonces, where it expires with them; no nonce is empty.
-func (s *Store) lockKey(ctx context.Context, tx Tx, key []byte, spend store.Spend) error {
+// lockKey locks a device's key, which may ask for something in any account.
+func (s *Store) lockKey(ctx context.Context, tx Tx, key []byte) error {
 	if !s.db.LocksRows() {
 		return nil
 	}
-	return tx.Later(ctx, nil,
-		`INSERT INTO nonces (key, nonce, expires, token) VALUES ($1, $2, $3, $2)
-		 ON CONFLICT (key, nonce) DO UPDATE SET expires = excluded.expires`,
-		key, []byte{}, spend.Expires.UnixMilli())
+	return tx.Later(ctx, nil, `SELECT pg_advisory_xact_lock(hashtextextended(encode($1, 'hex'), 0))`, key)
 }
 
 // skipLocked ends a selection of rows that any transaction may take, so that each

@@ -34,7 +34,7 @@ func stand(ctx context.Context, tx Tx, spend store.Spend, id ledger.AccountID, h
 	query, args := standingColumns, []any{id[:]}
 	places := []any{&at.head.Sequence, &hash, &locked, &activity}
 	if limit != nil {
-		query, args = query+revealColumns, append(args, limit.Device)
+		query, args = query+revealColumns, append(args, ofAccount, limit.Device)
 		places = append(places, &at.reveals.ofAccount, &at.reveals.ofDevice)
 	}
 	if country != "" {
@@ -61,8 +61,8 @@ const (
 	standingColumns = `SELECT sequence, head, locked,
 		(SELECT activity FROM activities WHERE account = $1 ORDER BY sequence DESC LIMIT 1)`
 	revealColumns = `,
-		COALESCE((SELECT MAX(of_account) FROM reveals WHERE account = $1), 0),
-		COALESCE((SELECT MAX(of_device) FROM reveals WHERE account = $1 AND device = $2), 0)`
+		COALESCE((SELECT MAX(number) FROM reveals WHERE account = $1 AND device = $2), 0),
+		COALESCE((SELECT MAX(number) FROM reveals WHERE account = $1 AND device = $3), 0)`
 	countryColumns = `,
 		(SELECT COUNT(*) FROM countries WHERE account = $1),
 		EXISTS (SELECT 1 FROM countries WHERE account = $1 AND country = $%d)`
@@ -72,6 +72,11 @@ const (
 // within a day, and a limit is reached where the one with the right number is there
 // and young enough: so none are counted.
 type revealNumbers struct{ ofAccount, ofDevice uint64 }
+
+// ofAccount stands for all devices of an account, which have higher numbers, where
+// its reveals are numbered without those that failed. Beside those of the devices
+// they lie in the same page.
+const ofAccount = 0
 
 const (
 	day = 24 * time.Hour
@@ -87,34 +92,40 @@ func countReveal(ctx context.Context, tx Tx, now time.Time, at *standing, r *sto
 	if err := checkReveals(ctx, tx, now, at, r); err != nil {
 		return err
 	}
-	if at.reveals.ofDevice%deletedEvery == deletedEvery-1 {
+	numbered := []any{at.account[:], now.UnixMilli(), r.Device, at.reveals.ofDevice + 1}
+	insert := `INSERT INTO reveals (account, time, device, number) VALUES ($1, $2, $3, $4)`
+	if !r.Failed {
+		insert += `, ($1, $2, $5, $6)`
+		numbered = append(numbered, ofAccount, at.reveals.ofAccount+1)
+	}
+	if err := tx.Later(ctx, nil, insert, numbered...); err != nil {
+		return err
+	}
+	if at.reveals.ofDevice%deletedEvery != deletedEvery-1 {
+		return nil
+	}
+	for _, device := range []uint64{ofAccount, r.Device} {
 		if err := tx.Later(ctx, nil,
-			`DELETE FROM reveals WHERE account = $1 AND time <= $2
-			 AND of_account < $3 + (SELECT MIN(of_account) FROM reveals WHERE account = $1)`,
-			at.account[:], now.Add(-day).UnixMilli(), deletedTogether); err != nil {
+			`DELETE FROM reveals WHERE account = $1 AND device = $2 AND time <= $3
+			 AND number < $4 + (SELECT MIN(number) FROM reveals WHERE account = $1 AND device = $2)`,
+			at.account[:], device, now.Add(-day).UnixMilli(), deletedTogether); err != nil {
 			return err
 		}
 	}
-	ofAccount := at.reveals.ofAccount
-	if !r.Failed {
-		ofAccount++
-	}
-	return tx.Later(ctx, nil, `INSERT INTO reveals (account, time, device, failed, of_account, of_device) VALUES ($1, $2, $3, $4, $5, $6)`,
-		at.account[:], now.UnixMilli(), r.Device, r.Failed, ofAccount, at.reveals.ofDevice+1)
+	return nil
 }
 
 // checkReveals returns a [store.LimitError] if as many reveals were made as may be. It
 // asks for all that it needs to know in one statement.
 func checkReveals(ctx context.Context, tx Tx, now time.Time, at *standing, r *store.RevealLimit) error {
 	limits := []struct {
-		made, most uint64
-		period     time.Duration
-		query      string
+		device, made, most uint64
+		period             time.Duration
 	}{
-		{at.reveals.ofDevice, r.DevicePerHour, time.Hour, deviceReveal},
-		{at.reveals.ofDevice, r.DevicePerDay, day, deviceReveal},
-		{at.reveals.ofAccount, r.PerHour, time.Hour, accountReveal},
-		{at.reveals.ofAccount, r.PerDay, day, accountReveal},
+		{r.Device, at.reveals.ofDevice, r.DevicePerHour, time.Hour},
+		{r.Device, at.reveals.ofDevice, r.DevicePerDay, day},
+		{ofAccount, at.reveals.ofAccount, r.PerHour, time.Hour},
+		{ofAccount, at.reveals.ofAccount, r.PerDay, day},
 	}
 	var made [4]int64 // when, 0 for one that is not there
 	var places []any
@@ -122,23 +133,17 @@ func checkReveals(ctx context.Context, tx Tx, now time.Time, at *standing, r *st
 	var columns []string
 	args := []any{at.account[:]}
 	for _, l := range limits {
-		ofDevice := l.query == deviceReveal
-		if ofDevice && l.most == 0 || !ofDevice && r.Failed || l.made < l.most {
+		if l.device != ofAccount && l.most == 0 || l.device == ofAccount && r.Failed || l.made < l.most {
 			continue
 		}
 		if l.most == 0 {
 			return &store.LimitError{RetryAfter: l.period}
 		}
 		// When this one is older than the period, there are fewer than may be.
-		args = append(args, l.made-l.most+1)
-		parameters := []any{len(args)}
-		if ofDevice {
-			args = append(args, r.Device)
-			parameters = append(parameters, len(args))
-		}
+		args = append(args, l.device, l.made-l.most+1)
+		columns = append(columns, fmt.Sprintf(numberedReveal, len(args)-1, len(args)))
 		places = append(places, &made[len(places)])
 		periods = append(periods, l.period)
-		columns = append(columns, fmt.Sprintf(l.query, parameters...))
 	}
 	if len(columns) == 0 {
 		return nil
@@ -154,7 +159,4 @@ func checkReveals(ctx context.Context, tx Tx, now time.Time, at *standing, r *st
 	return nil
 }
 
-const (
-	deviceReveal  = `COALESCE((SELECT time FROM reveals WHERE account = $1 AND of_device = $%d AND device = $%d LIMIT 1), 0)`
-	accountReveal = `COALESCE((SELECT time FROM reveals WHERE account = $1 AND of_account = $%d AND failed = FALSE LIMIT 1), 0)`
-)
+const numberedReveal = `COALESCE((SELECT time FROM reveals WHERE account = $1 AND device = $%d AND number = $%d), 0)`

@@ -145,7 +145,7 @@ func testLog(t *testing.T, s *suite) {
 func testReveals(t *testing.T, s *suite) {
 	a := s.create("ada")
 	reveal := func() error {
-		return s.Log(s.ctx, store.Answer{Spend: s.logged(a, "reveal"), Account: a.id, Head: a.head, Reveal: &store.RevealLimit{PerHour: 2, PerDay: 3}})
+		return s.Log(s.ctx, store.Answer{Spend: s.logged(a, "reveal"), Account: a.id, Head: a.head, Reveal: &store.RevealLimit{Device: 1, PerHour: 2, PerDay: 3}})
 	}
 	limited := func(retry time.Duration) {
 		t.Helper()
@@ -183,10 +183,18 @@ func testNonces(t *testing.T, s *suite) {
 	other := spend
 	other.Key = random(33)
 	s.ok(do(other))
-	// A nonce is forgotten when no request with it would be taken any more.
-	spend.Now = spend.Expires
+	// A nonce is forgotten when no request with it would be taken any more, by the
+	// changes that come afterwards.
+	after := func(now time.Time) {
+		for range 64 {
+			one := s.spend()
+			one.Now, one.Expires = now, now.Add(time.Hour)
+			s.ok(do(one))
+		}
+	}
+	after(spend.Expires)
 	s.want(do(spend), store.ErrReplayed)
-	spend.Now = spend.Expires.Add(time.Millisecond)
+	after(spend.Expires.Add(time.Millisecond))
 	s.ok(do(spend))
 }
 

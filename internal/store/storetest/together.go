@@ -114,7 +114,7 @@ func testTwoLimits(_ *testing.T, s *suite) {
 	other := s.second()
 	a, b := s.create("ada"), s.create("bob")
 	s.race(other, 6, 5, &store.LimitError{}, func(on store.Store, _ int) error {
-		return on.Log(s.ctx, store.Answer{Spend: s.logged(a, "reveal"), Account: a.id, Head: a.head, Reveal: &store.RevealLimit{PerHour: 5, PerDay: 5}})
+		return on.Log(s.ctx, store.Answer{Spend: s.logged(a, "reveal"), Account: a.id, Head: a.head, Reveal: &store.RevealLimit{Device: 1, PerHour: 5, PerDay: 5}})
 	})
 	s.wantChain(a, 5)
 	s.race(other, 4, 5, store.ErrFull, func(on store.Store, i int) error {
