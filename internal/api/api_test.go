@@ -84,6 +84,34 @@ func TestRequestRoundTrip(t *testing.T) {
 	}
 }
 
+// A key that is known saves reading it, and never stands for another one.
+func TestKnownKey(t *testing.T) {
+	server := newKey()
+	message, hash := request(t, server.PublicKey(), &apiv1.RevealRequest{Purpose: PurposeGet})
+	h := &apiv1.RequestHeader{}
+	if err := canonical.Unmarshal(message.Header, h); err != nil {
+		t.Fatal(err)
+	}
+	own, other := must(signing.NewPublicKey(h.SignKey)), newKey()
+	for name, known := range map[string]*signing.PublicKey{"its own": own, "another's": other.PublicKey()} {
+		var asked *apiv1.RequestHeader
+		r, err := ParseRequestOf(procedure, message, func(h *apiv1.RequestHeader) *signing.PublicKey {
+			asked = h
+			return known
+		})
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if r.Hash != hash || !r.Key.Equal(own) || (r.Key == known) != (known == own) || asked.Device != 3 {
+			t.Errorf("%s: got %+v", name, r)
+		}
+	}
+	message.Signature = other.Sign(requestContext(message.Header))
+	if r, err := ParseRequestOf(procedure, message, func(*apiv1.RequestHeader) *signing.PublicKey { return other.PublicKey() }); !errors.Is(err, ErrBadSignature) {
+		t.Errorf("with the key that is known, not the one that the header names: %v, %v", r, err)
+	}
+}
+
 // Every bit of a request is under its signature.
 func TestRequestTampered(t *testing.T) {
 	server := newKey()

@@ -109,6 +109,13 @@ type Request struct {
 // *[Refusal]s. The caller checks server and time with [Request.Fits] next, whose
 // refusals can be signed.
 func ParseRequest(procedure string, message *apiv1.SignedRequest) (*Request, error) {
+	return ParseRequestOf(procedure, message, func(*apiv1.RequestHeader) *signing.PublicKey { return nil })
+}
+
+// ParseRequestOf is [ParseRequest] for who knows many devices: known returns the sign
+// key that the device should have, or nil. If it is the one that the header names, its
+// point need not be computed again.
+func ParseRequestOf(procedure string, message *apiv1.SignedRequest, known func(*apiv1.RequestHeader) *signing.PublicKey) (*Request, error) {
 	h := &apiv1.RequestHeader{}
 	if err := canonical.Unmarshal(message.GetHeader(), h); err != nil {
 		return nil, unreadable("request's header", err)
@@ -137,9 +144,12 @@ func ParseRequest(procedure string, message *apiv1.SignedRequest) (*Request, err
 	if len(message.Confirmations) > MaxConfirmations {
 		return nil, Refuse(ErrMalformed, "more than %d confirmations", MaxConfirmations)
 	}
-	key, err := signing.NewPublicKey(h.SignKey)
-	if err != nil {
-		return nil, Refuse(ErrMalformed, "header.sign_key is no public key")
+	key := known(h)
+	if key == nil || string(key.Bytes()) != string(h.SignKey) {
+		var err error
+		if key, err = signing.NewPublicKey(h.SignKey); err != nil {
+			return nil, Refuse(ErrMalformed, "header.sign_key is no public key")
+		}
 	}
 	if !key.Verify(requestContext(message.Header), message.Signature) {
 		return nil, Refuse(ErrBadSignature, "the request is not signed with the key that it names")

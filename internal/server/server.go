@@ -176,7 +176,7 @@ func serve[Q any, PQ interface {
 	}
 	defer place.leave()
 	now := s.now()
-	r, err := api.ParseRequest(procedure, request.Msg)
+	r, err := api.ParseRequestOf(procedure, request.Msg, s.states.signKey)
 	if err != nil {
 		return nil, s.refuse(procedure, nil, now, err)
 	}

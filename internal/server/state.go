@@ -6,10 +6,12 @@ import (
 	"sync"
 	"time"
 
+	apiv1 "zeropass.dev/zeropass/gen/zeropass/api/v1"
 	recordv1 "zeropass.dev/zeropass/gen/zeropass/record/v1"
 	"zeropass.dev/zeropass/internal/api"
 	"zeropass.dev/zeropass/internal/store"
 	"zeropass.dev/zeropass/ledger"
+	"zeropass.dev/zeropass/signing"
 )
 
 // maxStates bounds the states that are kept in memory, by the bytes of their
@@ -38,6 +40,22 @@ func (c *states) get(id ledger.AccountID) *ledger.State {
 		return k.state
 	}
 	return nil
+}
+
+// signKey returns the sign key of the device that a header names, if it is in memory.
+func (c *states) signKey(h *apiv1.RequestHeader) *signing.PublicKey {
+	if len(h.Account) != len(ledger.AccountID{}) {
+		return nil
+	}
+	state := c.get(ledger.AccountID(h.Account))
+	if state == nil {
+		return nil
+	}
+	d, ok := state.Device(h.Device)
+	if !ok {
+		return nil
+	}
+	return d.SignKey
 }
 
 // named remembers the account's name.
