@@ -9,7 +9,7 @@ import (
 
 func checkEpochPrepared(c *checker, p *recordv1.EpochPrepared) {
 	c.between("epoch", p.Epoch, 1, maxIndex)
-	root := c.signKey("root_key", p.RootKey)
+	c.signKey("root_key", p.RootKey)
 	c.between("identifier", p.Identifier, 0, 1<<15-1)
 	c.between("waiting_period", p.WaitingPeriod, 1, maxWaiting)
 	c.between("generation", p.Generation, 1, maxIndex)
@@ -25,18 +25,18 @@ func checkEpochPrepared(c *checker, p *recordv1.EpochPrepared) {
 	if c.err != nil {
 		return
 	}
-	checkMembers(c, p, root)
+	checkMembers(c, p)
 }
 
 // checkMembers wants the keys that approve to be all different: one holder must
 // not count as two.
-func checkMembers(c *checker, p *recordv1.EpochPrepared, root *signing.PublicKey) {
+func checkMembers(c *checker, p *recordv1.EpochPrepared) {
 	k, n := p.Quorum, uint64(len(p.Members))
 	if !(k == 1 && n == 1) && (k < 2 || k > n || n > maxQuorum) {
 		c.err = refuse(RuleQuorum, "%d of %d", k, n)
 		return
 	}
-	keys := [][]byte{root.Bytes()}
+	keys := [][]byte{p.RootKey}
 	if len(p.SheetKey) > 0 {
 		c.signKey("sheet_key", p.SheetKey)
 		keys = append(keys, p.SheetKey)

@@ -146,7 +146,7 @@ func (s *State) epochPrepared(tx *transaction, r *recordv1.EpochPrepared) error 
 		return err
 	}
 	active := s.ActiveDevices()
-	if !e.RootKey.Verify(DeviceListContext(s.account, r.Epoch, active), r.DeviceListSignature) {
+	if !s.verify(e.RootKey, DeviceListContext(s.account, r.Epoch, active), r.DeviceListSignature) {
 		return refuse(RuleDeviceList, "epoch %d, %d active devices", r.Epoch, len(active))
 	}
 	// Epoch 1 publishes generation 1; later epochs take over what there is.
@@ -344,7 +344,7 @@ func (s *State) CheckReceipt(r *recordv1.ShareReceipt) error {
 	if given {
 		return refuse(RuleReceipt, "the holder has given it before")
 	}
-	if !key.Verify(ReceiptContext(s.account, r.Epoch, r.Holder, proof), r.Signature) {
+	if !s.verify(key, ReceiptContext(s.account, r.Epoch, r.Holder, proof), r.Signature) {
 		return refuse(RuleReceipt, "the signature is not the holder's")
 	}
 	return nil

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -456,6 +457,18 @@ var slotForgeries = []forgery{
 }
 
 func TestForgeries(t *testing.T) {
+	var believed sync.Map // rules that were not asked for where the head is verified
+	t.Cleanup(func() {
+		for _, rule := range signatureRules {
+			if _, ok := believed.LoadAndDelete(rule); !ok {
+				t.Errorf("a replay verifies what rule %s is about", rule)
+			}
+		}
+		believed.Range(func(rule, _ any) bool {
+			t.Errorf("a replay does not ask for rule %s", rule)
+			return true
+		})
+	})
 	for _, group := range []struct {
 		name      string
 		forgeries []forgery
@@ -479,8 +492,16 @@ func TestForgeries(t *testing.T) {
 					t.Fatalf("unspoilt: %v", err)
 				}
 				w = play(t, f.history)
-				if err := w.apply(f.draft(w, true)); !errors.Is(err, &RuleError{Rule: f.rule}) {
+				e, err := f.draft(w, true).sign()
+				forged := err == nil // ParseEntry takes it
+				if forged {
+					err = w.applyEntry(e)
+				}
+				if !errors.Is(err, &RuleError{Rule: f.rule}) {
 					t.Fatalf("refused by %v, not by %s", err, f.rule)
+				}
+				if forged && checkForgedReplay(t, w, e, err) {
+					believed.Store(f.rule, true)
 				}
 			})
 		}

@@ -105,7 +105,7 @@ func (s *State) CheckApproval(a *Approval, r *RecoveryRequest, now time.Time) er
 	if err != nil {
 		return err
 	}
-	if !key.Verify(approvalContext(a.body), a.signature) {
+	if !s.verify(key, approvalContext(a.body), a.signature) {
 		return refuse(RuleApproval, "the signature is not the holder's")
 	}
 	if now.Before(a.NotBefore()) || now.After(a.Expiry()) {
@@ -221,7 +221,7 @@ func (s *State) recoverAccount(tx *transaction, r *recovered) error {
 	if !s.Committed() {
 		return refuse(RuleNotCommitted, "epoch %d", st.Epoch)
 	}
-	if !s.InUse().RootKey.Verify(RecoveredContext(s.account, r.bytes), r.signature) {
+	if !s.verify(s.InUse().RootKey, RecoveredContext(s.account, r.bytes), r.signature) {
 		return refuse(RuleRootSignature, "epoch %d", st.Epoch)
 	}
 	if err := s.CheckRequest(r.request); err != nil {

@@ -12,7 +12,7 @@ import (
 
 // State is what a ledger's entries amount to. Make it with [Fold]; the zero
 // State is that before Genesis. Reading is safe for concurrent use while nobody
-// calls Apply or Extend.
+// calls Apply, Extend or Replay.
 //
 // Every change goes through put and assign, which note how to take it back: a
 // refused entry leaves nothing behind, and an accepted one costs what it
@@ -54,8 +54,9 @@ type State struct {
 	vetoes     map[Hash][]Veto
 	recoveries map[Hash]Recovery
 
-	undo   []func()
-	proved map[proof]bool // signatures known to be valid, while Extend runs
+	undo      []func()
+	proved    map[proof]bool // signatures known to be valid, while Extend runs
+	replaying bool           // all are known to be, while Replay runs
 }
 
 // Keys of maps.
@@ -133,6 +134,7 @@ func (s *State) Clone() *State {
 	c.recoveries = maps.Clone(s.recoveries)
 	c.undo = nil
 	c.proved = nil
+	c.replaying = false
 	return &c
 }
 

@@ -130,6 +130,7 @@ func TestRandomWalk(t *testing.T) {
 			r := rand.New(rand.NewPCG(uint64(seed), 1))
 			w := newWorld(t, byte(seed))
 			walk(w, r.IntN, steps)
+			checkReplay(w)
 			for _, e := range w.entries {
 				for _, record := range e.Records() {
 					kinds[string(record.ProtoReflect().WhichOneof(kindOneof).Name())] = true
