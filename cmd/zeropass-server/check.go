@@ -73,7 +73,7 @@ func checkStore(ctx context.Context, s store.Maintained, keys *server.Keys, asJS
 		return err
 	}
 	if asJSON {
-		err = encoder.Encode(checkedLine(done))
+		err = encoder.Encode(checkedLine{done.Accounts, done.Entries, done.Shares, done.Activities, done.Findings})
 	} else {
 		_, err = fmt.Fprintf(out, "checked %d accounts, %d entries, %d shares, %d activities: %d findings\n",
 			done.Accounts, done.Entries, done.Shares, done.Activities, done.Findings)

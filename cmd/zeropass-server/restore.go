@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	"filippo.io/age"
 	"github.com/spf13/cobra"
@@ -27,9 +28,17 @@ type restoreOptions struct {
 	data                 dataOptions
 	input                string
 	identity, passphrase string // files
+	nothingSince         bool
 	json                 bool
 	stdout, stderr       io.Writer
 	header               backupHeader
+	begunAgain           int // recoveries
+}
+
+// restoredLine is what restore --json prints.
+type restoredLine struct {
+	backupHeader
+	BegunAgain int `json:"begun_again"` // recoveries
 }
 
 func restoreCommand() *cobra.Command {
@@ -42,7 +51,10 @@ none. The backup is read to its authenticated end and every account is checked, 
 zeropass-server check does, before the data are put in place; otherwise nothing is.
 
 What devices wrote after the backup comes back with them: each sends what the server
-lacks, shares too, at its next sync.` + settingsUsage,
+lacks, shares too, at its next sync. A veto may be among it. So the waiting period of
+every recovery that is open and not released begins again, now. Where the server was
+stopped before the backup, to move it, nothing can be missing: with --nothing-since
+the periods go on.` + settingsUsage,
 		Args: noArgs,
 	})
 	c.RunE = func(c *cobra.Command, _ []string) error {
@@ -51,9 +63,10 @@ lacks, shares too, at its next sync.` + settingsUsage,
 			return err
 		}
 		if o.json {
-			return json.NewEncoder(o.stdout).Encode(o.header)
+			return json.NewEncoder(o.stdout).Encode(restoredLine{o.header, o.begunAgain})
 		}
-		_, err := fmt.Fprintf(o.stdout, "restored %d accounts as they were on %s\n", o.header.Accounts, o.header.Time.Format("2006-01-02 15:04:05 UTC"))
+		_, err := fmt.Fprintf(o.stdout, "restored %d accounts as they were on %s; the waiting period begins again for %d recoveries\n",
+			o.header.Accounts, o.header.Time.Format("2006-01-02 15:04:05 UTC"), o.begunAgain)
 		return err
 	}
 	flags := c.Flags()
@@ -61,6 +74,7 @@ lacks, shares too, at its next sync.` + settingsUsage,
 	flags.StringVar(&o.input, "input", "", "the backup")
 	flags.StringVar(&o.identity, "identity", "", "file with the age identity that the backup was encrypted to")
 	flags.StringVar(&o.passphrase, "passphrase-file", "", "file with the backup's passphrase")
+	flags.BoolVar(&o.nothingSince, "nothing-since", false, "the server was stopped before the backup was made, and never ran again: waiting periods of recoveries go on")
 	flags.BoolVar(&o.json, "json", false, "print JSON")
 	return c
 }
@@ -224,7 +238,8 @@ func removeDatabase(file string) error {
 	return errors.Join(errs...)
 }
 
-// fill imports the copy, and checks it before it is committed.
+// fill imports the copy, checks it, and begins waiting periods again, before it is
+// committed.
 func (o *restoreOptions) fill(ctx context.Context, s store.Maintained, r io.Reader, keys *server.Keys) error {
 	return s.Import(ctx, r, func(ctx context.Context, inside store.Maintained) error {
 		m := newMeter(o.stderr)
@@ -240,8 +255,11 @@ func (o *restoreOptions) fill(ctx context.Context, s store.Maintained, r io.Read
 			return fail(exitFailed, "Nothing was restored. If the key file is the right one, use another backup.", "%d things are wrong in the backup", done.Findings)
 		case int64(done.Accounts) != o.header.Accounts:
 			return fmt.Errorf("%w: it names %d accounts and has %d", store.ErrCopy, o.header.Accounts, done.Accounts)
+		case o.nothingSince:
+			return nil
 		}
-		return nil
+		o.begunAgain = len(done.Waiting)
+		return server.BeginAgain(ctx, inside, done.Waiting, time.Now())
 	})
 }
 

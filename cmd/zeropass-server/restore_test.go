@@ -2,14 +2,17 @@ package main
 
 import (
 	"crypto/rand"
+	"database/sql"
 	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"zeropass.dev/zeropass/internal/server"
 	"zeropass.dev/zeropass/internal/store/sqlite"
+	"zeropass.dev/zeropass/ledger"
 )
 
 // opening is a copy of a store, and opens the database that is made of it.
@@ -54,5 +57,59 @@ func TestRestoreWithoutItsLog(t *testing.T) {
 	}
 	if err := o.intoDir(t.Context(), strings.NewReader(empty), keys); err != nil {
 		t.Error(err)
+	}
+}
+
+// A recovery that waits begins to wait again when it is restored, but for a server that
+// was stopped before the backup.
+func TestRestoreBeginsPeriodsAgain(t *testing.T) {
+	m, p, o := newMaintained(t)
+	o.write(p.URL, "note")
+	p.stop(t)
+	account, before := o.state.Account(), time.Now().Add(-1000*time.Hour).UnixMilli()
+	recoveries := func(dir string, f func(db *sql.DB)) {
+		db := must[*sql.DB](t)(sql.Open("sqlite", filepath.Join(m.path(dir), databaseFile)))
+		f(db)
+		if err := db.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	waits, released := ledger.Hash{1}, ledger.Hash{2}
+	recoveries("data", func(db *sql.DB) {
+		for _, id := range []ledger.Hash{waits, released} {
+			must[sql.Result](t)(db.Exec(`INSERT INTO recoveries (id, account, request, key, started, sequence, released, source) VALUES ($1, $2, x'', x'', $3, 1, $4, x'')`,
+				id[:], account[:], before, id == released))
+		}
+	})
+	if err := os.WriteFile(m.path("passphrase"), []byte("a passphrase of this test\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	m.run(exitDone, "", "backup", "--data", m.path("data"), "--output", m.path("backup.age"), "--passphrase-file", m.path("passphrase"))
+	restored := func(dir string, more ...string) (stdout string, started map[ledger.Hash]int64) {
+		stdout, _ = m.run(exitDone, "", append([]string{"restore", "--input", m.path("backup.age"), "--passphrase-file", m.path("passphrase"),
+			"--data", m.path(dir), "--key-file", m.path("keys")}, more...)...)
+		started = map[ledger.Hash]int64{}
+		recoveries(dir, func(db *sql.DB) {
+			for _, id := range []ledger.Hash{waits, released} {
+				var at int64
+				if err := db.QueryRow(`SELECT started FROM recoveries WHERE id = $1`, id[:]).Scan(&at); err != nil {
+					t.Fatal(err)
+				}
+				started[id] = at
+			}
+		})
+		return stdout, started
+	}
+
+	begun := time.Now().UnixMilli()
+	stdout, started := restored("again", "--json")
+	m.wantText(stdout, `"accounts":1`, `"begun_again":1`)
+	if started[waits] < begun || started[waits] > time.Now().UnixMilli() || started[released] != before {
+		t.Errorf("they have started at %v, and not the first in the restore", started)
+	}
+	stdout, started = restored("moved", "--nothing-since")
+	m.wantText(stdout, "begins again for 0 recoveries")
+	if started[waits] != before || started[released] != before {
+		t.Errorf("they have started at %v, not at %d", started, before)
 	}
 }

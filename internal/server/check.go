@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"time"
 
 	"zeropass.dev/zeropass/internal/api"
 	"zeropass.dev/zeropass/internal/store"
@@ -25,6 +26,7 @@ type Checked struct {
 	Shares     int
 	Activities int
 	Findings   int
+	Waiting    []ledger.Hash // recoveries that are open and not released
 }
 
 // Check reads a whole store, also while servers write to it, and reports whatever
@@ -46,6 +48,18 @@ func Check(ctx context.Context, s store.Maintained, keys *Keys, report func(Find
 		return nil
 	})
 	return c.done, err
+}
+
+// BeginAgain begins the waiting periods of recoveries now, after a restore. A veto
+// that the copy lacks comes back with a device of the owner, who needs as much time
+// for that as for a veto.
+func BeginAgain(ctx context.Context, s store.Maintained, recoveries []ledger.Hash, now time.Time) error {
+	for _, id := range recoveries {
+		if err := s.BeginAgain(ctx, id, now); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 type checker struct {
@@ -73,6 +87,7 @@ func (c *checker) account(ctx context.Context, id ledger.AccountID) error {
 		c.done.Shares += one.done.Shares
 		c.done.Activities += one.done.Activities
 		c.done.Findings += len(one.found)
+		c.done.Waiting = append(c.done.Waiting, one.done.Waiting...)
 		for _, what := range one.found {
 			c.report(Finding{id, what})
 		}
@@ -116,6 +131,9 @@ func (c *accountChecker) all(ctx context.Context, a store.Account) error {
 		return err
 	}
 	if err := c.encrypted(ctx); err != nil {
+		return err
+	}
+	if err := c.recoveries(ctx, state); err != nil {
 		return err
 	}
 	return c.shares(ctx, state)
@@ -207,6 +225,16 @@ func (c *accountChecker) attestations(ctx context.Context, state *ledger.State) 
 		}
 	}
 	return nil
+}
+
+func (c *accountChecker) recoveries(ctx context.Context, state *ledger.State) error {
+	all, err := c.store.Recoveries(ctx, c.id)
+	for _, r := range all {
+		if !r.Released && !isOver(state, r) {
+			c.done.Waiting = append(c.done.Waiting, r.ID)
+		}
+	}
+	return err
 }
 
 // encrypted opens what stands encrypted and is no share.
