@@ -26,6 +26,9 @@ func TestMain(m *testing.M) {
 	}
 	code := m.Run()
 	cleanUp()
+	if len(outcomes.list) > 0 && testing.Verbose() {
+		verdict(os.Stdout)
+	}
 	os.Exit(code)
 }
 

@@ -20,15 +20,21 @@ func TestFailedSync(t *testing.T) {
 	t.Parallel()
 	p := built(t)
 	chance := rand.New(rand.NewPCG(theSeed(), 2<<32))
+	f := &figures{}
+	var err error
+	conclude(t, func() outcome { return f.outcome("failed syncs, each of another server", err) })
 	for range max(4, *cuts/60) {
-		failSync(t, p, chance)
+		err = errors.Join(err, failSync(t, p, chance, f))
 	}
-	t.Logf("%d syncs failed, each of another server; seed %d", max(4, *cuts/60), theSeed())
+	t.Logf("%d syncs failed, each of another server; seed %d", f.done.Load(), theSeed())
 }
 
-func failSync(t *testing.T, p programs, chance *rand.Rand) {
+// failSync returns an error, which it has reported, if something is wrong after the
+// failed sync.
+func failSync(t *testing.T, p programs, chance *rand.Rand, f *figures) error {
 	t.Helper()
-	s, d := newPowered(t, p, chance)
+	s, d := newPowered(t, p, chance, f)
+	defer f.done.Add(1)
 	ctx := t.Context()
 	at := 1 + chance.IntN(60)
 	if err := s.up(ctx); err != nil {
@@ -65,18 +71,23 @@ func failSync(t *testing.T, p programs, chance *rand.Rand) {
 	if err != nil {
 		t.Errorf("seed %d, sync %d failed, and then (%s): %v", theSeed(), at, d.how, s.evidence(err))
 	}
+	return err
 }
 
 // The disk is full for a while. The server goes on, and nothing is lost.
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
 	chance := rand.New(rand.NewPCG(theSeed(), 3<<32))
-	s, d := newPowered(t, built(t), chance)
+	f := &figures{}
+	var failed error
+	conclude(t, func() outcome { return f.outcome("full disks", failed) })
+	s, d := newPowered(t, built(t), chance, f)
 	ctx := t.Context()
 	if err := s.up(ctx); err != nil {
 		t.Fatal(err)
 	}
 	for range 5 {
+		f.done.Add(1)
 		enough := s.wire.acked.Load() + 1 + chance.Int64N(6)
 		if err := s.write(ctx, func() bool { return s.wire.acked.Load() < enough }); err != nil {
 			t.Fatal(err)
@@ -93,18 +104,18 @@ func TestFullDisk(t *testing.T) {
 			t.Errorf("%d writes were acknowledged on a full disk", acked-began)
 		}
 		d.SetFull(false)
-		if err := s.prove(ctx, s.families); err != nil {
-			t.Fatalf("seed %d, after a full disk: %v\n%s", theSeed(), err, &s.life.log)
+		if failed = s.prove(ctx, s.families); failed != nil {
+			t.Fatalf("seed %d, after a full disk: %v\n%s", theSeed(), failed, &s.life.log)
 		}
 	}
 	s.kill()
-	if err := errors.Join(s.gone(), s.power(d), s.up(ctx), s.check()); err != nil {
-		t.Errorf("seed %d, after a full disk and a power cut (%s): %v", theSeed(), d.how, err)
+	if failed = errors.Join(s.gone(), s.power(d), s.up(ctx), s.check()); failed != nil {
+		t.Errorf("seed %d, after a full disk and a power cut (%s): %v", theSeed(), d.how, failed)
 	}
 }
 
-// newPowered makes a station on an empty disk.
-func newPowered(t *testing.T, p programs, chance *rand.Rand) (*station, *disk) {
+// newPowered makes a station on an empty disk, whose writes are counted.
+func newPowered(t *testing.T, p programs, chance *rand.Rand, f *figures) (*station, *disk) {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "zeropass-disk-")
 	if err != nil {
@@ -114,6 +125,7 @@ func newPowered(t *testing.T, p programs, chance *rand.Rand) (*station, *disk) {
 	if d.Mounted, err = powerloss.MountAt(powerloss.New(chance.Uint64()), s.place); err != nil {
 		t.Fatal(err)
 	}
+	s.wire.all = &f.wrote
 	t.Cleanup(func() {
 		s.end()
 		d.Unmount()

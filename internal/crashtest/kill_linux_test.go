@@ -48,6 +48,11 @@ func (f *figures) String() string {
 		f.done.Load(), f.starting.Load(), f.wrote.Load(), f.checks.Load(), time.Since(f.began).Round(time.Second))
 }
 
+// outcome is what a campaign found that ended with an error, or nil.
+func (f *figures) outcome(hurt string, err error) outcome {
+	return outcome{hurt: hurt, times: f.done.Load(), acknowledged: f.wrote.Load(), lost: losses(err)}
+}
+
 // progress says every ten seconds how far a campaign has come, until stop is closed.
 func progress(f fmt.Stringer, stop <-chan struct{}) {
 	for {
@@ -72,13 +77,16 @@ func TestKilled(t *testing.T) {
 		go progress(f, stop)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
+	errs := make([]error, *workers)
+	conclude(t, func() outcome { return f.outcome("kill -9", errors.Join(errs...)) })
 	var group sync.WaitGroup
-	for i := range *workers {
+	for i := range errs {
 		group.Go(func() {
 			chance := rand.New(rand.NewPCG(theSeed(), uint64(i)))
 			for f.done.Load() < int64(*kills) && ctx.Err() == nil {
 				if err := killStation(ctx, p, f, chance); err != nil && ctx.Err() == nil {
 					cancel() // the first failure ends it
+					errs[i] = err
 					t.Errorf("seed %d, server %d: %v", theSeed(), i, err)
 				}
 			}
@@ -87,11 +95,7 @@ func TestKilled(t *testing.T) {
 	group.Wait()
 	cancel()
 	close(stop)
-	lost := 0
-	if t.Failed() {
-		lost = 1
-	}
-	t.Logf("%v; lost: %d; seed %d, %d servers", f, lost, theSeed(), *workers)
+	t.Logf("%v; lost: %d; seed %d, %d servers", f, losses(errors.Join(errs...)), theSeed(), *workers)
 }
 
 // killStation has one server, from its first start to its last kill.

@@ -61,6 +61,10 @@ func TestOperatorPowerCut(t *testing.T) {
 	chance := rand.New(rand.NewPCG(theSeed(), 5<<32))
 	o := newOperator(t, built(t), chance)
 	done, ended := 0, 0
+	var failed error
+	conclude(t, func() outcome {
+		return outcome{hurt: "power cuts, in an operator's commands", times: int64(done), acknowledged: int64(ended), lost: losses(failed)}
+	})
 	for range max(1, *cuts/150) {
 		for _, op := range operations {
 			for _, after := range []int{1 + chance.IntN(12), 1 + chance.IntN(200), 1 << 30} {
@@ -68,7 +72,7 @@ func TestOperatorPowerCut(t *testing.T) {
 				if done++; ok {
 					ended++
 				}
-				if err != nil {
+				if failed = err; err != nil {
 					t.Fatalf("seed %d: %s, power cut at change %d (%s), ended before: %v: %v", theSeed(), op.name, after, how, ok, err)
 				}
 			}

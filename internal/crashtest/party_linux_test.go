@@ -55,11 +55,14 @@ type party struct {
 	id         ledger.AccountID
 	name       string
 	device     *machine
+	others     []*machine // further devices
 	state      *ledger.State
 	generation *seed.Generation
 	master     *seed.MasterPublicKey
 	doubt      *doubt // sent and not acknowledged
 	proof      []byte // the server's newest attestation
+
+	held *slip39.Share // of the owner, if this is its contact
 
 	entries  []*ledger.Entry               // acknowledged
 	shares   []*recordv1.SealedServerShare // acknowledged, and not looked for since
@@ -204,12 +207,8 @@ func (p *party) add(ctx context.Context, shares []*recordv1.SealedServerShare, r
 		encoded, parsed = append(encoded, b), append(parsed, record)
 	}
 	draft := ledger.Draft{Account: &p.id, Previous: p.state.Head(), Time: time.Now(), Author: p.device.number, Records: encoded}
-	if p.state.InUse() != nil && p.state.NeedsSecondFactor(p.device.number, parsed) {
-		q := p.proposal()
-		role := recordv1.Endorsement_ROLE_CONFIRM
-		q.Endorsements = []*recordv1.Endorsement{{Role: role, Device: p.device.number,
-			Signature: p.device.confirm.Sign(ledger.ProposalContext(p.id, q, p.device.number, encoded, role, p.device.number))}}
-		draft.Proposal = q
+	if p.state.NeedsSecondFactor(p.device.number, parsed) {
+		draft.Proposal = p.endorsed(encoded)
 	}
 	entry, err := draft.Sign(p.device.sign)
 	if err != nil {
@@ -219,9 +218,28 @@ func (p *party) add(ctx context.Context, shares []*recordv1.SealedServerShare, r
 	return p.settle(ctx)
 }
 
-func (p *party) proposal() *recordv1.Proposal {
+// endorsed is a proposal with the endorsements of all other devices that may give one,
+// those among them that are being added too. A device that is alone endorses with its
+// confirm key.
+func (p *party) endorsed(records [][]byte) *recordv1.Proposal {
 	head := p.state.Head()
-	return &recordv1.Proposal{Nonce: random(api.NonceSize), BaseSequence: head.Sequence, BaseHash: head.Hash[:], Expiry: uint64(time.Now().Add(time.Hour).UnixMilli())}
+	q := &recordv1.Proposal{Nonce: random(api.NonceSize), BaseSequence: head.Sequence, BaseHash: head.Hash[:], Expiry: uint64(time.Now().Add(time.Hour).UnixMilli())}
+	endorse := func(role recordv1.Endorsement_Role, device uint64, key *signing.PrivateKey) {
+		q.Endorsements = append(q.Endorsements, &recordv1.Endorsement{Role: role, Device: device,
+			Signature: key.Sign(ledger.ProposalContext(p.id, q, p.device.number, records, role, device))})
+	}
+	if len(p.state.ActiveDevices()) == 1 {
+		endorse(recordv1.Endorsement_ROLE_CONFIRM, p.device.number, p.device.confirm)
+	}
+	for _, m := range p.others {
+		switch d, ok := p.state.Device(m.number); {
+		case !ok:
+			endorse(recordv1.Endorsement_ROLE_NEW_DEVICE, m.number, m.sign)
+		case d.Status == ledger.Active:
+			endorse(recordv1.Endorsement_ROLE_DEVICE, m.number, m.sign)
+		}
+	}
+	return q
 }
 
 // prepare makes epoch 1, with one contact.
@@ -254,6 +272,37 @@ func (p *party) prepare(ctx context.Context) error {
 	return p.add(ctx, shares, record)
 }
 
+// addDevices adds so many devices to those that there are.
+func (p *party) addDevices(ctx context.Context, count int) error {
+	own := p.device.number
+	sealed, author, _ := p.state.SeedShare(1, own)
+	share, err := seed.OpenDeviceShare(p.device.seal, p.id, p.state.InUse().Record, author, own, sealed)
+	if err != nil {
+		return err
+	}
+	var records []proto.Message
+	for n := range uint64(count) {
+		m, err := newMachine(p.state.NextDevice() + n)
+		if err != nil {
+			return err
+		}
+		to := &ledger.Device{Number: m.number, Keys: m.keys(), SignKey: m.sign.PublicKey(), SealKey: m.seal.PublicKey(), ConfirmKey: m.confirm.PublicKey()}
+		keys, err := p.generation.SealTo(rand.Reader, p.id, own, to)
+		if err != nil {
+			return err
+		}
+		half, err := seed.SealDeviceShare(rand.Reader, p.id, 1, own, to, share)
+		if err != nil {
+			return err
+		}
+		p.others = append(p.others, m)
+		records = append(records, &recordv1.DeviceAdded{
+			Device: m.number, Keys: to.Keys, Generations: []*recordv1.GenerationKeys{keys}, SeedShares: []*recordv1.SealedToEpoch{{Epoch: 1, Sealed: half}},
+		})
+	}
+	return p.add(ctx, nil, records...)
+}
+
 // bind makes another account the contact.
 func (p *party) bind(ctx context.Context, contact *party) error {
 	return p.add(ctx, nil, &recordv1.ContactBound{
@@ -284,11 +333,10 @@ func (p *party) receipt(ctx context.Context, contact *party) error {
 	if err != nil {
 		return err
 	}
-	share, err := slip39.ParseBinary(binary)
-	if err != nil {
+	if contact.held, err = slip39.ParseBinary(binary); err != nil {
 		return err
 	}
-	key, err := seed.ShareKey(share, p.id, e.Number, 1)
+	key, err := seed.ShareKey(contact.held, p.id, e.Number, 1)
 	if err != nil {
 		return err
 	}

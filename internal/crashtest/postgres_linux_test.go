@@ -29,6 +29,8 @@ func TestKilledOverPostgreSQL(t *testing.T) {
 		t.Fatal(err)
 	}
 	crashes := 0
+	var failed error
+	conclude(t, func() outcome { return f.outcome("kill -9, over PostgreSQL", failed) })
 	for n := range max(8, *kills/postgresShare) {
 		crashed := make(chan struct{})
 		s.strike = s.kill
@@ -42,8 +44,8 @@ func TestKilledOverPostgreSQL(t *testing.T) {
 			}
 		}
 		starting := f.starting.Load()
-		if err := s.killOnce(t.Context(), f); err != nil {
-			t.Fatalf("seed %d, life %d: %v\n%s", theSeed(), n, err, &s.life.log)
+		if failed = s.killOnce(t.Context(), f); failed != nil {
+			t.Fatalf("seed %d, life %d: %v\n%s", theSeed(), n, failed, &s.life.log)
 		}
 		if withDatabase && f.starting.Load() == starting {
 			<-crashed
@@ -52,14 +54,14 @@ func TestKilledOverPostgreSQL(t *testing.T) {
 		}
 		if n%perCheck == perCheck-1 {
 			f.checks.Add(1)
-			if err := s.check(); err != nil {
-				t.Fatalf("seed %d, life %d: %v", theSeed(), n, err)
+			if failed = s.check(); failed != nil {
+				t.Fatalf("seed %d, life %d: %v", theSeed(), n, failed)
 			}
 		}
 	}
 	f.checks.Add(1)
-	if err := s.last(t.Context()); err != nil {
-		t.Fatalf("seed %d: %v", theSeed(), err)
+	if failed = s.last(t.Context()); failed != nil {
+		t.Fatalf("seed %d: %v", theSeed(), failed)
 	}
 	t.Logf("over PostgreSQL, %v; PostgreSQL itself was ended %d times; lost: 0; seed %d", f, crashes, theSeed())
 }

@@ -39,12 +39,11 @@ func (f *cutFigures) String() string {
 func TestPowerCut(t *testing.T) {
 	t.Parallel()
 	f, err := cutAll(t.Context(), built(t), *cuts)
-	lost := 0
+	conclude(t, func() outcome { return f.outcome("power cuts", err) })
 	if err != nil {
 		t.Error(err)
-		lost = 1
 	}
-	t.Logf("%v; lost: %d; seed %d, %d servers", f, lost, theSeed(), *workers)
+	t.Logf("%v; lost: %d; seed %d, %d servers", f, losses(err), theSeed(), *workers)
 }
 
 // A server that does not sync each transaction is caught: else the test above would
@@ -76,6 +75,11 @@ func TestForgetfulServerIsCaught(t *testing.T) {
 		t.Fatal(err)
 	}
 	f, err := cutAll(t.Context(), p, 400)
+	conclude(t, func() outcome {
+		o := f.outcome("power cuts, of a server that must be caught", err)
+		o.caught = o.lost > 0
+		return o
+	})
 	var loss *lossError
 	if !errors.As(err, &loss) {
 		t.Fatalf("it is not caught: %v; %v", f, err)

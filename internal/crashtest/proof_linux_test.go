@@ -42,7 +42,7 @@ func (p *party) prove(ctx context.Context) error {
 	if err := p.settle(ctx); err != nil {
 		return fmt.Errorf("what was in doubt is not taken: %w", err)
 	}
-	for _, look := range []func(context.Context) error{p.proveEntries, p.proveShares, p.proveActivity, p.proveAttestation, p.proveSpent} {
+	for _, look := range []func(context.Context) error{p.proveEntries, p.proveShares, p.proveLocks, p.proveActivity, p.proveAttestation, p.proveSpent} {
 		if err := look(ctx); err != nil {
 			return err
 		}
@@ -78,6 +78,27 @@ func (p *party) proveEntries(ctx context.Context) error {
 	}
 	if len(answer.Missing) > 0 {
 		return lost("the server says that it lacks %d shares", len(answer.Missing))
+	}
+	return nil
+}
+
+// proveLocks asks with the account's other devices. The server answers those that are
+// not locked, and no other.
+func (p *party) proveLocks(ctx context.Context) error {
+	for _, m := range p.others {
+		who := api.Identity{Account: &p.id, Device: m.number, Key: m.sign}
+		_, err := p.w.ask(ctx, askEntries, who, &apiv1.EntriesRequest{After: uint64(len(p.entries)), Nonce: random(api.NonceSize)}, &apiv1.EntriesAnswer{}, nil)
+		if d, _ := p.state.Device(m.number); d.Status == ledger.Locked {
+			if err == nil {
+				return lost("the lock of device %d: the server answers it", m.number)
+			}
+			if errors.Is(err, api.ErrDeviceLocked) {
+				continue
+			}
+		}
+		if err != nil {
+			return fmt.Errorf("device %d: %w", m.number, err)
+		}
 	}
 	return nil
 }
@@ -228,16 +249,20 @@ func (f *family) proveRecovery(ctx context.Context) error {
 	answer := &apiv1.RecoveryStatusAnswer{}
 	if _, err := f.owner.w.ask(ctx, recoveryStatus, f.owner.identity(), &apiv1.RecoveryStatusRequest{Request: id[:]}, answer, nil); err != nil {
 		if errors.Is(err, api.ErrUnknownRecovery) {
-			return lost("the recovery %x", id)
+			return lost("the recovery %v", id)
 		}
 		return err
 	}
 	r := answer.Recovery
 	switch {
 	case r.Started != f.begun.Started:
-		return lost("the recovery %x began at %d, and now at %d", id, f.begun.Started, r.Started)
+		return lost("the recovery %v began at %d, and now at %d", id, f.begun.Started, r.Started)
 	case f.vetoed && len(r.Vetoes) != 1:
-		return lost("the veto of %x", id)
+		return lost("the veto of %v", id)
+	case f.vetoed && r.Approvals != 0:
+		return lost("the veto of %v: %d approvals count that were before it", id, r.Approvals)
+	case f.approved && !f.vetoed && r.Approvals != 1:
+		return lost("the approval of %v", id)
 	}
 	return nil
 }

@@ -88,6 +88,7 @@ var (
 	sendMessage    = procedure{apiv1connect.ServerServiceSendMessageProcedure, apiv1connect.ServerServiceClient.SendMessage}
 	inbox          = procedure{apiv1connect.ServerServiceInboxProcedure, apiv1connect.ServerServiceClient.Inbox}
 	startRecovery  = procedure{apiv1connect.ServerServiceStartRecoveryProcedure, apiv1connect.ServerServiceClient.StartRecovery}
+	approve        = procedure{apiv1connect.ServerServiceApproveProcedure, apiv1connect.ServerServiceClient.Approve}
 	recoveryStatus = procedure{apiv1connect.ServerServiceRecoveryStatusProcedure, apiv1connect.ServerServiceClient.RecoveryStatus}
 )
 

@@ -12,6 +12,8 @@ import (
 	recordv1 "zeropass.dev/zeropass/gen/zeropass/record/v1"
 	"zeropass.dev/zeropass/internal/api"
 	"zeropass.dev/zeropass/ledger"
+	"zeropass.dev/zeropass/recovery"
+	"zeropass.dev/zeropass/seed"
 )
 
 // family is an account and its contact, which write one after the other. Several
@@ -23,6 +25,7 @@ type family struct {
 	told           []byte                  // newest head that the contact was sent, acknowledged
 	recovery       *ledger.RecoveryRequest // newest that was started, acknowledged
 	begun          *apiv1.Recovery
+	approved       bool // acknowledged
 	vetoed         bool
 }
 
@@ -70,7 +73,7 @@ func (f *family) write(ctx context.Context) error {
 		return err
 	}
 	writes := []func(context.Context) error{
-		f.put, f.put, f.reveal, f.tell, f.put, f.startRecovery, f.veto, f.put, f.attest,
+		f.attest, f.put, f.lock, f.reveal, f.lock, f.startRecovery, f.approve, f.lock, f.veto, f.put, f.lock, f.tell, f.put,
 	}
 	f.turn++
 	return writes[f.turn%len(writes)](ctx)
@@ -203,8 +206,39 @@ func (f *family) startRecovery(ctx context.Context) error {
 	answer := &apiv1.StartRecoveryAnswer{}
 	s, err := p.w.ask(ctx, startRecovery, api.Identity{Account: &p.id, Key: m.sign}, &apiv1.StartRecoveryRequest{Request: b}, answer, nil)
 	if err == nil {
-		f.recovery, f.begun, f.vetoed = request, answer.Recovery, false
+		f.recovery, f.begun, f.approved, f.vetoed = request, answer.Recovery, false, false
 		p.wrote("recovery", s, nil)
+	}
+	return err
+}
+
+// approve has the contact approve the newest recovery.
+func (f *family) approve(ctx context.Context) error {
+	if f.recovery == nil || f.vetoed {
+		return nil
+	}
+	o, now := f.owner, time.Now()
+	id := f.recovery.ID()
+	key, err := seed.ShareKey(f.contact.held, o.id, 1, 1)
+	if err != nil {
+		return err
+	}
+	approval, err := ledger.NewApproval(&recordv1.Approval{
+		Request: id[:], Account: o.id[:], Epoch: 1, Holder: &recordv1.Holder{Kind: recordv1.Holder_KIND_MEMBER, Number: 1},
+		SignKey: f.recovery.SignKey().Bytes(), SealKey: f.recovery.SealKey().Bytes(),
+		NotBefore: uint64(now.Add(-time.Second).UnixMilli()), Expiry: uint64(now.Add(time.Hour).UnixMilli()),
+	}, key)
+	if err != nil {
+		return err
+	}
+	share, err := recovery.SealShare(rand.Reader, f.contact.held, 1, f.recovery)
+	if err != nil {
+		return err
+	}
+	s, err := o.w.ask(ctx, approve, f.contact.identity(), &apiv1.ApproveRequest{Approval: approval, SealedShare: share}, &apiv1.ApproveAnswer{}, nil)
+	if err == nil {
+		f.approved = true
+		o.wrote("approval", s, nil) // in the owner's activity log
 	}
 	return err
 }
@@ -217,4 +251,21 @@ func (f *family) veto(ctx context.Context) error {
 	id := f.recovery.ID()
 	f.vetoed = true // it is when what is in doubt is settled
 	return f.owner.add(ctx, nil, &recordv1.RecoveryVetoed{Request: id[:]})
+}
+
+// lock makes the contact's epoch and gives its account two devices more, and then
+// locks and unlocks one of them in turn. The other one endorses that it is unlocked.
+func (f *family) lock(ctx context.Context) error {
+	p := f.contact
+	switch {
+	case p.state.InUse() == nil:
+		return p.prepare(ctx)
+	case len(p.others) == 0:
+		return p.addDevices(ctx, 2)
+	}
+	number := p.others[0].number
+	if d, _ := p.state.Device(number); d.Status == ledger.Locked {
+		return p.add(ctx, nil, &recordv1.DeviceUnlocked{Device: number})
+	}
+	return p.add(ctx, nil, &recordv1.DeviceLocked{Device: number})
 }
