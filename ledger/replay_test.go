@@ -136,17 +136,19 @@ var signatureRules = []Rule{RuleSignature, RuleEndorsement, RuleDeviceList, Rule
 // TestReplayNewer leaves to a newer program what only that can judge, verified or not.
 func TestReplayNewer(t *testing.T) {
 	w := play(t, "G E")
-	d := w.draft(w.slotPuts("a")...)
+	before := w.state.Clone()
+	history(w, "P:a")
+	d := w.draft(w.slotPuts("b")...)
 	d.records[0] = append(d.records[0], 0xfa, 0x07, 0) // field 127
-	body, err := marshal(&recordv1.Entry{Account: d.account[:], Sequence: 3, Previous: d.previous.Hash[:], Time: uint64(d.time.UnixMilli()), Author: 1, Records: d.records})
+	body, err := marshal(&recordv1.Entry{Account: d.account[:], Sequence: 4, Previous: d.previous.Hash[:], Time: uint64(d.time.UnixMilli()), Author: 1, Records: d.records})
 	must(t, err)
 	b, err := marshal(&recordv1.SignedEntry{Entry: body, Signature: d.key.Sign(entryContext(body))})
 	must(t, err)
-	before := w.state.Clone()
-	if err := w.state.Replay(Head{3, entryHash(b)}, b); !errors.Is(err, ErrNewer) {
+	s := before.Clone()
+	if err := s.Replay(Head{4, entryHash(b)}, w.entries[2].Bytes(), b); !errors.Is(err, ErrNewer) {
 		t.Error(err)
 	}
-	if !equalStates(before, w.state) {
+	if !equalStates(before, s) {
 		t.Error("something was left behind")
 	}
 }

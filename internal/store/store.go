@@ -75,6 +75,9 @@ type Account struct {
 	Head   ledger.Head
 	Locked time.Time // when the operator locked it; zero if it is not locked
 	Paused time.Time // until when its ledger takes nothing but vetoes
+	// Verified is what the server noted beside this head, zero if nothing; see [Append].
+	// Whoever writes the database writes that, too: it proves nothing by being there.
+	Verified [32]byte
 }
 
 // Creation makes an account.
@@ -83,7 +86,9 @@ type Creation struct {
 	Name    string
 	NameKey string // what makes a name unique
 	Genesis *ledger.Entry
-	Token   *[32]byte // hash of the token that registers it; nil where none is needed
+	// Verified is noted beside the head, in the statement that sets it.
+	Verified [32]byte
+	Token    *[32]byte // hash of the token that registers it; nil where none is needed
 }
 
 // Append adds entries to a ledger, with everything that follows from them.
@@ -92,6 +97,7 @@ type Append struct {
 	Account  ledger.AccountID
 	Head     ledger.Head // that stands before
 	Entries  []*ledger.Entry
+	Verified [32]byte         // is noted beside the head that stands after, in the statement that sets it
 	Shares   []Share          // take the place of those with the same name
 	Destroy  []ledger.ShareID // shares that are not needed any more
 	Epochs   []uint64         // whose shares are kept; those of all others are destroyed

@@ -35,8 +35,8 @@ func (s *Store) Create(ctx context.Context, c store.Creation) error {
 		}
 		hash := c.Genesis.Hash()
 		if err := one(store.ErrNameTaken)(tx.ExecContext(ctx,
-			`INSERT INTO accounts (account, name, name_key, sequence, head) VALUES ($1, $2, $3, 1, $4) ON CONFLICT DO NOTHING`,
-			id[:], c.Name, c.NameKey, hash[:])); err != nil {
+			`INSERT INTO accounts (account, name, name_key, sequence, head, verified) VALUES ($1, $2, $3, 1, $4, $5) ON CONFLICT DO NOTHING`,
+			id[:], c.Name, c.NameKey, hash[:], c.Verified[:])); err != nil {
 			if _, missing := headOf(ctx, tx, id); errors.Is(err, store.ErrNameTaken) && !errors.Is(missing, store.ErrNotFound) {
 				return errors.Join(store.ErrAccountExists, missing)
 			}
@@ -53,17 +53,18 @@ func insertEntry(ctx context.Context, tx Tx, id ledger.AccountID, e *ledger.Entr
 	return tx.Later(ctx, nil, `INSERT INTO entries (account, sequence, entry) VALUES ($1, $2, $3)`, id[:], e.Sequence(), e.Bytes())
 }
 
-const accountColumns = `account, name, sequence, head, locked, paused`
+const accountColumns = `account, name, sequence, head, locked, paused, verified`
 
 func scanAccount(row interface{ Scan(...any) error }) (store.Account, error) {
 	var a store.Account
-	var id, hash []byte
+	var id, hash, verified []byte
 	var locked, paused int64
-	if err := row.Scan(&id, &a.Name, &a.Head.Sequence, &hash, &locked, &paused); err != nil {
+	if err := row.Scan(&id, &a.Name, &a.Head.Sequence, &hash, &locked, &paused, &verified); err != nil {
 		return store.Account{}, err
 	}
 	copy(a.ID[:], id)
 	copy(a.Head.Hash[:], hash)
+	copy(a.Verified[:], verified)
 	if locked != 0 {
 		a.Locked = timeOf(locked)
 	}
@@ -175,6 +176,6 @@ func moveHead(ctx context.Context, tx Tx, a store.Append) error {
 		head = a.Entries[len(a.Entries)-1].Head()
 	}
 	return one(store.ErrHeadMoved)(tx.ExecContext(ctx,
-		`UPDATE accounts SET sequence = $1, head = $2 WHERE account = $3 AND sequence = $4 AND head = $5`,
-		head.Sequence, head.Hash[:], a.Account[:], a.Head.Sequence, a.Head.Hash[:]))
+		`UPDATE accounts SET sequence = $1, head = $2, verified = $3 WHERE account = $4 AND sequence = $5 AND head = $6`,
+		head.Sequence, head.Hash[:], a.Verified[:], a.Account[:], a.Head.Sequence, a.Head.Hash[:]))
 }

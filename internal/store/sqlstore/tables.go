@@ -47,7 +47,7 @@ func concat(groups ...[]column) []column {
 // migration adds has a default, which older copies get.
 var tables = []table{
 	{"server", concat(integer("id"), blob("keys")), "id"},
-	{"accounts", concat(blob("account"), text("name", "name_key"), integer("sequence"), blob("head"), integer("position", "locked", "paused")), "account"},
+	{"accounts", concat(blob("account"), text("name", "name_key"), integer("sequence"), blob("head"), integer("position", "locked", "paused"), blob("verified")), "account"},
 	{"entries", concat(blob("account"), integer("sequence"), blob("entry")), "account, sequence"},
 	{"shares", concat(blob("account"), integer("kind", "epoch"), blob("slot"), integer("version", "member"), text("key"), blob("sealed"), integer("position")),
 		"account, position"},

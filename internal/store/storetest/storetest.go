@@ -211,6 +211,13 @@ func testCreate(t *testing.T, s *suite) {
 	s.want(s.Create(s.ctx, store.Creation{Spend: s.spend(), Name: "Ada", NameKey: "ada", Genesis: other}), store.ErrNameTaken)
 	first := must(ledger.ParseEntry(must(s.Entries(s.ctx, a.id, 0, 1, 1))[0]))
 	s.want(s.Create(s.ctx, store.Creation{Spend: s.spend(), Name: "bob", NameKey: "bob", Genesis: first}), store.ErrAccountExists)
+
+	genesis, _ := Genesis()
+	id, _ := genesis.Account()
+	s.ok(s.Create(s.ctx, store.Creation{Spend: s.spend(), Name: "bob", NameKey: "bob", Genesis: genesis, Verified: [32]byte{1, 31: 1}}))
+	if got := must(s.Account(s.ctx, id)).Verified; got != [32]byte{1, 31: 1} {
+		t.Errorf("beside Genesis %x was noted", got)
+	}
 }
 
 func testAppend(t *testing.T, s *suite) {
@@ -241,6 +248,28 @@ func testAppend(t *testing.T, s *suite) {
 	s.want(s.Append(s.ctx, store.Append{Spend: s.spend(), Account: a.id, Head: ledger.Head{Sequence: 1}, Entries: []*ledger.Entry{stale}}), store.ErrHeadMoved)
 	// Shares alone leave the head where it is.
 	s.ok(s.Append(s.ctx, store.Append{Spend: s.spend(), Account: a.id, Head: a.head}))
+
+	// What is noted beside a head goes with it.
+	next := a.next(a.head)
+	for _, step := range []struct {
+		op   store.Append
+		err  error
+		want byte
+	}{
+		{store.Append{Head: a.head, Verified: [32]byte{1}}, nil, 1},
+		{store.Append{Head: next.Head(), Verified: [32]byte{2}}, store.ErrHeadMoved, 1},
+		{store.Append{Head: a.head, Entries: []*ledger.Entry{next}, Verified: [32]byte{3}}, nil, 3},
+		{store.Append{Head: a.head, Verified: [32]byte{4}}, store.ErrHeadMoved, 3},
+		{store.Append{Head: next.Head()}, nil, 0},
+	} {
+		step.op.Spend, step.op.Account = s.spend(), a.id
+		if err := s.Append(s.ctx, step.op); !errors.Is(err, step.err) {
+			t.Errorf("%d is noted: %v, want %v", step.op.Verified[0], err, step.err)
+		}
+		if got := must(s.Account(s.ctx, a.id)).Verified; got != [32]byte{step.want} {
+			t.Errorf("after %d %x is noted", step.op.Verified[0], got)
+		}
+	}
 }
 
 func testConcurrentAppend(t *testing.T, s *suite) {
