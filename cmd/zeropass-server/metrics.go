@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"runtime/debug"
 	"sync"
 	"time"
 
@@ -51,14 +50,10 @@ func newMetrics() *metrics {
 			Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 10},
 		}, []string{"kind"}),
 	}
-	version := "(devel)"
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		version = info.Main.Version
-	}
 	m.registry.MustRegister(m.requests, m.took, m.transactions, m.stored,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "zeropass_build_info", Help: "The program's version; always 1.", ConstLabels: prometheus.Labels{"version": version},
+			Name: "zeropass_build_info", Help: "The program's version; always 1.", ConstLabels: prometheus.Labels{"version": programVersion()},
 		}, func() float64 { return 1 }))
 	return m
 }
@@ -155,11 +150,23 @@ func (w *watched) Collect(out chan<- prometheus.Metric) {
 		out <- prometheus.MustNewConstMetric(shedDesc, prometheus.CounterValue, float64(a.Shed), a.Class)
 	}
 	gauge(streamsDesc, float64(w.server.Streams()))
+	gauge(readyDesc, number(len(w.health.check(ctx)) == 0))
+	if w.certificates != nil {
+		if expires := w.certificates.expires(); !expires.IsZero() {
+			gauge(expiresDesc, float64(expires.Unix()))
+		}
+	}
+	if w.health.store != nil {
+		w.collectData(ctx, out, gauge)
+	}
+}
+
+// collectData says what there is where the server has not moved from.
+func (w *watched) collectData(ctx context.Context, out chan<- prometheus.Metric, gauge func(*prometheus.Desc, float64, ...string)) {
 	out <- prometheus.MustNewConstMetric(commitsDesc, prometheus.CounterValue, float64(w.health.store.Commits()))
 	if follows, behind := w.server.Follows(); follows {
 		gauge(behindDesc, behind.Seconds())
 	}
-	gauge(readyDesc, number(len(w.health.check(ctx)) == 0))
 	for source, sound := range soundSources(w.health.sources.Status()) {
 		gauge(soundDesc, number(sound), source)
 	}
@@ -173,11 +180,6 @@ func (w *watched) Collect(out chan<- prometheus.Metric) {
 	}
 	if n, ok := w.countAccounts(); ok {
 		gauge(accountsDesc, float64(n))
-	}
-	if w.certificates != nil {
-		if expires := w.certificates.expires(); !expires.IsZero() {
-			gauge(expiresDesc, float64(expires.Unix()))
-		}
 	}
 }
 

@@ -26,7 +26,7 @@ func (o *serveOptions) checkMoved() error {
 
 // serveMoved answers where the server has moved from, until ctx ends. It opens no
 // data: what may still be here must not be written to any more.
-func (o *serveOptions) serveMoved(ctx context.Context, stdout, stderr io.Writer) (err error) {
+func (o *serveOptions) serveMoved(ctx context.Context, stdout, stderr io.Writer) error {
 	proxies, err := o.proxies.proxies()
 	if err != nil {
 		return err
@@ -43,27 +43,17 @@ func (o *serveOptions) serveMoved(ctx context.Context, stdout, stderr io.Writer)
 		return err
 	}
 	log := o.logger(stderr)
+	d := &data{keys: keys}
+	defer d.followKeys(log)()
 	measured := newMetrics()
 	s, err := server.New(ctx, server.Config{Keys: keys, Now: time.Now, Rand: rand.Reader, Log: log, MovedTo: o.movedTo, Observe: measured.request})
 	if err != nil {
 		return err
 	}
 	healthy := &health{allowOS: true, failed: s.Failed()}
-	admin, err := openAdmin(ctx, o.adminListen, healthy, measured, log)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, admin.close()) }()
-	listener, err := o.listener(ctx, certificates != nil)
-	if err != nil {
-		return err
-	}
-	if err := o.ready(stdout, listener.Addr(), admin.url(), &data{keys: keys}); err != nil {
-		return errors.Join(err, listener.Close())
-	}
 	log.Info("the server has moved: devices that come here are told where it is, and nothing else is done", "moved_to", o.movedTo)
-	return o.run(ctx, &running{
-		server: s, health: healthy, http: proxies.NewHTTPServer(s.MovedHandler(), log), listener: listener,
+	return o.answer(ctx, stdout, d, measured, &running{
+		server: s, health: healthy, http: proxies.NewHTTPServer(s.MovedHandler(), log),
 		certificates: certificates, drain: o.drain, manager: newSystemd(log), log: log,
 	})
 }

@@ -26,7 +26,8 @@ const (
 // changes that are to share the sync must come meanwhile.
 const leastThreads = 4
 
-// spreadOut sees to it, unless GOMAXPROCS says otherwise.
+// spreadOut sees to it, unless GOMAXPROCS says otherwise. It comes after whatever is
+// bounded by the processors that there really are, admission for one.
 func spreadOut() {
 	if os.Getenv("GOMAXPROCS") == "" && runtime.GOMAXPROCS(0) < leastThreads {
 		runtime.GOMAXPROCS(leastThreads)
@@ -34,9 +35,18 @@ func spreadOut() {
 }
 
 // leastHeap is by how many bytes the heap grows at least before what is garbage is
-// looked for: that of a small server would be searched hundreds of times a minute. It
-// is taken by something that is never touched, and so takes no memory itself.
+// looked for: that of a small server would be searched hundreds of times a minute.
 const leastHeap = 64 << 20
+
+// ballast sees to that by something that is never touched, and so takes no memory
+// itself. It is nothing where GOGC or GOMEMLIMIT say when to look; the limit would
+// count it.
+func ballast() []byte {
+	if os.Getenv("GOGC") != "" || os.Getenv("GOMEMLIMIT") != "" {
+		return nil
+	}
+	return make([]byte, leastHeap)
+}
 
 // running is a server that answers.
 type running struct {

@@ -224,31 +224,34 @@ func (o *serveOptions) serve(ctx context.Context, stdout, stderr io.Writer) (err
 		return err
 	}
 	healthy := &health{store: d.store, sources: sources, allowOS: o.entropy.allowOS, failed: s.Failed(), follows: s.Follows}
-	measured.registry.MustRegister(&watched{server: s, health: healthy, certificates: certificates})
-	admin, err := openAdmin(ctx, o.adminListen, healthy, measured, log)
+	return o.answer(ctx, stdout, d, measured, &running{
+		server: s, health: healthy, http: proxies.NewHTTPServer(s.Handler(), log),
+		certificates: certificates, drain: o.drain, manager: newSystemd(log), log: log,
+	})
+}
+
+// answer opens the listeners, says that devices may come, and serves until ctx ends.
+func (o *serveOptions) answer(ctx context.Context, stdout io.Writer, d *data, measured *metrics, r *running) (err error) {
+	measured.registry.MustRegister(&watched{server: r.server, health: r.health, certificates: r.certificates})
+	admin, err := openAdmin(ctx, o.adminListen, r.health, measured, r.log)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, admin.close()) }()
-	listener, err := o.listener(ctx, certificates != nil)
-	if err != nil {
+	if r.listener, err = o.listener(ctx, r.certificates != nil); err != nil {
 		return err
 	}
-	if err := o.ready(stdout, listener.Addr(), admin.url(), d); err != nil {
-		return errors.Join(err, listener.Close())
+	if err := o.ready(stdout, r.listener.Addr(), admin.url(), d); err != nil {
+		return errors.Join(err, r.listener.Close())
 	}
-	o.proxies.warn(log, o.isTLS())
-	return o.run(ctx, &running{
-		server: s, health: healthy, http: proxies.NewHTTPServer(s.Handler(), log), listener: listener,
-		certificates: certificates, drain: o.drain, manager: newSystemd(log), log: log,
-	})
+	o.proxies.warn(r.log, o.isTLS())
+	return o.run(ctx, r)
 }
 
 // run serves, with what goes on beside it.
 func (o *serveOptions) run(ctx context.Context, r *running) error {
 	spreadOut()
-	ballast := make([]byte, leastHeap)
-	defer runtime.KeepAlive(ballast)
+	defer runtime.KeepAlive(ballast())
 	beside, cancel := context.WithCancel(ctx)
 	var group sync.WaitGroup
 	defer group.Wait()
