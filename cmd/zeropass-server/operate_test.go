@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/tls"
@@ -15,6 +16,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -78,6 +81,23 @@ func TestMonitored(t *testing.T) {
 	} {
 		if !strings.Contains(metrics, "\n"+want) {
 			t.Errorf("there is no %s", want)
+		}
+	}
+	guide := must[[]byte](t)(os.ReadFile("../../docs/operations.md"))
+	explained := regexp.MustCompile("(?m)^\\| `(zeropass_\\w+)").FindAllSubmatch(guide, -1)
+	if len(explained) < 15 {
+		t.Errorf("the guide explains %d metrics", len(explained))
+	}
+	names := []string{"zeropass_changes_behind_seconds", "zeropass_certificate_expiry_timestamp_seconds"} // not here
+	for _, found := range regexp.MustCompile(`(?m)^# TYPE (zeropass_\w+)`).FindAllStringSubmatch(metrics, -1) {
+		names = append(names, found[1])
+		if !bytes.Contains(guide, []byte("\n| `"+found[1])) {
+			t.Errorf("the guide does not explain %s", found[1])
+		}
+	}
+	for _, found := range explained {
+		if !slices.Contains(names, string(found[1])) {
+			t.Errorf("the guide explains %s, which is not there", found[1])
 		}
 	}
 	if code, _ := get(t, p.URL+"/metrics"); code != http.StatusNotFound {
