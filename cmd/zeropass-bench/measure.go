@@ -19,7 +19,6 @@ type run struct {
 	database *load.Postgres // nil over SQLite
 	report   *report
 	say      progress
-	bare     load.Curve
 
 	restart func() (*load.Server, error) // over the same data
 }
@@ -33,7 +32,6 @@ type step struct {
 // all measures everything, in the order of the report.
 func (r *run) all() error {
 	for _, s := range []step{
-		{"bare curve operations", r.curve},
 		{"growing", r.grow},
 		{"reveals", r.reveals},
 		{"reveals that another device confirms", r.confirmed},
@@ -61,21 +59,11 @@ func (r *run) target(name, says string, value, most float64) {
 	r.report.target(r.prefix, name, says, value, most)
 }
 
-func (r *run) curve() (err error) {
-	if r.bare, err = load.MeasureCurve(r.duration / 10); err != nil {
-		return err
-	}
-	r.add("curve_parse", "one public key from its bytes", micros(r.bare.Parse), "µs")
-	r.add("curve_sign", "one signature", micros(r.bare.Sign), "µs")
-	r.add("curve_verify", "one verification", micros(r.bare.Verify), "µs")
-	r.add("curve_seal", "one sealing", micros(r.bare.Seal), "µs")
-	return nil
-}
-
 // sizes at which the throughput of reveals is compared.
 var sizes = []int{100, 1_000, 10_000, 100_000, 1_000_000}
 
-// grow makes the accounts, and reveals some of their secrets on the way.
+// grow makes the accounts, and reveals some of their secrets on the way: what that
+// costs the server depends on how much of it stays in the processor's caches.
 func (r *run) grow() error {
 	var least, most float64
 	var made load.Result
@@ -90,7 +78,7 @@ func (r *run) grow() error {
 			return err
 		}
 		made.Add(grown)
-		result, err := r.closed(r.clients, size, false, r.Reveal)
+		result, err := r.beside(false, size, false, r.Reveal)
 		if err != nil {
 			return err
 		}
@@ -100,6 +88,7 @@ func (r *run) grow() error {
 		}
 		least, most = min(least, rate), max(most, rate)
 		r.add(figureName("reveal_rate_at", size), "reveals at "+grouped(size)+" accounts", rate, "1/s")
+		r.add(figureName("reveal_cpu_ratio_at", size), "server CPU / bare curve operations at "+grouped(size)+" accounts", ratio(result.CPUPerTask(), result.Curve.Of(load.RevealAlone)), "")
 	}
 	r.target("flat", "reveals per second from 100 accounts on, most / least", most/max(least, 1e-3), 1.25)
 	r.report.of(r.prefix, "create", "account with one secret", "rate", "in a second", made.PerSecond(), "1/s")
@@ -108,13 +97,17 @@ func (r *run) grow() error {
 }
 
 func (r *run) reveals() error {
-	result, err := r.exactly(len(r.Accounts), false, r.Reveal)
+	result, err := r.beside(true, len(r.Accounts), false, r.Reveal)
 	if err != nil {
 		return err
 	}
 	r.latencies("reveal", "reveal", result)
 	r.costs("reveal", "reveal", result)
-	operations := r.bare.Of(load.RevealAlone)
+	r.add("curve_parse", "one public key from its bytes", micros(result.Curve.Parse), "µs")
+	r.add("curve_sign", "one signature", micros(result.Curve.Sign), "µs")
+	r.add("curve_verify", "one verification", micros(result.Curve.Verify), "µs")
+	r.add("curve_seal", "one sealing", micros(result.Curve.Seal), "µs")
+	operations := result.Curve.Of(load.RevealAlone)
 	r.add("reveal_curve", "bare curve operations of a reveal", micros(operations), "µs")
 	r.target("reveal_cpu_ratio", "server CPU per reveal / its bare curve operations", ratio(result.CPUPerTask(), operations), 1.5)
 	r.target("reveal_commits_each", "durable commits per reveal", result.CommitsPerTask(), 0.3)
@@ -126,25 +119,31 @@ func (r *run) confirmed() error {
 		return err
 	}
 	// A device that has asked waits for its answer, and asks nothing else meanwhile.
-	result, err := r.exactly(len(r.Pairs), true, r.RevealConfirmed)
+	result, err := r.beside(true, len(r.Pairs), true, r.RevealConfirmed)
 	if err != nil {
 		return err
 	}
 	const operation = "reveal, another device confirms, 4 requests"
 	r.latencies("confirmed", operation, result)
 	r.costs("confirmed", operation, result)
-	operations := r.bare.Of(load.RevealConfirmed)
+	operations := result.Curve.Of(load.RevealConfirmed)
 	r.add("confirmed_curve", "bare curve operations of a reveal that another device confirms", micros(operations), "µs")
-	r.target("confirmed_cpu_ratio", "the same where another device confirms", ratio(result.CPUPerTask(), operations), 1.5)
+	r.target("confirmed_cpu_ratio", "the same CPU ratio where another device confirms", ratio(result.CPUPerTask(), operations), 1.5)
 	return nil
 }
 
-// exactly is closed with an exact count of PostgreSQL's commits, unless the runs are
-// too short for one to matter.
-func (r *run) exactly(size int, once bool, make func(int) (load.Task, error)) (*load.Result, error) {
-	r.Exact(r.duration >= 3*time.Second)
-	defer r.Exact(false)
-	return r.closed(r.clients, size, once, make)
+// beside is closed with the bare curve operations measured beside it, and if exact with
+// an exact count of PostgreSQL's commits, unless the runs are too short for one to
+// matter.
+func (r *run) beside(exact bool, size int, once bool, make func(int) (load.Task, error)) (*load.Result, error) {
+	tasks, err := r.enough(size, once, make)
+	if err != nil {
+		return nil, err
+	}
+	r.Bare(r.duration / 20)
+	r.Exact(exact && r.duration >= 3*time.Second)
+	defer func() { r.Bare(0); r.Exact(false) }()
+	return r.Closed(r.ctx, tasks, r.clients, r.duration)
 }
 
 // overloadTime is how long overload lasts: longer than other runs, so that those who
@@ -184,7 +183,7 @@ func (r *run) syncs() error {
 }
 
 func (r *run) simple(name, says string, once bool, make func(int) (load.Task, error)) error {
-	result, err := r.closed(r.clients, len(r.Accounts), once, make)
+	result, err := r.closed(len(r.Accounts), once, make)
 	if err != nil {
 		return err
 	}
@@ -287,27 +286,32 @@ func spread(i, size int) int {
 	return i % size * stride % size
 }
 
-// closed has clients do tasks for the duration, each of a thing that may be asked
-// again while it is, or once at a time. A first, short run says how many are to be
-// signed.
-func (r *run) closed(clients, size int, once bool, make func(int) (load.Task, error)) (*load.Result, error) {
-	count := min(4*clients, size)
+// closed has the clients do tasks for the duration, each of a thing that may be asked
+// again while it is, or once at a time.
+func (r *run) closed(size int, once bool, make func(int) (load.Task, error)) (*load.Result, error) {
+	tasks, err := r.enough(size, once, make)
+	if err != nil {
+		return nil, err
+	}
+	return r.Closed(r.ctx, tasks, r.clients, r.duration)
+}
+
+// enough are tasks for closed. A first, short run says how many are to be signed.
+func (r *run) enough(size int, once bool, make func(int) (load.Task, error)) ([]load.Task, error) {
+	count := min(4*r.clients, size)
 	tasks, err := r.sign(count, size, make)
 	if err != nil {
 		return nil, err
 	}
-	first, err := r.Closed(r.ctx, tasks, clients, r.duration)
+	first, err := r.Closed(r.ctx, tasks, r.clients, r.duration)
 	if err != nil {
 		return nil, err
 	}
-	count = int(1.5*first.PerSecond()*r.duration.Seconds()) + clients
+	count = int(1.5*first.PerSecond()*r.duration.Seconds()) + r.clients
 	if once {
 		count = min(count, size)
 	}
-	if tasks, err = r.sign(count, size, make); err != nil {
-		return nil, err
-	}
-	return r.Closed(r.ctx, tasks, clients, r.duration)
+	return r.sign(count, size, make)
 }
 
 // latencies adds throughput and latencies of an operation.

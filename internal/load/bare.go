@@ -2,6 +2,8 @@ package load
 
 import (
 	"crypto/rand"
+	"errors"
+	"fmt"
 	"runtime"
 	"time"
 
@@ -34,9 +36,30 @@ func (c Curve) Of(o Operations) time.Duration {
 	return time.Duration(o.Parse)*c.Parse + time.Duration(o.Sign)*c.Sign + time.Duration(o.Verify)*c.Verify + time.Duration(o.Seal)*c.Seal
 }
 
-// MeasureCurve measures each operation for a while, one after the other on one
-// processor.
-func MeasureCurve(each time.Duration) (Curve, error) {
+// Mean is the mean of two measurements.
+func (c Curve) Mean(other Curve) Curve {
+	return Curve{
+		Parse: (c.Parse + other.Parse) / 2, Sign: (c.Sign + other.Sign) / 2,
+		Verify: (c.Verify + other.Verify) / 2, Seal: (c.Seal + other.Seal) / 2,
+	}
+}
+
+// MeasureCurve measures each operation for a while, one after the other on the
+// server's processor: neighbours of a virtual machine may make another one slower.
+func MeasureCurve(each time.Duration) (c Curve, err error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if Pinned() {
+		var own unix.CPUSet
+		if err := errors.Join(unix.SchedGetaffinity(0, &own), unix.SchedSetaffinity(0, processors(serverProcessor))); err != nil {
+			return Curve{}, fmt.Errorf("load: measure on the server's processor: %w", err)
+		}
+		defer func() { err = errors.Join(err, unix.SchedSetaffinity(0, &own)) }()
+	}
+	return measureCurve(each)
+}
+
+func measureCurve(each time.Duration) (Curve, error) {
 	key, err := signing.GenerateKey(rand.Reader)
 	if err != nil {
 		return Curve{}, err
@@ -56,11 +79,9 @@ func MeasureCurve(each time.Duration) (Curve, error) {
 	}, err
 }
 
-// timed repeats something for a while and returns how much processor time one
-// takes, whatever else the machine does.
+// timed repeats something for a while on this thread, and returns how much processor
+// time one takes, whatever else the machine does.
 func timed(limit time.Duration, do func()) time.Duration {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
 	used, begun, n := threadTime(), time.Now(), 0
 	for time.Since(begun) < limit {
 		do()

@@ -61,26 +61,24 @@ type Result struct {
 	DatabaseCPU time.Duration // of PostgreSQL
 	Commits     float64       // durable ones of the database
 	Bytes       int64         // by which the database grew
+	Curve       Curve         // bare operations right before and right after, if they were measured
 	took        []time.Duration
 	late        []time.Duration
 }
 
 // Measure has the server do something else, of which there are so many.
 func (d *Driver) Measure(ctx context.Context, count int, do func() error) (*Result, error) {
-	before, err := d.before(ctx)
+	begun, err := d.begin(ctx)
 	if err != nil {
 		return nil, err
 	}
-	begun := time.Now()
 	if err := do(); err != nil {
 		return nil, err
 	}
-	elapsed := time.Since(begun)
-	after, err := d.after(ctx)
+	r, err := d.end(ctx, begun)
 	if err != nil {
 		return nil, err
 	}
-	r := result(before, after, elapsed)
 	r.Tasks = count
 	return r, nil
 }
@@ -93,13 +91,6 @@ func (r *Result) Add(other *Result) {
 	r.DatabaseCPU += other.DatabaseCPU
 	r.Commits += other.Commits
 	r.Bytes += other.Bytes
-}
-
-func result(before, after Usage, elapsed time.Duration) *Result {
-	return &Result{
-		Elapsed: elapsed, CPU: after.CPU - before.CPU, DatabaseCPU: after.Database - before.Database, Commits: after.Commits - before.Commits,
-		Bytes: after.Bytes - before.Bytes,
-	}
 }
 
 // PerSecond is the throughput.
@@ -143,7 +134,8 @@ type Driver struct {
 	key    *signing.PublicKey
 	http   *http.Client
 
-	exact bool // counts PostgreSQL's commits exactly, which takes time
+	exact bool          // counts PostgreSQL's commits exactly, which takes time
+	bare  time.Duration // for which each bare operation is measured beside a run, or 0
 
 	mu  sync.Mutex
 	rpc map[string]*connect.Client[apiv1.SignedRequest, apiv1.SignedAnswer]
@@ -173,24 +165,56 @@ func (d *Driver) Exact(exact bool) { d.exact = exact && d.server.postgres != nil
 // idleTime is after how long an idle process of PostgreSQL has told.
 const idleTime = 10500 * time.Millisecond
 
-// before is the usage when a run begins.
-func (d *Driver) before(ctx context.Context) (Usage, error) {
+// Bare makes runs from now on measure the bare curve operations too, each for so long
+// right before the run and right after it, while the server is idle: the speed of a
+// virtual machine drifts. 0 ends that.
+func (d *Driver) Bare(each time.Duration) { d.bare = each }
+
+// beginning is how things are when a run begins.
+type beginning struct {
+	curve Curve
+	usage Usage
+	at    time.Time
+}
+
+func (d *Driver) begin(ctx context.Context) (b beginning, err error) {
 	if d.exact {
 		time.Sleep(idleTime)
 	}
-	return d.server.Usage(ctx)
+	if d.bare > 0 {
+		if b.curve, err = MeasureCurve(d.bare); err != nil {
+			return b, err
+		}
+	}
+	b.usage, err = d.server.Usage(ctx)
+	b.at = time.Now()
+	return b, err
 }
 
-// after is the usage when a run has ended.
-func (d *Driver) after(ctx context.Context) (Usage, error) {
-	u, err := d.server.Usage(ctx)
-	if err != nil || !d.exact {
-		return u, err
+// end is what was used since a run began.
+func (d *Driver) end(ctx context.Context, begun beginning) (*Result, error) {
+	elapsed := time.Since(begun.at)
+	before := begun.usage
+	after, err := d.server.Usage(ctx)
+	if err != nil {
+		return nil, err
 	}
-	time.Sleep(idleTime)
-	later, err := d.server.Usage(ctx)
-	u.Commits = later.Commits
-	return u, err
+	r := &Result{Elapsed: elapsed, CPU: after.CPU - before.CPU, DatabaseCPU: after.Database - before.Database, Bytes: after.Bytes - before.Bytes}
+	if d.bare > 0 {
+		curve, err := MeasureCurve(d.bare)
+		if err != nil {
+			return nil, err
+		}
+		r.Curve = begun.curve.Mean(curve)
+	}
+	if d.exact {
+		time.Sleep(idleTime)
+		if after, err = d.server.Usage(ctx); err != nil {
+			return nil, err
+		}
+	}
+	r.Commits = after.Commits - before.Commits
+	return r, nil
 }
 
 func (d *Driver) close() { d.http.CloseIdleConnections() }
@@ -250,17 +274,16 @@ func (d *Driver) All(ctx context.Context, tasks []Task, clients int) (*Result, e
 }
 
 func (d *Driver) closed(ctx context.Context, tasks []Task, clients int, limit time.Duration, patient bool) (*Result, error) {
-	before, err := d.before(ctx)
+	begun, err := d.begin(ctx)
 	if err != nil {
 		return nil, err
 	}
 	var next atomic.Int64
 	all := make([][]done, clients)
-	begun := time.Now()
 	var group sync.WaitGroup
 	for client := range clients {
 		group.Go(func() {
-			for time.Since(begun) < limit && ctx.Err() == nil {
+			for time.Since(begun.at) < limit && ctx.Err() == nil {
 				i := int(next.Add(1)) - 1
 				if i >= len(tasks) {
 					return
@@ -274,7 +297,7 @@ func (d *Driver) closed(ctx context.Context, tasks []Task, clients int, limit ti
 		})
 	}
 	group.Wait()
-	return d.judge(ctx, slices.Concat(all...), before, time.Since(begun))
+	return d.judge(ctx, slices.Concat(all...), begun)
 }
 
 // Open sends tasks at so many a second, whether or not earlier ones were answered,
@@ -288,33 +311,31 @@ func (d *Driver) Open(ctx context.Context, tasks []Task, perSecond float64) (*Re
 		sum += random.ExpFloat64() / perSecond
 		at[i] = time.Duration(sum * float64(time.Second))
 	}
-	before, err := d.before(ctx)
+	begun, err := d.begin(ctx)
 	if err != nil {
 		return nil, err
 	}
 	all := make([]done, len(tasks))
-	begun := time.Now()
 	var group sync.WaitGroup
 	for i, task := range tasks {
-		if wait := time.Until(begun.Add(at[i])); wait > 0 {
+		if wait := time.Until(begun.at.Add(at[i])); wait > 0 {
 			time.Sleep(wait)
 		}
-		group.Go(func() { all[i] = d.do(ctx, task, begun.Add(at[i]), false) })
+		group.Go(func() { all[i] = d.do(ctx, task, begun.at.Add(at[i]), false) })
 	}
 	group.Wait()
-	return d.judge(ctx, all, before, time.Since(begun))
+	return d.judge(ctx, all, begun)
 }
 
 // judge checks all answers, now that nothing is measured.
-func (d *Driver) judge(ctx context.Context, all []done, before Usage, elapsed time.Duration) (*Result, error) {
-	after, err := d.after(ctx)
+func (d *Driver) judge(ctx context.Context, all []done, begun beginning) (*Result, error) {
+	r, err := d.end(ctx, begun)
 	if err != nil {
 		return nil, err
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	r := result(before, after, elapsed)
 	for _, one := range all {
 		shed, err := d.check(one)
 		switch {

@@ -32,6 +32,9 @@ type Server struct {
 	file     string    // SQLite's
 }
 
+// serverProcessor is the one that the server has to itself.
+const serverProcessor = 0
+
 // Pinned says whether there are processors enough to give the server one and its
 // load another one.
 func Pinned() bool { return runtime.NumCPU() >= 2 }
@@ -56,7 +59,7 @@ func Start(program, dir string, database *Postgres) (*Server, error) {
 	}
 	var on *unix.CPUSet
 	if Pinned() {
-		on = processors(0)
+		on = processors(serverProcessor)
 	}
 	if err := startKept(s.cmd, s.ended, on); err != nil {
 		return nil, fmt.Errorf("load: start %s: %w", program, err)
