@@ -145,7 +145,7 @@ func (o *backupOptions) backup(ctx context.Context) (header backupHeader, size i
 		return backupHeader{}, 0, err
 	}
 	if o.keep > 0 {
-		if err := discard(o.directory, o.keep); err != nil {
+		if err := discard(o.directory, o.output, o.keep); err != nil {
 			return backupHeader{}, 0, fail(exitFailed, "Delete old backups yourself.", "%s was written, but older backups could not be deleted: %v", o.output, err)
 		}
 	}

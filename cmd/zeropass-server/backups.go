@@ -28,21 +28,23 @@ func (o *backupOptions) place(now time.Time) error {
 	return nil
 }
 
-// discard deletes the oldest backups of a directory until keep are left.
-func discard(dir string, keep int) error {
+// discard deletes the oldest backups of a directory until keep are left, with the one
+// that was made just now: a clock that went back makes its name no older.
+func discard(dir, made string, keep int) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return err
 	}
 	var files []string
 	for _, e := range entries {
-		if made, err := time.Parse(backupName, e.Name()); err == nil && made.Format(backupName) == e.Name() && e.Type().IsRegular() {
-			files = append(files, filepath.Join(dir, e.Name()))
+		at, err := time.Parse(backupName, e.Name())
+		if file := filepath.Join(dir, e.Name()); err == nil && at.Format(backupName) == e.Name() && e.Type().IsRegular() && file != made {
+			files = append(files, file)
 		}
 	}
 	slices.Sort(files)
 	var errs []error
-	for _, file := range files[:max(0, len(files)-keep)] {
+	for _, file := range files[:max(0, len(files)+1-keep)] {
 		errs = append(errs, os.Remove(file))
 	}
 	return errors.Join(errs...)
