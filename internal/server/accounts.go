@@ -68,7 +68,7 @@ func (s *Server) createAccount(ctx context.Context, a *asked, q *apiv1.CreateAcc
 		return nil, err
 	}
 	spend.Origin = s.origin(a, &account{id: state.Account(), name: q.Name}, true)
-	err = s.store.Create(ctx, store.Creation{Spend: spend, Name: q.Name, NameKey: key, Genesis: genesis, Token: token})
+	err = s.store.Create(ctx, store.Creation{Spend: spend, Name: q.Name, NameKey: key, Genesis: genesis, Verified: s.verified.note(state.Account(), state.Head()), Token: token})
 	switch {
 	case errors.Is(err, store.ErrAccountExists):
 		return nil, store.ErrHeadMoved // it was created just now: look again

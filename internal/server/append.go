@@ -70,7 +70,7 @@ func (s *Server) append(ctx context.Context, a *asked, q *apiv1.AppendRequest) (
 	if err != nil {
 		return nil, err
 	}
-	op := store.Append{Account: acct.id, Head: acct.state.Head(), Entries: fresh}
+	op := store.Append{Account: acct.id, Head: acct.state.Head(), Entries: fresh, Verified: s.verified.note(acct.id, after.Head())}
 	if op.Shares, err = s.encryptShares(acct.id, shares); err != nil {
 		return nil, err
 	}

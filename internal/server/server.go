@@ -97,7 +97,8 @@ type Server struct {
 	joiners  *remotes // limits devices that ask to be added
 	founders *remotes // limits new accounts where everybody may make one
 	sources  []byte   // key of what stands for a network in the store
-	shown    int      // bytes of recoveries in one answer
+	verified verifiedHeads
+	shown    int // bytes of recoveries in one answer
 	failed   chan struct{}
 	failOnce sync.Once
 }
@@ -116,6 +117,10 @@ func New(ctx context.Context, c Config) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("server: %w", err)
 	}
+	verified, err := newVerifiedHeads(c.Keys)
+	if err != nil {
+		return nil, fmt.Errorf("server: %w", err)
+	}
 	observe := c.Observe
 	if observe == nil {
 		observe = func(Outcome) {}
@@ -124,7 +129,7 @@ func New(ctx context.Context, c Config) (*Server, error) {
 		store: storing{c.Store}, keys: c.Keys, now: c.Now, rand: c.Rand, entropy: c.Entropy, log: c.Log,
 		mail: c.Mail, webhook: c.Webhook, places: c.Places, raised: make(chan struct{}, 1),
 		remotes: newRemotes(remoteRate, remoteBurst), devices: newDevices(), starters: newRemotes(startRate, startBurst),
-		joiners: newRemotes(startRate, startBurst), founders: newRemotes(createRate, createBurst), sources: sources, shown: shownRecoveries,
+		joiners: newRemotes(startRate, startBurst), founders: newRemotes(createRate, createBurst), sources: sources, verified: verified, shown: shownRecoveries,
 		registration: c.Registration, quota: c.Quota, movedTo: c.MovedTo, observe: observe, tracing: c.Tracing, failed: make(chan struct{}),
 		admission: &admission{bounds: defaultBounds()}, intake: &intake{}, answering: &answering{}, looks: make(chan struct{}, maxLooks),
 		followed: followed, following: following{now: make(chan struct{}, 1)},

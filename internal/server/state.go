@@ -164,33 +164,57 @@ func (s *Server) account(ctx context.Context, id ledger.AccountID) (*account, er
 }
 
 // load folds what the store has, on top of an older state if that is a part of
-// it. It returns how many bytes of entries it folded.
+// it. It returns how many bytes of entries it folded. Signatures are verified, page by
+// page, unless they were before: then the whole chain must be there first.
 func (s *Server) load(ctx context.Context, stored store.Account, older *ledger.State) (state *ledger.State, size int, err error) {
 	state = &ledger.State{}
 	if older != nil && older.Head().Sequence < stored.Head.Sequence {
 		state = older.Clone()
 	}
-	for state.Head().Sequence < stored.Head.Sequence {
-		page, err := s.store.Entries(ctx, stored.ID, state.Head().Sequence, stored.Head.Sequence, api.PageSize)
+	verified := s.verified.has(stored)
+	var known [][]byte
+	for at := state.Head().Sequence; at < stored.Head.Sequence; {
+		page, err := s.store.Entries(ctx, stored.ID, at, stored.Head.Sequence, api.PageSize)
 		if err != nil {
 			return nil, 0, err
 		}
-		entries, err := parseEntries(page)
-		if err != nil {
-			return nil, 0, err
-		}
-		size += sizeOfEntries(entries)
-		if len(entries) == 0 {
+		if len(page) == 0 {
 			return nil, 0, errors.New("server: the store lacks entries of a ledger")
 		}
-		if err := state.Extend(entries...); err != nil {
-			return nil, 0, errors.Join(errors.New("server: a ledger in the store is damaged"), err)
+		at += uint64(len(page))
+		for _, b := range page {
+			size += len(b)
+		}
+		if verified {
+			known = append(known, page...)
+		} else if err := extend(state, page); err != nil {
+			return nil, 0, damaged(err)
+		}
+	}
+	if verified {
+		if err := state.Replay(stored.Head, known...); err != nil {
+			return nil, 0, damaged(err)
 		}
 	}
 	if state.Head() != stored.Head {
 		return nil, 0, errors.New("server: a ledger in the store does not end where its account says")
 	}
+	if state.Account() != stored.ID {
+		return nil, 0, errors.New("server: a ledger in the store is another account's")
+	}
 	return state, size, nil
+}
+
+func damaged(err error) error {
+	return errors.Join(errors.New("server: a ledger in the store is damaged"), err)
+}
+
+func extend(state *ledger.State, page [][]byte) error {
+	entries, err := parseEntries(page)
+	if err != nil {
+		return err
+	}
+	return state.Extend(entries...)
 }
 
 func parseEntries(list [][]byte) ([]*ledger.Entry, error) {
