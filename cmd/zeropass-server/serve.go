@@ -232,6 +232,8 @@ func (o *serveOptions) serve(ctx context.Context, stdout, stderr io.Writer) (err
 
 // answer opens the listeners, says that devices may come, and serves until ctx ends.
 func (o *serveOptions) answer(ctx context.Context, stdout io.Writer, d *data, measured *metrics, r *running) (err error) {
+	spreadOut()
+	defer runtime.KeepAlive(ballast())
 	measured.registry.MustRegister(&watched{server: r.server, health: r.health, certificates: r.certificates})
 	admin, err := openAdmin(ctx, o.adminListen, r.health, measured, r.log)
 	if err != nil {
@@ -250,8 +252,6 @@ func (o *serveOptions) answer(ctx context.Context, stdout io.Writer, d *data, me
 
 // run serves, with what goes on beside it.
 func (o *serveOptions) run(ctx context.Context, r *running) error {
-	spreadOut()
-	defer runtime.KeepAlive(ballast())
 	beside, cancel := context.WithCancel(ctx)
 	var group sync.WaitGroup
 	defer group.Wait()
