@@ -146,7 +146,8 @@ func (s *State) epochPrepared(tx *transaction, r *recordv1.EpochPrepared) error 
 		return err
 	}
 	active := s.ActiveDevices()
-	if !s.verify(e.RootKey, DeviceListContext(s.account, r.Epoch, active), r.DeviceListSignature) {
+	list := func() *signing.Context { return DeviceListContext(s.account, r.Epoch, active) }
+	if !s.verify(e.RootKey, list, r.DeviceListSignature) {
 		return refuse(RuleDeviceList, "epoch %d, %d active devices", r.Epoch, len(active))
 	}
 	// Epoch 1 publishes generation 1; later epochs take over what there is.
@@ -344,7 +345,8 @@ func (s *State) CheckReceipt(r *recordv1.ShareReceipt) error {
 	if given {
 		return refuse(RuleReceipt, "the holder has given it before")
 	}
-	if !s.verify(key, ReceiptContext(s.account, r.Epoch, r.Holder, proof), r.Signature) {
+	receipt := func() *signing.Context { return ReceiptContext(s.account, r.Epoch, r.Holder, proof) }
+	if !s.verify(key, receipt, r.Signature) {
 		return refuse(RuleReceipt, "the signature is not the holder's")
 	}
 	return nil

@@ -24,10 +24,11 @@ func proofOf(key *signing.PublicKey, c *signing.Context, signature []byte) proof
 
 // verify is [signing.PublicKey.Verify] for every signature that the rules want in an
 // entry, and knows what prove has done and what Replay knows.
-func (s *State) verify(key *signing.PublicKey, c *signing.Context, signature []byte) bool {
+func (s *State) verify(key *signing.PublicKey, context func() *signing.Context, signature []byte) bool {
 	if s.replaying {
 		return true
 	}
+	c := context()
 	if s.proved != nil && s.proved[proofOf(key, c, signature)] {
 		return true
 	}

@@ -105,7 +105,7 @@ func (s *State) CheckApproval(a *Approval, r *RecoveryRequest, now time.Time) er
 	if err != nil {
 		return err
 	}
-	if !s.verify(key, approvalContext(a.body), a.signature) {
+	if !s.verify(key, func() *signing.Context { return approvalContext(a.body) }, a.signature) {
 		return refuse(RuleApproval, "the signature is not the holder's")
 	}
 	if now.Before(a.NotBefore()) || now.After(a.Expiry()) {
@@ -221,7 +221,8 @@ func (s *State) recoverAccount(tx *transaction, r *recovered) error {
 	if !s.Committed() {
 		return refuse(RuleNotCommitted, "epoch %d", st.Epoch)
 	}
-	if !s.verify(s.InUse().RootKey, RecoveredContext(s.account, r.bytes), r.signature) {
+	statement := func() *signing.Context { return RecoveredContext(s.account, r.bytes) }
+	if !s.verify(s.InUse().RootKey, statement, r.signature) {
 		return refuse(RuleRootSignature, "epoch %d", st.Epoch)
 	}
 	if err := s.CheckRequest(r.request); err != nil {

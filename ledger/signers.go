@@ -14,7 +14,7 @@ func (s *State) checkSigners(tx *transaction) error {
 	if err != nil {
 		return err
 	}
-	if !s.verify(key, tx.entry.context(), tx.entry.signature) {
+	if !s.verify(key, tx.entry.context, tx.entry.signature) {
 		return refuse(RuleSignature, "device %d", tx.author)
 	}
 	if tx.entry.message.Proposal != nil {
@@ -84,8 +84,10 @@ func (s *State) checkEndorsement(tx *transaction, e *recordv1.Endorsement) error
 	if err != nil {
 		return err
 	}
-	c := ProposalContext(s.account, tx.entry.message.Proposal, tx.author, tx.entry.message.Records, e.Role, e.Device)
-	if !s.verify(key, c, e.Signature) {
+	context := func() *signing.Context {
+		return ProposalContext(s.account, tx.entry.message.Proposal, tx.author, tx.entry.message.Records, e.Role, e.Device)
+	}
+	if !s.verify(key, context, e.Signature) {
 		return refuse(RuleEndorsement, "the signature is not device %d's", e.Device)
 	}
 	return nil
