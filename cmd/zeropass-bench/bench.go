@@ -100,7 +100,7 @@ func (o *options) postgres(ctx context.Context, dir string, r *report, say progr
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, database.Stop()) }()
+	defer func() { err = errors.Join(err, database.Close()) }()
 	for _, clients := range o.clientsOf() {
 		say.say("postgres: bare commits")
 		rate, err := database.Commits(ctx, clients, o.bareTime())

@@ -95,7 +95,7 @@ func TestNotReadyWithoutChanges(t *testing.T) {
 	first.hears()
 
 	// No connection comes through.
-	database.Stop(t)
+	database.Stop()
 	until(http.StatusServiceUnavailable, "/readyz", "the store does not answer")
 	database.Run(t)
 	until(http.StatusOK, "/readyz", "ready")

@@ -39,7 +39,7 @@ func TestKilledOverPostgreSQL(t *testing.T) {
 			s.strike = func() {
 				defer close(crashed)
 				s.wire.dying.Store(true)
-				database.Crash(t)
+				database.Crash()
 				s.kill()
 			}
 		}

@@ -2,9 +2,6 @@ package load
 
 import (
 	"crypto/rand"
-	"errors"
-	"fmt"
-	"runtime"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -47,16 +44,15 @@ func (c Curve) Mean(other Curve) Curve {
 // MeasureCurve measures each operation for a while, one after the other on the
 // server's processor: neighbours of a virtual machine may make another one slower.
 func MeasureCurve(each time.Duration) (c Curve, err error) {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	if Pinned() {
-		var own unix.CPUSet
-		if err := errors.Join(unix.SchedGetaffinity(0, &own), unix.SchedSetaffinity(0, processors(serverProcessor))); err != nil {
-			return Curve{}, fmt.Errorf("load: measure on the server's processor: %w", err)
-		}
-		defer func() { err = errors.Join(err, unix.SchedSetaffinity(0, &own)) }()
+	where := processors(serverProcessor)
+	if !Pinned() {
+		where = everyProcessor()
 	}
-	return measureCurve(each)
+	err = onProcessors(where, func() (err error) {
+		c, err = measureCurve(each)
+		return err
+	})
+	return c, err
 }
 
 func measureCurve(each time.Duration) (Curve, error) {

@@ -111,6 +111,25 @@ func processors(list ...int) *unix.CPUSet {
 	return set
 }
 
+// everyProcessor is all of them: Linux leaves out what there is not.
+func everyProcessor() *unix.CPUSet {
+	set := &unix.CPUSet{}
+	set.Fill()
+	return set
+}
+
+// onProcessors does something on one thread, which has these processors meanwhile, and hands
+// them on to the processes that it starts.
+func onProcessors(set *unix.CPUSet, do func() error) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	var own unix.CPUSet
+	if err := errors.Join(unix.SchedGetaffinity(0, &own), unix.SchedSetaffinity(0, set)); err != nil {
+		return fmt.Errorf("load: change processors: %w", err)
+	}
+	return errors.Join(do(), unix.SchedSetaffinity(0, &own))
+}
+
 // Pin keeps all threads of this process on the second processor, so that the
 // server has the first one for itself.
 func Pin() error {

@@ -41,7 +41,7 @@ func TestStreamsOverPostgres(t *testing.T) {
 	contact.hears(apiv1.Hint_KIND_RECOVERY)
 
 	// A database that went away and came back.
-	database.Crash(t)
+	database.Crash()
 	database.Run(t)
 	half()
 	own.hears(apiv1.Hint_KIND_ACTIVITY)

@@ -37,6 +37,7 @@ var layers = []string{
 	"internal/entropy",
 	"internal/passphrase",
 	"internal/client",
+	"internal/postgresd",
 	"internal/load",
 	"internal/store",
 	"internal/store/sqlstore",

@@ -233,12 +233,12 @@ func testCrash(t *testing.T, server *postgrestest.Server, s *Store) {
 		for before := acknowledged.Load(); acknowledged.Load() < before+10 && !t.Failed(); {
 			time.Sleep(time.Millisecond)
 		}
-		server.Crash(t)
+		server.Crash()
 		server.Run(t)
 	}
 	stop()
 	group.Wait()
-	server.Crash(t)
+	server.Crash()
 	server.Run(t)
 	// Also what only reads goes on, whichever connection it gets.
 	for range 2 * writers {

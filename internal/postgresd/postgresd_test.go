@@ -1,4 +1,4 @@
-package postgrestest
+package postgresd
 
 import (
 	"bufio"
@@ -17,7 +17,10 @@ const asVictim = "ZEROPASS_TEST_POSTGRES_VICTIM"
 // A test that is killed leaves no server and no files behind.
 func TestKilled(t *testing.T) {
 	if os.Getenv(asVictim) != "" {
-		s := Start(t, Options{})
+		s, err := Start(t.Context(), Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
 		fmt.Println("started", s.dir)
 		select {}
 	}
