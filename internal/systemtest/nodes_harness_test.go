@@ -14,7 +14,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
-	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -231,60 +230,21 @@ func (n *nodes) RoundTrip(r *http.Request) (*http.Response, error) {
 
 // line is what connects the nodes with PostgreSQL, and can be cut.
 type line struct {
-	url    string
-	target string
-	mu     sync.Mutex
-	open   map[net.Conn]bool
-	cuts   int
+	url  string
+	mu   sync.Mutex
+	open map[net.Conn]bool
+	cuts int
 }
-
-const socketName = ".s.PGSQL.5432"
 
 func newLine(t *testing.T, direct string) *line {
 	t.Helper()
-	u, err := url.Parse(direct)
-	if err != nil {
-		t.Fatal(err)
-	}
-	query := u.Query()
-	dir, err := os.MkdirTemp("", "zeropass-line-") // a socket's name is short
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	l := &line{target: filepath.Join(query.Get("host"), socketName), open: map[net.Conn]bool{}}
-	listener, err := net.Listen("unix", filepath.Join(dir, socketName))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var group sync.WaitGroup
-	group.Go(func() {
-		for {
-			client, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			group.Go(func() { l.connect(client) })
-		}
-	})
-	t.Cleanup(func() {
-		_ = listener.Close()
-		l.cut()
-		group.Wait()
-	})
-	query.Set("host", dir)
-	u.RawQuery = query.Encode()
-	l.url = u.String()
+	l := &line{open: map[net.Conn]bool{}}
+	l.url = postgrestest.Between(t, direct, l.connect)
+	t.Cleanup(l.cut)
 	return l
 }
 
-func (l *line) connect(client net.Conn) {
-	defer func() { _ = client.Close() }()
-	database, err := net.Dial("unix", l.target)
-	if err != nil {
-		return
-	}
-	defer func() { _ = database.Close() }()
+func (l *line) connect(client, database net.Conn) {
 	l.mu.Lock()
 	l.open[client] = true
 	l.mu.Unlock()

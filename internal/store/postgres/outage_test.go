@@ -7,9 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/url"
-	"os"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -35,54 +32,7 @@ func newCutter(t *testing.T, direct string) (*cutter, string) {
 	t.Helper()
 	name := sha256.Sum256([]byte(ending))
 	c := &cutter{commit: fmt.Appendf(nil, "\x00stmtcache_%x\x00", name[:24])}
-	return c, between(t, direct, c.connect)
-}
-
-// between returns the database's URL through something that is given both ends of each
-// connection, and closes them when that returns.
-func between(t *testing.T, direct string, connect func(client, server net.Conn)) string {
-	t.Helper()
-	u, err := url.Parse(direct)
-	if err != nil {
-		t.Fatal(err)
-	}
-	query := u.Query()
-	dir, err := os.MkdirTemp("", "zeropass-between-") // a socket's name is short
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	const socket = ".s.PGSQL.5432"
-	target := filepath.Join(query.Get("host"), socket)
-	listener, err := net.Listen("unix", filepath.Join(dir, socket))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var group sync.WaitGroup
-	group.Go(func() {
-		for {
-			client, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			group.Go(func() {
-				defer func() { _ = client.Close() }()
-				server, err := net.Dial("unix", target)
-				if err != nil {
-					return
-				}
-				defer func() { _ = server.Close() }()
-				connect(client, server)
-			})
-		}
-	})
-	t.Cleanup(func() {
-		_ = listener.Close()
-		group.Wait()
-	})
-	query.Set("host", dir)
-	u.RawQuery = query.Encode()
-	return u.String()
+	return c, postgrestest.Between(t, direct, c.connect)
 }
 
 // takes says whether one of so many is left, and takes it.

@@ -23,7 +23,7 @@ import (
 // knows their statements.
 func testRoundTrips(t *testing.T, server *postgrestest.Server) {
 	var trips atomic.Int64
-	s := open(t, Config{AllowLoss: true, URL: between(t, server.URL(server.Database(t)), func(client, server net.Conn) {
+	s := open(t, Config{AllowLoss: true, URL: postgrestest.Between(t, server.URL(server.Database(t)), func(client, server net.Conn) {
 		answered := make(chan struct{})
 		go func() {
 			defer close(answered)
