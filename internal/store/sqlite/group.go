@@ -14,10 +14,12 @@ import (
 )
 
 // To make a change durable takes an fsync, which takes a disk longer than all the
-// rest. So changes that come at the same time are made in one transaction, each in a
-// savepoint of its own, so that one that is refused is undone alone. Nobody learns
-// how a change ended before the transaction is durable, not even that it was
-// refused: what it was refused for may be a change beside it.
+// rest. So changes that come at the same time are made in one transaction. If one of
+// them is refused all are undone, and made again, each in a savepoint of its own, so
+// that what is refused is undone alone: SQLite copies every page that it may have to
+// give back, and most changes are not refused. Nobody learns how a change ended before
+// the transaction is durable, not even that it was refused: what it was refused for
+// may be a change beside it.
 //
 // The first to come leads: it runs all that have come by then, on its own goroutine,
 // commits them, and lets one of those lead that came meanwhile.
@@ -32,6 +34,9 @@ const (
 	// the other wait for less than it takes.
 	gatherEach    = time.Millisecond
 	longestGather = 12 * time.Millisecond
+	// carefulGroups is how many groups have savepoints from the beginning after one in
+	// which a change was refused: where many are, none is made twice.
+	carefulGroups = 32
 )
 
 // group makes changes together.
@@ -44,6 +49,7 @@ type group struct {
 	last    int           // how many there were when the last ones ended
 	ended   time.Time     // when that was
 	longest time.Duration // that changes take which are followed by another
+	careful int           // how many groups are made with savepoints; the leader's
 	closed  bool
 	idle    chan struct{} // closed when nobody leads any more and nobody will
 
@@ -206,13 +212,30 @@ func (d *database) lead() {
 
 // together makes changes in one transaction, and returns an error if none of them
 // was made.
-func (d *database) together(changes *[]*change) (err error) {
-	first := d.group.next(nil)
-	*changes = append(*changes, first)
+func (d *database) together(changes *[]*change) error {
+	*changes = append(*changes, d.group.next(nil))
+	careful := d.group.careful > 0
+	if careful {
+		d.group.careful--
+	}
+	err := d.attempt(changes, careful)
+	if errors.Is(err, errRefused) {
+		d.group.careful = carefulGroups
+		err = d.attempt(changes, true)
+	}
+	return err
+}
+
+// errRefused: a change was refused that has no savepoint, and all are undone.
+var errRefused = errors.New("sqlite: a change beside others was refused")
+
+// attempt makes the changes, and more of those that wait, in one transaction. If it
+// returns an error nothing is left of it.
+func (d *database) attempt(changes *[]*change, careful bool) error {
 	if d.failed.Load() {
 		return store.ErrFailed
 	}
-	ctx := first.ctx
+	ctx := (*changes)[0].ctx
 	// A transaction of database/sql would watch for its cancellation, with a goroutine
 	// for each statement.
 	tx, err := d.write.Conn(ctx)
@@ -232,18 +255,23 @@ func (d *database) together(changes *[]*change) (err error) {
 	all := sqlstore.With(tx)
 	begun := time.Now()
 	made := 0
-	for c := first; c != nil; {
-		undone, err := c.run(all)
+	for i := 0; ; i++ {
+		if i == len(*changes) {
+			if time.Since(begun) >= d.group.longest {
+				break
+			}
+			c := d.group.next(*changes)
+			if c == nil {
+				break
+			}
+			*changes = append(*changes, c)
+		}
+		undone, err := (*changes)[i].run(all, careful)
 		if err != nil {
 			return err
 		}
 		if !undone {
 			made++
-		}
-		if c = nil; time.Since(begun) < d.group.longest {
-			if c = d.group.next(*changes); c != nil {
-				*changes = append(*changes, c)
-			}
 		}
 	}
 	if _, err := tx.ExecContext(ctx, `COMMIT`); err != nil {
@@ -256,13 +284,22 @@ func (d *database) together(changes *[]*change) (err error) {
 	return nil
 }
 
-// run makes a change in a savepoint, and says whether it was undone. If it returns
-// an error nothing is left of the transaction.
-func (c *change) run(tx sqlstore.Tx) (undone bool, err error) {
+// run makes a change, in a savepoint if it is careful, and says whether it was undone.
+// If it returns an error nothing is to be left of the transaction.
+func (c *change) run(tx sqlstore.Tx, careful bool) (undone bool, err error) {
+	if !careful {
+		if c.call(tx); c.err == nil && c.panic == nil {
+			return false, nil
+		}
+		if isFailure(c.err) {
+			return true, c.err
+		}
+		return true, errRefused
+	}
 	if _, err := tx.ExecContext(c.ctx, `SAVEPOINT change`); err != nil {
 		return false, err
 	}
-	if c.err = c.call(tx); c.err == nil && c.panic == nil {
+	if c.call(tx); c.err == nil && c.panic == nil {
 		_, err := tx.ExecContext(c.ctx, `RELEASE change`)
 		return false, err
 	}
@@ -278,12 +315,14 @@ func (c *change) run(tx sqlstore.Tx) (undone bool, err error) {
 	return true, err
 }
 
-// call runs the change, and keeps what it panics with for whoever asked.
-func (c *change) call(tx sqlstore.Tx) (err error) {
+// call runs the change, and keeps how it ends, and what it panics with, for whoever
+// asked.
+func (c *change) call(tx sqlstore.Tx) {
+	c.err, c.panic = nil, nil
 	defer func() {
 		if value := recover(); value != nil {
 			c.panic = &panicked{value, debug.Stack()}
 		}
 	}()
-	return c.f(c.ctx, tx)
+	c.err = c.f(c.ctx, tx)
 }

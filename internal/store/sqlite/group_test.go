@@ -28,13 +28,16 @@ func grouped(t *testing.T, s *Store, changes ...func(context.Context, sqlstore.T
 	t.Helper()
 	ended := make([]error, len(changes))
 	running := make(chan struct{})
+	await := sync.OnceFunc(func() {
+		close(running)
+		waitFor(s.db.group, len(changes)-1)
+	})
 	var group sync.WaitGroup
 	for i, f := range changes {
 		if i == 0 {
 			inner := f
 			f = func(ctx context.Context, tx sqlstore.Tx) error {
-				close(running)
-				waitFor(s.db.group, len(changes)-1)
+				await()
 				return inner(ctx, tx)
 			}
 		}
@@ -130,6 +133,40 @@ func TestTogether(t *testing.T) {
 	}
 	if n := s.Commits() - before; n != 1 {
 		t.Errorf("it took %d commits", n)
+	}
+}
+
+// Changes are made once, unless one is refused that came with them; and then those that
+// come next have savepoints, so that none of them is made twice.
+func TestMadeAgain(t *testing.T) {
+	s := openSlow(t, filepath.Join(t.TempDir(), "server.db"))
+	defer func() { _ = s.Close() }()
+	refused := errors.New("refused")
+	number := 0
+	made := func(end error) (runs *int, f func(context.Context, sqlstore.Tx) error) {
+		runs, number = new(int), number+1
+		return runs, adds(number, func() error {
+			*runs++
+			return end
+		})
+	}
+	for i, test := range []struct {
+		end         error
+		first, last int
+	}{{nil, 1, 1}, {refused, 2, 1}, {refused, 1, 1}, {nil, 1, 1}} {
+		first, a := made(nil)
+		_, b := made(test.end)
+		last, c := made(nil)
+		ended := grouped(t, s, a, b, c)
+		if ended[0] != nil || !errors.Is(ended[1], test.end) || ended[2] != nil {
+			t.Fatalf("group %d ended with %v", i, ended)
+		}
+		if *first != test.first || *last != test.last {
+			t.Errorf("in group %d the first change was made %d times and the last %d times, want %d and %d", i, *first, *last, test.first, test.last)
+		}
+	}
+	if all := added(t, s); !slices.Equal(all, []int{1, 2, 3, 4, 6, 7, 9, 10, 11, 12}) {
+		t.Errorf("there are %v", all)
 	}
 }
 

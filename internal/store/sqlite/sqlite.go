@@ -81,14 +81,14 @@ func OpenBeside(ctx context.Context, path string) (*Store, error) {
 func openWith(ctx context.Context, path string, prepare func(context.Context, *sql.DB) error) (*Store, error) {
 	d := &database{group: newGroup(), emptyAgain: emptyAgain}
 	var err error
-	if d.write, err = connect(path, "immediate"); err != nil {
+	if d.write, err = connect(path, "immediate", writerCache); err != nil {
 		return nil, err
 	}
 	d.write.SetMaxOpenConns(1)
 	if err := prepare(ctx, d.write); err != nil {
 		return nil, errors.Join(err, d.write.Close())
 	}
-	if d.read, err = connect(path, "deferred"); err != nil {
+	if d.read, err = connect(path, "deferred", readerCache); err != nil {
 		return nil, errors.Join(err, d.write.Close())
 	}
 	readers := max(4, runtime.GOMAXPROCS(0))
@@ -100,7 +100,15 @@ func openWith(ctx context.Context, path string, prepare func(context.Context, *s
 // busyTime is how long a change waits for another process that writes.
 const busyTime = 10 * time.Second
 
-func connect(path, lock string) (*sql.DB, error) {
+// How many KiB of pages a connection keeps, as far as they are used. What writes sees
+// nobody else's changes, so its pages stay good, and it needs those of many accounts
+// again and again. A reader's are good until the next change.
+const (
+	writerCache = 256 << 10
+	readerCache = 8 << 10
+)
+
+func connect(path, lock string, cache int) (*sql.DB, error) {
 	options := url.Values{
 		"_txlock": {lock},
 		"_pragma": {
@@ -108,9 +116,7 @@ func connect(path, lock string) (*sql.DB, error) {
 			"journal_mode(WAL)",
 			"synchronous(FULL)",
 			"foreign_keys(1)",
-			// Changes that are made together touch several MiB of pages: what does not fit
-			// would be written to the log before the commit, and read from there again.
-			"cache_size(-32768)", // KiB, as far as it is used
+			fmt.Sprintf("cache_size(-%d)", cache), // KiB
 			// Pages that many changes touch are copied from the log once for 16 MiB of it.
 			"wal_autocheckpoint(4000)",
 			// What is deleted is overwritten: shares are destroyed, not forgotten.

@@ -86,10 +86,10 @@ func TestFailStop(t *testing.T) {
 		t.Fatal(err)
 	}
 	d := &database{group: newGroup()}
-	if d.write, err = connect(path, "immediate"); err != nil {
+	if d.write, err = connect(path, "immediate", readerCache); err != nil {
 		t.Fatal(err)
 	}
-	if d.read, err = connect(path, "deferred"); err != nil {
+	if d.read, err = connect(path, "deferred", readerCache); err != nil {
 		t.Fatal(err)
 	}
 	s = &Store{Store: sqlstore.New(d), db: d}
@@ -114,7 +114,7 @@ func open(t *testing.T, path string) *Store {
 // older makes a file with the schema of an earlier version.
 func older(t *testing.T, path string, version int64) *sql.DB {
 	t.Helper()
-	db, err := connect(path, "immediate")
+	db, err := connect(path, "immediate", readerCache)
 	if err != nil {
 		t.Fatal(err)
 	}
