@@ -45,11 +45,15 @@ func newWorld(t *testing.T) *world {
 	}
 	w := &world{t: t, dir: t.TempDir(), keys: keys}
 	w.start()
-	t.Cleanup(func() {
-		w.stopServer()
-		logtest.CheckSQLite(t, w.said.bytes(), w.database(), unsaid(t, keys)...)
-	})
+	t.Cleanup(w.end)
 	return w
+}
+
+// end stops the server, which has told its operator nothing of anybody's.
+func (w *world) end() {
+	w.t.Helper()
+	w.stopServer()
+	logtest.CheckSQLite(w.t, w.said.bytes(), w.database(), unsaid(w.t, w.keys)...)
 }
 
 // now is the world's time: the real one, and whatever wait added.

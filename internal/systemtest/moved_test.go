@@ -28,7 +28,7 @@ func (w *world) elsewhere(data []byte) *world {
 		w.t.Fatal(err)
 	}
 	other.start()
-	w.t.Cleanup(func() { other.stopServer() })
+	w.t.Cleanup(other.end)
 	return other
 }
 
