@@ -50,7 +50,7 @@ func (s *site) playCut(sc scene, disk *powerloss.Disk, at int) (how string, r re
 	if err := os.Rename(s.path("device"), plain); err != nil {
 		return "", r, err
 	}
-	d, err := powerloss.MountAt(disk, s.path("device"))
+	d, err := powerloss.Mount(disk, s.path("device"))
 	if err != nil {
 		return "", r, err
 	}
@@ -76,7 +76,7 @@ func (s *site) playCut(sc scene, disk *powerloss.Disk, at int) (how string, r re
 	s.killAgents()
 	d.Unmount()
 	next, how := d.AfterPowerCut()
-	if d, err = powerloss.MountAt(next, s.path("device")); err != nil {
+	if d, err = powerloss.Mount(next, s.path("device")); err != nil {
 		return how, r, err
 	}
 	return how, r, s.goOn(sc, r)

@@ -122,7 +122,7 @@ func newPowered(t *testing.T, p programs, chance *rand.Rand, f *figures) (*stati
 		t.Fatal(err)
 	}
 	s, d := newStation(p, dir, chance), &disk{}
-	if d.Mounted, err = powerloss.MountAt(powerloss.New(chance.Uint64()), s.place); err != nil {
+	if d.Mounted, err = powerloss.Mount(powerloss.New(chance.Uint64()), s.place); err != nil {
 		t.Fatal(err)
 	}
 	s.wire.all = &f.wrote

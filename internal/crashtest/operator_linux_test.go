@@ -127,7 +127,7 @@ func (o *operator) run(args ...string) (string, error) {
 // had ended well before.
 func (o *operator) cut(t *testing.T, op operation, after int, seed uint64) (done bool, how string, err error) {
 	t.Helper()
-	if o.disk, err = powerloss.MountAt(powerloss.New(seed), o.place); err != nil {
+	if o.disk, err = powerloss.Mount(powerloss.New(seed), o.place); err != nil {
 		return false, "", err
 	}
 	defer func() { o.disk.Unmount() }()
@@ -153,7 +153,7 @@ func (o *operator) cut(t *testing.T, op operation, after int, seed uint64) (done
 	}
 	o.disk.Unmount()
 	next, how := o.disk.AfterPowerCut()
-	if o.disk, err = powerloss.MountAt(next, o.place); err != nil {
+	if o.disk, err = powerloss.Mount(next, o.place); err != nil {
 		return done, how, err
 	}
 	return done, how, op.check(o, done, out.String())

@@ -135,7 +135,7 @@ func cutStation(ctx context.Context, p programs, f *cutFigures, cuts int, chance
 	s := newStation(p, dir, chance)
 	s.wire.all = &f.wrote
 	d := &disk{}
-	if d.Mounted, err = powerloss.MountAt(powerloss.New(chance.Uint64()), s.place); err != nil {
+	if d.Mounted, err = powerloss.Mount(powerloss.New(chance.Uint64()), s.place); err != nil {
 		return err
 	}
 	defer func() {
@@ -208,7 +208,7 @@ func (s *station) power(d *disk) error {
 	next, how := d.AfterPowerCut()
 	d.how = how
 	var err error
-	d.Mounted, err = powerloss.MountAt(next, s.place)
+	d.Mounted, err = powerloss.Mount(next, s.place)
 	return err
 }
 

@@ -99,15 +99,8 @@ func (d *Disk) IsCut() bool {
 	return d.dead
 }
 
-// Changes returns how many there were.
-func (d *Disk) Changes() int {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.changes
-}
-
-// FailSync makes the nth sync from now fail with EIO, once. It returns how many
-// syncs there were.
+// FailSync makes the nth sync from now fail with EIO, once. Of what it was to make
+// durable chance takes some, which no later sync writes.
 func (d *Disk) FailSync(n int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

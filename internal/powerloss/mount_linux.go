@@ -6,23 +6,10 @@ import (
 	"os"
 	"os/exec"
 	"syscall"
-	"testing"
 	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 )
-
-// Mount mounts a disk on a directory, which it makes if it is missing. Whatever
-// happens to the test, the disk is unmounted when it ends.
-func Mount(t testing.TB, d *Disk, dir string) *Mounted {
-	t.Helper()
-	m, err := MountAt(d, dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(m.Unmount)
-	return m
-}
 
 // Mounted is a disk that is mounted.
 type Mounted struct {
@@ -31,8 +18,8 @@ type Mounted struct {
 	server *fuse.Server
 }
 
-// MountAt is [Mount] for a program, which unmounts by itself.
-func MountAt(d *Disk, dir string) (*Mounted, error) {
+// Mount mounts a disk on a directory, which it makes if it is missing.
+func Mount(d *Disk, dir string) (*Mounted, error) {
 	if _, err := os.Stat("/dev/fuse"); err != nil {
 		return nil, fmt.Errorf("a power cut is tried on a FUSE file system, and this machine has no /dev/fuse: load the module fuse, or give it to the container: %w", err)
 	}

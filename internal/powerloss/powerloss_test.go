@@ -16,19 +16,30 @@ import (
 // seeds is in how many power cuts chance must show all that it can do.
 const seeds = 80
 
+// mount mounts a disk until the test ends, whatever happens to it.
+func mount(t *testing.T, d *Disk, dir string) *Mounted {
+	t.Helper()
+	m, err := Mount(d, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(m.Unmount)
+	return m
+}
+
 // cutting runs a program on a disk, cuts the power, and looks at what is left; it
 // does so with many seeds.
 func cutting(t *testing.T, program func(dir string) error, look func(dir string)) {
 	t.Helper()
 	for seed := range uint64(seeds) {
 		dir := t.TempDir()
-		m := Mount(t, New(seed), dir)
+		m := mount(t, New(seed), dir)
 		if err := program(dir); err != nil {
 			t.Fatal(err)
 		}
 		m.Unmount()
 		after, _ := m.AfterPowerCut()
-		m = Mount(t, after, dir)
+		m = mount(t, after, dir)
 		look(dir)
 		m.Unmount()
 	}
@@ -258,7 +269,7 @@ func TestNames(t *testing.T) {
 // After the cut nothing is answered, and what was synced before is there.
 func TestCutAfter(t *testing.T) {
 	dir := t.TempDir()
-	m := Mount(t, New(1), dir)
+	m := mount(t, New(1), dir)
 	f, err := os.OpenFile(filepath.Join(dir, "file"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err := errors.Join(err, syncPath(dir)); err != nil {
 		t.Fatal(err)
@@ -281,7 +292,7 @@ func TestCutAfter(t *testing.T) {
 	_ = f.Close()
 	m.Unmount()
 	after, _ := m.AfterPowerCut()
-	Mount(t, after, dir)
+	mount(t, after, dir)
 	if b, err := os.ReadFile(f.Name()); err != nil || !bytes.HasPrefix(b, written) || len(b) > len(written)+1 {
 		t.Errorf("%q, %v", b, err)
 	}
@@ -293,7 +304,7 @@ func TestFailSync(t *testing.T) {
 	lost := 0
 	for seed := range uint64(seeds) {
 		dir := t.TempDir()
-		m := Mount(t, New(seed), dir)
+		m := mount(t, New(seed), dir)
 		f, err := os.Create(filepath.Join(dir, "file"))
 		if err != nil {
 			t.Fatal(err)
@@ -309,7 +320,7 @@ func TestFailSync(t *testing.T) {
 		}
 		m.Unmount()
 		after, _ := m.AfterPowerCut()
-		m = Mount(t, after, dir)
+		m = mount(t, after, dir)
 		if b, _ := os.ReadFile(f.Name()); string(b) != "written" {
 			lost++
 		}
@@ -322,7 +333,7 @@ func TestFailSync(t *testing.T) {
 
 func TestSetFull(t *testing.T) {
 	dir := t.TempDir()
-	m := Mount(t, New(1), dir)
+	m := mount(t, New(1), dir)
 	m.SetFull(true)
 	if err := os.WriteFile(filepath.Join(dir, "file"), []byte("x"), 0o600); !errors.Is(err, syscall.ENOSPC) || m.Refusals() == 0 {
 		t.Errorf("%v, %d refused", err, m.Refusals())
@@ -358,14 +369,14 @@ func TestFileWithoutAName(t *testing.T) {
 func TestSyncAll(t *testing.T) {
 	for seed := range uint64(8) {
 		dir := t.TempDir()
-		m := Mount(t, New(seed), dir)
+		m := mount(t, New(seed), dir)
 		if err := replace(dir, []byte("new"), false, false); err != nil {
 			t.Fatal(err)
 		}
 		m.SyncAll()
 		m.Unmount()
 		after, _ := m.AfterPowerCut()
-		m = Mount(t, after, dir)
+		m = mount(t, after, dir)
 		if b, err := os.ReadFile(filepath.Join(dir, "file")); err != nil || string(b) != "new" {
 			t.Errorf("%q, %v", b, err)
 		}
