@@ -2,7 +2,7 @@
 # make fuzz            every fuzz target for FUZZTIME each (default 60s)
 # make campaign-crash  20,000 kill -9 and 3,000 power cuts of a server that is written to; 45 minutes
 # make campaign-commands  every command, hurt at every change of the disk; many hours
-# make campaign-load   what the server does under load, over both databases; 25 minutes
+# make campaign-load   what the server does under load, over both databases; 20 minutes
 # make bench           benchmarks, as ratios against peers
 # make generate        the code under gen/, after a change of proto/
 # make build           the programs, into bin/
