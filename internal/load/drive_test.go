@@ -2,6 +2,7 @@ package load
 
 import (
 	"os"
+	"runtime"
 	"strconv"
 	"testing"
 	"time"
@@ -40,6 +41,8 @@ func TestResult(t *testing.T) {
 
 // The kernel's line of this process has its parent and processor time that grows.
 func TestReadStat(t *testing.T) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	before, err := readStat("/proc/self/stat")
 	if err != nil {
 		t.Fatal(err)
