@@ -33,7 +33,12 @@ func (f *family) prove(ctx context.Context) error {
 	if err := f.proveMessage(ctx); err != nil {
 		return err
 	}
-	return f.proveRecovery(ctx)
+	for _, r := range f.recoveries {
+		if err := f.proveRecovery(ctx, r); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // prove looks for what one account was acknowledged. What is in doubt is settled
@@ -241,11 +246,11 @@ func (f *family) proveMessage(ctx context.Context) error {
 	return lost("a message to %s; there are %d others", f.contact.name, len(answer.Messages))
 }
 
-func (f *family) proveRecovery(ctx context.Context) error {
-	if f.recovery == nil {
+func (f *family) proveRecovery(ctx context.Context, began *recovering) error {
+	if began == nil {
 		return nil
 	}
-	id := f.recovery.ID()
+	id := began.request.ID()
 	answer := &apiv1.RecoveryStatusAnswer{}
 	if _, err := f.owner.w.ask(ctx, recoveryStatus, f.owner.identity(), &apiv1.RecoveryStatusRequest{Request: id[:]}, answer, nil); err != nil {
 		if errors.Is(err, api.ErrUnknownRecovery) {
@@ -255,13 +260,13 @@ func (f *family) proveRecovery(ctx context.Context) error {
 	}
 	r := answer.Recovery
 	switch {
-	case r.Started != f.begun.Started:
-		return lost("the recovery %v began at %d, and now at %d", id, f.begun.Started, r.Started)
-	case f.vetoed && len(r.Vetoes) != 1:
+	case r.Started != began.begun.Started:
+		return lost("the recovery %v began at %d, and now at %d", id, began.begun.Started, r.Started)
+	case began.vetoed && len(r.Vetoes) != 1:
 		return lost("the veto of %v", id)
-	case f.vetoed && r.Approvals != 0:
+	case began.vetoed && r.Approvals != 0:
 		return lost("the veto of %v: %d approvals count that were before it", id, r.Approvals)
-	case f.approved && !f.vetoed && r.Approvals != 1:
+	case began.approved && !began.vetoed && r.Approvals != 1:
 		return lost("the approval of %v", id)
 	}
 	return nil

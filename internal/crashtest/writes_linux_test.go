@@ -22,11 +22,16 @@ type family struct {
 	owner, contact *party
 	step           int // of what makes the epoch recoverable
 	turn           int
-	told           []byte                  // newest head that the contact was sent, acknowledged
-	recovery       *ledger.RecoveryRequest // newest that was started, acknowledged
-	begun          *apiv1.Recovery
-	approved       bool // acknowledged
-	vetoed         bool
+	told           []byte         // newest head that the contact was sent, acknowledged
+	recoveries     [2]*recovering // newest that were started, acknowledged; the newest one is first
+}
+
+// recovering is a recovery that was started.
+type recovering struct {
+	request  *ledger.RecoveryRequest
+	begun    *apiv1.Recovery
+	approved bool // acknowledged
+	vetoed   bool
 }
 
 func newFamily(w *wire) (*family, error) {
@@ -73,7 +78,7 @@ func (f *family) write(ctx context.Context) error {
 		return err
 	}
 	writes := []func(context.Context) error{
-		f.attest, f.put, f.lock, f.reveal, f.lock, f.startRecovery, f.approve, f.lock, f.veto, f.put, f.lock, f.tell, f.put,
+		f.attest, f.put, f.lock, f.reveal, f.lock, f.startRecovery, f.approve, f.lock, f.put, f.tell, f.lock, f.put, f.veto,
 	}
 	f.turn++
 	return writes[f.turn%len(writes)](ctx)
@@ -206,7 +211,7 @@ func (f *family) startRecovery(ctx context.Context) error {
 	answer := &apiv1.StartRecoveryAnswer{}
 	s, err := p.w.ask(ctx, startRecovery, api.Identity{Account: &p.id, Key: m.sign}, &apiv1.StartRecoveryRequest{Request: b}, answer, nil)
 	if err == nil {
-		f.recovery, f.begun, f.approved, f.vetoed = request, answer.Recovery, false, false
+		f.recoveries = [2]*recovering{{request: request, begun: answer.Recovery}, f.recoveries[0]}
 		p.wrote("recovery", s, nil)
 	}
 	return err
@@ -214,30 +219,31 @@ func (f *family) startRecovery(ctx context.Context) error {
 
 // approve has the contact approve the newest recovery.
 func (f *family) approve(ctx context.Context) error {
-	if f.recovery == nil || f.vetoed {
+	r := f.recoveries[0]
+	if r == nil || r.vetoed {
 		return nil
 	}
 	o, now := f.owner, time.Now()
-	id := f.recovery.ID()
+	id := r.request.ID()
 	key, err := seed.ShareKey(f.contact.held, o.id, 1, 1)
 	if err != nil {
 		return err
 	}
 	approval, err := ledger.NewApproval(&recordv1.Approval{
 		Request: id[:], Account: o.id[:], Epoch: 1, Holder: &recordv1.Holder{Kind: recordv1.Holder_KIND_MEMBER, Number: 1},
-		SignKey: f.recovery.SignKey().Bytes(), SealKey: f.recovery.SealKey().Bytes(),
+		SignKey: r.request.SignKey().Bytes(), SealKey: r.request.SealKey().Bytes(),
 		NotBefore: uint64(now.Add(-time.Second).UnixMilli()), Expiry: uint64(now.Add(time.Hour).UnixMilli()),
 	}, key)
 	if err != nil {
 		return err
 	}
-	share, err := recovery.SealShare(rand.Reader, f.contact.held, 1, f.recovery)
+	share, err := recovery.SealShare(rand.Reader, f.contact.held, 1, r.request)
 	if err != nil {
 		return err
 	}
 	s, err := o.w.ask(ctx, approve, f.contact.identity(), &apiv1.ApproveRequest{Approval: approval, SealedShare: share}, &apiv1.ApproveAnswer{}, nil)
 	if err == nil {
-		f.approved = true
+		r.approved = true
 		o.wrote("approval", s, nil) // in the owner's activity log
 	}
 	return err
@@ -245,11 +251,12 @@ func (f *family) approve(ctx context.Context) error {
 
 // veto vetoes the newest recovery.
 func (f *family) veto(ctx context.Context) error {
-	if f.recovery == nil || f.vetoed {
+	r := f.recoveries[0]
+	if r == nil || r.vetoed {
 		return nil
 	}
-	id := f.recovery.ID()
-	f.vetoed = true // it is when what is in doubt is settled
+	id := r.request.ID()
+	r.vetoed = true // it is when what is in doubt is settled
 	return f.owner.add(ctx, nil, &recordv1.RecoveryVetoed{Request: id[:]})
 }
 
