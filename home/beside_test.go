@@ -134,7 +134,7 @@ func TestActivity(t *testing.T) {
 	var log []*ledger.Activity
 	var last *ledger.Activity
 	for i := range 12 {
-		last = must[*ledger.Activity](t)(ledger.NewActivity(account, last, testTime.Add(time.Duration(i)*time.Second), []byte("request"), [32]byte{1}))
+		last = must[*ledger.Activity](t)(ledger.NewActivity(account, last.End(), testTime.Add(time.Duration(i)*time.Second), []byte("request"), [32]byte{1}))
 		log = append(log, last)
 	}
 	if err := h.AppendActivity(log[:2]...); err != nil {
@@ -160,7 +160,7 @@ func TestActivityThatTheServerLost(t *testing.T) {
 	withAccount(t, h, 1)
 	chain := func(after *ledger.Activity, request string, n int) (log []*ledger.Activity) {
 		for range n {
-			after = must[*ledger.Activity](t)(ledger.NewActivity(h.State().Account(), after, testTime, []byte(request), [32]byte{}))
+			after = must[*ledger.Activity](t)(ledger.NewActivity(h.State().Account(), after.End(), testTime, []byte(request), [32]byte{}))
 			log = append(log, after)
 		}
 		return log

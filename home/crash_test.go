@@ -142,7 +142,7 @@ var steps = []func(h *Home) error{
 		if h.LastActivity() != nil {
 			return nil
 		}
-		a, err := ledger.NewActivity(h.State().Account(), nil, testTime, []byte("request"), [32]byte{})
+		a, err := ledger.NewActivity(h.State().Account(), ledger.ActivityEnd{}, testTime, []byte("request"), [32]byte{})
 		if err != nil {
 			return err
 		}
@@ -152,7 +152,7 @@ var steps = []func(h *Home) error{
 		if lost, err := h.LostActivity(); err != nil || len(lost) > 0 {
 			return err
 		}
-		a, err := ledger.NewActivity(h.State().Account(), nil, testTime, []byte("another request"), [32]byte{})
+		a, err := ledger.NewActivity(h.State().Account(), ledger.ActivityEnd{}, testTime, []byte("another request"), [32]byte{})
 		if err != nil {
 			return err
 		}

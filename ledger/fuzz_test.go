@@ -59,9 +59,10 @@ func FuzzStatements(f *testing.F) {
 		} else if w.state.CheckAttestation(a); !bytes.Equal(a.Bytes(), b) {
 			t.Fatal("attestation")
 		}
+		end, ended := ParseActivityEnd(b)
 		if a, err := ParseActivity(b); err != nil {
 			checkRefusal(t, a == nil, err)
-		} else if a.Follows(w.state.Account(), a) == nil || !bytes.Equal(a.Bytes(), b) {
+		} else if a.Follows(w.state.Account(), a) == nil || !bytes.Equal(a.Bytes(), b) || ended != nil || end != a.End() {
 			t.Fatal("activity")
 		}
 		if r, err := ParseRecoveryRequest(b); err != nil {

@@ -85,9 +85,9 @@ func goldenStatements(t *testing.T, w *world) {
 	m.Vetoes = [][]byte{bytes.Repeat([]byte{5}, 32)}
 	golden(t, "approval", (&recordv1.SignedApproval{}).ProtoReflect().Descriptor(), w.signApproval(m), Hash{})
 
-	first, err := NewActivity(w.state.Account(), nil, w.now, []byte("request"), [32]byte{1})
+	first, err := NewActivity(w.state.Account(), ActivityEnd{}, w.now, []byte("request"), [32]byte{1})
 	must(t, err)
-	second, err := NewActivity(w.state.Account(), first, w.now.Add(time.Second), []byte("another"), [32]byte{2})
+	second, err := NewActivity(w.state.Account(), first.End(), w.now.Add(time.Second), []byte("another"), [32]byte{2})
 	must(t, err)
 	golden(t, "activity", (&recordv1.Activity{}).ProtoReflect().Descriptor(), second.Bytes(), second.Hash())
 }

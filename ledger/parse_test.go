@@ -78,9 +78,9 @@ func specimens(t *testing.T) map[string]specimen {
 		_, err := NewAttestation(m.(*recordv1.Attestation), r.keys.sign)
 		return err
 	}}
-	first, err := NewActivity(w.state.Account(), nil, w.now, []byte("request"), [32]byte{1})
+	first, err := NewActivity(w.state.Account(), ActivityEnd{}, w.now, []byte("request"), [32]byte{1})
 	must(t, err)
-	second, err := NewActivity(w.state.Account(), first, w.now, []byte("request"), [32]byte{1})
+	second, err := NewActivity(w.state.Account(), first.End(), w.now, []byte("request"), [32]byte{1})
 	must(t, err)
 	all["activity"] = specimen{second.message, func(m proto.Message) error {
 		b, err := marshal(m)

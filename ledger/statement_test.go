@@ -67,7 +67,7 @@ func TestActivityChain(t *testing.T) {
 	account, other := AccountID{1}, AccountID{2}
 	now := time.UnixMilli(1_790_000_000_000)
 	activity := func(account AccountID, previous *Activity, after time.Duration, request string) *Activity {
-		a, err := NewActivity(account, previous, now.Add(after), []byte(request), [32]byte{7})
+		a, err := NewActivity(account, previous.End(), now.Add(after), []byte(request), [32]byte{7})
 		must(t, err)
 		return a
 	}
@@ -93,10 +93,10 @@ func TestActivityChain(t *testing.T) {
 			t.Errorf("%s: %v", c.name, err)
 		}
 	}
-	if _, err := NewActivity(account, two, now, []byte("x"), [32]byte{}); !errors.Is(err, &RuleError{Rule: RuleActivity}) {
+	if _, err := NewActivity(account, two.End(), now, []byte("x"), [32]byte{}); !errors.Is(err, &RuleError{Rule: RuleActivity}) {
 		t.Errorf("time goes back: %v", err)
 	}
-	if _, err := NewActivity(account, nil, now, nil, [32]byte{}); !errors.Is(err, &RuleError{Rule: RuleField}) {
+	if _, err := NewActivity(account, ActivityEnd{}, now, nil, [32]byte{}); !errors.Is(err, &RuleError{Rule: RuleField}) {
 		t.Errorf("no request: %v", err)
 	}
 	read, err := ParseActivity(two.Bytes())

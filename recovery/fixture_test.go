@@ -313,7 +313,7 @@ func (f *fixture) beside(pending interchange.Item) {
 		Time: uint64(f.now.UnixMilli()), Nonce: make([]byte, 16), Holder: &recordv1.Holder{Kind: recordv1.Holder_KIND_SERVER},
 	}, f.serverSign))
 	f.check(f.home.PutProof(ok[*ledger.Attestation](t)(ledger.ParseAttestation(proof))))
-	f.check(f.home.AppendActivity(ok[*ledger.Activity](t)(ledger.NewActivity(account, nil, f.now, []byte("request"), [32]byte{1}))))
+	f.check(f.home.AppendActivity(ok[*ledger.Activity](t)(ledger.NewActivity(account, ledger.ActivityEnd{}, f.now, []byte("request"), [32]byte{1}))))
 	envelope := ok[[]byte](t)(canonical.Marshal(&recordv1.ShareEnvelope{Account: f.contacts[0].Account, Epoch: 1, Member: 2}))
 	signed := ok[[]byte](t)(canonical.Marshal(&recordv1.SignedShareEnvelope{Envelope: envelope, Signature: make([]byte, 64)}))
 	f.check(f.home.PutHeld(&recordv1.StoredShare{Envelope: signed, Owner: "Ben", Share: ok[[]byte](t)(f.shares[1][0].MarshalBinary())}))

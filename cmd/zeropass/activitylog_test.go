@@ -148,7 +148,7 @@ func relog(database string, rewrite func([]loggedRequest) ([]loggedRequest, erro
 	}
 	var last *ledger.Activity
 	for _, r := range rows {
-		if last, err = ledger.NewActivity(account, last, r.time, r.request, r.answer); err != nil {
+		if last, err = ledger.NewActivity(account, last.End(), r.time, r.request, r.answer); err != nil {
 			return err
 		}
 		if _, err := db.Exec(`INSERT INTO activities (account, sequence, activity) VALUES ($1, $2, $3)`, account[:], last.Sequence(), last.Bytes()); err != nil {

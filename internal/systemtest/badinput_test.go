@@ -99,7 +99,7 @@ func TestActivityThatIsNotTrue(t *testing.T) {
 		for _, b := range all {
 			e, err := ledger.ParseActivity(b)
 			must(t, err)
-			next, err := ledger.NewActivity(laptop.Account(), previous, e.Time(), e.Request(), [32]byte{})
+			next, err := ledger.NewActivity(laptop.Account(), previous.End(), e.Time(), e.Request(), [32]byte{})
 			must(t, err)
 			hash := next.Hash()
 			a.Entries, a.Sequence, a.Head, previous = append(a.Entries, next.Bytes()), next.Sequence(), hash[:], next
@@ -149,7 +149,7 @@ func TestActivityThatIsNotTrue(t *testing.T) {
 			if request == unsigned {
 				logged[len(logged)-1] ^= 1
 			}
-			next, err := ledger.NewActivity(account, last(a.Entries), w.now().Add(time.Second), logged, [32]byte{})
+			next, err := ledger.NewActivity(account, last(a.Entries).End(), w.now().Add(time.Second), logged, [32]byte{})
 			must(t, err)
 			hash := next.Hash()
 			a.Entries, a.Sequence, a.Head = append(a.Entries, next.Bytes()), next.Sequence(), hash[:]

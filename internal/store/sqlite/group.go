@@ -213,10 +213,12 @@ func (d *database) lead() {
 // together makes changes in one transaction, and returns an error if none of them
 // was made.
 func (d *database) together(changes *[]*change) error {
-	*changes = append(*changes, d.group.next(nil))
-	careful := d.group.careful > 0
-	if careful {
+	first := d.group.next(nil)
+	*changes = append(*changes, first)
+	careful := first.alone // it may have read what cannot be read again
+	if d.group.careful > 0 {
 		d.group.careful--
+		careful = true
 	}
 	err := d.attempt(changes, careful)
 	if errors.Is(err, errRefused) {

@@ -100,11 +100,13 @@ func openWith(ctx context.Context, path string, prepare func(context.Context, *s
 // busyTime is how long a change waits for another process that writes.
 const busyTime = 10 * time.Second
 
-// How many KiB of pages a connection keeps, as far as they are used. What writes sees
-// nobody else's changes, so its pages stay good, and it needs those of many accounts
-// again and again. A reader's are good until the next change.
+// How many KiB of pages a connection keeps, as far as they are used. Changes that are
+// made together touch several MiB: what does not fit would be written to the log before
+// the commit, and read from there again. More would cost more than it saves: after a
+// change that has rearranged a tree, SQLite looks at all of them. A reader's pages are
+// good until the next change.
 const (
-	writerCache = 256 << 10
+	writerCache = 16 << 10
 	readerCache = 8 << 10
 )
 

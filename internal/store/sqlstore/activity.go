@@ -16,21 +16,21 @@ func logActivity(ctx context.Context, tx Tx, spend store.Spend, at *standing) er
 	if log == nil {
 		return nil
 	}
-	var previous *ledger.Activity
+	var end ledger.ActivityEnd
 	if at != nil && at.account == log.Account {
-		previous = at.last
+		end = at.end
 	} else {
 		var err error
-		if previous, err = lastActivity(ctx, tx, log.Account); err != nil {
+		if end, err = endOfLog(ctx, tx, log.Account); err != nil {
 			return err
 		}
 	}
 	// The log's times never run backwards, whatever the server's clock does.
 	now := spend.Now
-	if previous != nil && now.Before(previous.Time()) {
-		now = previous.Time()
+	if now.Before(end.Time()) {
+		now = end.Time()
 	}
-	a, err := ledger.NewActivity(log.Account, previous, now, log.Request, log.Answer)
+	a, err := ledger.NewActivity(log.Account, end, now, log.Request, log.Answer)
 	if err != nil {
 		return err
 	}
@@ -38,17 +38,17 @@ func logActivity(ctx context.Context, tx Tx, spend store.Spend, at *standing) er
 		log.Account[:], a.Sequence(), a.Bytes())
 }
 
-// lastActivity returns the end of the log, nil if it is empty.
-func lastActivity(ctx context.Context, tx Tx, id ledger.AccountID) (*ledger.Activity, error) {
+// endOfLog returns where the account's activity log ends.
+func endOfLog(ctx context.Context, tx Tx, id ledger.AccountID) (ledger.ActivityEnd, error) {
 	var b []byte
 	err := tx.QueryRowContext(ctx, `SELECT activity FROM activities WHERE account = $1 ORDER BY sequence DESC LIMIT 1`, id[:]).Scan(&b)
 	if errors.Is(err, sql.ErrNoRows) {
-		return nil, nil
+		return ledger.ActivityEnd{}, nil
 	}
 	if err != nil {
-		return nil, err
+		return ledger.ActivityEnd{}, err
 	}
-	return ledger.ParseActivity(b)
+	return ledger.ParseActivityEnd(b)
 }
 
 // Log implements [store.Store].
@@ -87,11 +87,11 @@ func (s *Store) ActivityLog(ctx context.Context, id ledger.AccountID, after uint
 	var entries [][]byte
 	var end store.Activity
 	err := s.db.Read(ctx, func(ctx context.Context, tx Tx) error {
-		last, err := lastActivity(ctx, tx, id)
-		if err != nil || last == nil {
+		last, err := endOfLog(ctx, tx, id)
+		if err != nil || last.Sequence == 0 {
 			return err
 		}
-		end = store.Activity{Sequence: last.Sequence(), Hash: last.Hash()}
+		end = store.Activity{Sequence: last.Sequence, Hash: last.Hash}
 		rows, err := tx.QueryContext(ctx, `SELECT activity FROM activities WHERE account = $1 AND sequence > $2 ORDER BY sequence`, id[:], after)
 		return collect(rows, err, func(rows Rows) (bool, error) {
 			var b []byte

@@ -15,10 +15,10 @@ import (
 type standing struct {
 	account   ledger.AccountID
 	head      ledger.Head
-	last      *ledger.Activity // nil where the log is empty
-	countries int              // that the account has met
-	met       bool             // the spend's among them
-	reveals   revealNumbers    // if they were asked for
+	end       ledger.ActivityEnd // of the log
+	countries int                // that the account has met
+	met       bool               // the spend's among them
+	reveals   revealNumbers      // if they were asked for
 }
 
 // stand wants the account's ledger to end as the caller saw it, and the account not to
@@ -50,7 +50,7 @@ func stand(ctx context.Context, tx Tx, spend store.Spend, id ledger.AccountID, h
 	}
 	if activity != nil {
 		var err error
-		if at.last, err = ledger.ParseActivity(activity); err != nil {
+		if at.end, err = ledger.ParseActivityEnd(activity); err != nil {
 			return nil, err
 		}
 	}
