@@ -126,9 +126,8 @@ func change(account ledger.AccountID, kinds ...apiv1.Hint_Kind) store.Change {
 var everyKind = change(ledger.AccountID{}, apiv1.Hint_KIND_LEDGER, apiv1.Hint_KIND_PENDING, apiv1.Hint_KIND_ACTIVITY,
 	apiv1.Hint_KIND_INBOX, apiv1.Hint_KIND_RECOVERY).Kinds
 
-// hint tells devices that it is worth asking again, and the outbox that alarms may
-// have been raised. It comes after the changes are durable, which had them in
-// their transaction.
+// hint tells devices that it is worth asking again. It comes after the changes are
+// durable, which had them in their transaction.
 func (s *Server) hint(changes ...store.Change) {
 	for _, c := range changes {
 		switch {
@@ -138,7 +137,6 @@ func (s *Server) hint(changes ...store.Change) {
 			wake(s.following.now)
 		}
 	}
-	wake(s.raised)
 }
 
 // wake wakes whoever waits, or will wait.

@@ -125,9 +125,10 @@ func New(ctx context.Context, c Config) (*Server, error) {
 	if observe == nil {
 		observe = func(Outcome) {}
 	}
+	raised := make(chan struct{}, 1)
 	return &Server{
-		store: storing{c.Store}, keys: c.Keys, now: c.Now, rand: c.Rand, entropy: c.Entropy, log: c.Log,
-		mail: c.Mail, webhook: c.Webhook, places: c.Places, raised: make(chan struct{}, 1),
+		store: storing{c.Store, raised}, keys: c.Keys, now: c.Now, rand: c.Rand, entropy: c.Entropy, log: c.Log,
+		mail: c.Mail, webhook: c.Webhook, places: c.Places, raised: raised,
 		remotes: newRemotes(remoteRate, remoteBurst), devices: newDevices(), starters: newRemotes(startRate, startBurst),
 		joiners: newRemotes(startRate, startBurst), founders: newRemotes(createRate, createBurst), sources: sources, verified: verified, shown: shownRecoveries,
 		registration: c.Registration, quota: c.Quota, movedTo: c.MovedTo, observe: observe, tracing: c.Tracing, failed: make(chan struct{}),
