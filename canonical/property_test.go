@@ -105,6 +105,9 @@ func TestRoundTrip(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if own, err := write(m); err != nil || !bytes.Equal(own, b) {
+			t.Fatalf("%v is written as %x, and without the protobuf library as %x, %v", m, b, own, err)
+		}
 		read := m.New().Interface()
 		if err := Unmarshal(b, read); err != nil {
 			t.Fatalf("%x: %v", b, err)

@@ -5,8 +5,25 @@ import (
 	"slices"
 
 	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
+
+// write returns the canonical bytes of a message.
+func write(m protoreflect.Message) ([]byte, error) {
+	w := writer{ascending: map[protoreflect.MessageDescriptor][]protoreflect.FieldDescriptor{}}
+	// Growing would leave copies of parts of a secret in memory.
+	b, v := w.message(make([]byte, 0, proto.Size(m.Interface())), m, 1)
+	if v != nil {
+		return nil, v.in(m.Descriptor())
+	}
+	// The writer fixes the order and leaves the rest to the reader's rules, so
+	// that nothing is ever written that cannot be read back.
+	if err := check(b, m.Descriptor()); err != nil {
+		return nil, err
+	}
+	return b, nil
+}
 
 // writer writes the fields of messages in the order of their numbers. The
 // protobuf library promises no order, so ours is not left to it.
