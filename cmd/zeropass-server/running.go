@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"time"
 
 	"zeropass.dev/zeropass/internal/server"
@@ -34,18 +35,24 @@ func spreadOut() {
 	}
 }
 
-// leastHeap is by how many bytes the heap grows at least before what is garbage is
-// looked for: that of a small server would be searched hundreds of times a minute.
-const leastHeap = 64 << 20
+// By how many percent the heap grows before what is garbage is looked for, and by how
+// many bytes at least. Ledgers that are folded in memory are many small things, and to
+// look at all of them takes processor time that reveals need; a small server would be
+// searched hundreds of times a minute.
+const (
+	heapGrowth = 200
+	leastHeap  = 64 << 20
+)
 
-// ballast sees to that by something that is never touched, and so takes no memory
-// itself. It is nothing where GOGC or GOMEMLIMIT say when to look; the limit would
-// count it.
-func ballast() []byte {
+// collectLater sees to that until what it returns is let go: something that is never
+// touched, and so takes no memory itself. It does nothing where GOGC or GOMEMLIMIT say
+// when to look; the limit would count what it returns.
+func collectLater() (ballast []byte) {
 	if os.Getenv("GOGC") != "" || os.Getenv("GOMEMLIMIT") != "" {
 		return nil
 	}
-	return make([]byte, leastHeap)
+	debug.SetGCPercent(heapGrowth)
+	return make([]byte, leastHeap*100/heapGrowth)
 }
 
 // running is a server that answers.

@@ -9,7 +9,7 @@ import (
 // What a server adds to Go's runtime is the operator's to change, by Go's own
 // variables.
 func TestThreadsAndHeap(t *testing.T) {
-	values := func() (threads, heap float64) {
+	values := func() (threads, heap, growth float64) {
 		p := start(t, t.TempDir(), loopback, adminLoopback)
 		_, metrics := get(t, p.AdminURL+"/metrics")
 		p.stop(t)
@@ -20,17 +20,18 @@ func TestThreadsAndHeap(t *testing.T) {
 			}
 			return must[float64](t)(strconv.ParseFloat(found[1], 64))
 		}
-		return value("go_sched_gomaxprocs_threads"), value("go_memstats_heap_alloc_bytes")
+		return value("go_sched_gomaxprocs_threads"), value("go_memstats_heap_alloc_bytes"), value("go_gc_gogc_percent")
 	}
 	t.Setenv("GOMAXPROCS", "")
 	t.Setenv("GOGC", "")
 	t.Setenv("GOMEMLIMIT", "")
-	if threads, heap := values(); threads < leastThreads || heap < leastHeap {
-		t.Errorf("%v threads, a heap of %v bytes", threads, heap)
+	const ballast = leastHeap * 100 / heapGrowth
+	if threads, heap, growth := values(); threads < leastThreads || heap < ballast || growth != heapGrowth {
+		t.Errorf("%v threads, a heap of %v bytes that grows by %v %%", threads, heap, growth)
 	}
 	t.Setenv("GOMAXPROCS", "1")
 	t.Setenv("GOMEMLIMIT", "256MiB")
-	if threads, heap := values(); threads != 1 || heap >= leastHeap {
-		t.Errorf("as the operator says: %v threads, a heap of %v bytes", threads, heap)
+	if threads, heap, growth := values(); threads != 1 || heap >= ballast || growth == heapGrowth {
+		t.Errorf("as the operator says: %v threads, a heap of %v bytes that grows by %v %%", threads, heap, growth)
 	}
 }

@@ -233,7 +233,7 @@ func (o *serveOptions) serve(ctx context.Context, stdout, stderr io.Writer) (err
 // answer opens the listeners, says that devices may come, and serves until ctx ends.
 func (o *serveOptions) answer(ctx context.Context, stdout io.Writer, d *data, measured *metrics, r *running) (err error) {
 	spreadOut()
-	defer runtime.KeepAlive(ballast())
+	defer runtime.KeepAlive(collectLater())
 	measured.registry.MustRegister(&watched{server: r.server, health: r.health, certificates: r.certificates})
 	admin, err := openAdmin(ctx, o.adminListen, r.health, measured, r.log)
 	if err != nil {
