@@ -22,6 +22,11 @@ func (o *options) bench(ctx context.Context, stdout io.Writer, say progress) (er
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	if o.profile != "" {
+		if err := os.MkdirAll(o.profile, 0o700); err != nil {
+			return err
+		}
+	}
 	if o.server == "" {
 		say.say("building zeropass-server")
 		if o.server, err = build(ctx, dir); err != nil {
@@ -132,7 +137,7 @@ func (o *options) measure(ctx context.Context, dir string, database *load.Postgr
 		return err
 	}
 	defer func() { p.Close() }()
-	r.ctx, r.Population, r.clients, r.duration, r.database = ctx, p, o.clients, o.duration, database
+	r.ctx, r.Population, r.clients, r.duration, r.database, r.profile = ctx, p, o.clients, o.duration, database, o.profile
 	r.restart = func() (*load.Server, error) {
 		if err := s.Stop(); err != nil {
 			return nil, err

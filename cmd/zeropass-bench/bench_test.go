@@ -43,7 +43,7 @@ var measured = []string{
 
 // Further figures, of which some can be zero in so short a run.
 var figures = []string{
-	"curve_parse", "curve_sign", "curve_verify", "curve_seal", "bare_commits_1", "bare_commits_8", "create_rate", "create_cpu", "create_commits", "create_bytes", "reveal_bytes", "confirmed_bytes", "backup_bytes", "memory",
+	"curve_sign", "curve_verify", "curve_seal", "bare_commits_1", "bare_commits_8", "create_rate", "create_cpu", "create_commits", "create_bytes", "reveal_bytes", "confirmed_bytes", "backup_bytes", "memory",
 	"reveal_rate_at_100", "reveal_cpu_ratio_at_100", "flat", "reveal_cpu", "reveal_curve", "reveal_cpu_ratio", "reveal_commits", "reveal_commits_each",
 	"confirmed_cpu", "confirmed_curve", "confirmed_cpu_ratio", "confirmed_commits", "twice_shed", "twice_late", "overload",
 	"backup_cpu", "backup_commits", "sync_cpu", "sync_commits", "recovery_start_cpu", "recovery_start_commits",
@@ -53,9 +53,15 @@ var figures = []string{
 // Every figure is there, over both databases, and every answer was verified; how
 // large they are says nothing about so few accounts in so short a time.
 func TestEveryFigure(t *testing.T) {
-	code, stdout, stderr := call(t, "--quick", "--json", "--database=both", "--accounts=100", "--clients=8", "--duration=100ms")
+	profiles := filepath.Join(t.TempDir(), "profiles")
+	code, stdout, stderr := call(t, "--quick", "--json", "--database=both", "--accounts=100", "--clients=8", "--duration=100ms", "--profile="+profiles)
 	if code != exitDone || stderr != "" {
 		t.Fatalf("ended with %d: %s", code, stderr)
+	}
+	for _, of := range []string{"sqlite-recoveries-*.pprof", "postgres-recoveries-*.pprof"} {
+		if files, err := filepath.Glob(filepath.Join(profiles, of)); err != nil || len(files) == 0 {
+			t.Errorf("there is no %s: %v", of, err)
+		}
 	}
 	var report []figure
 	if err := json.Unmarshal([]byte(stdout), &report); err != nil {

@@ -33,6 +33,9 @@ the server has one to itself and the load another one; PostgreSQL runs on all.
   --duration D        how long each run takes, 10s unless told
   --server FILE       the program zeropass-server; without it, it is built
                       from the source that this program stands in
+  --profile DIR       write there where the server's processor time goes while
+                      it is under load, for go tool pprof; the figures are then
+                      not what they would be without
   --json              print JSON
 
 Exit codes, the same as those of zeropass:
@@ -49,6 +52,7 @@ type options struct {
 	clients     int
 	duration    time.Duration
 	server      string
+	profile     string
 }
 
 func main() {
@@ -100,6 +104,7 @@ func parse(args []string) (*options, error) {
 	flags.IntVar(&o.clients, "clients", 64, "")
 	flags.DurationVar(&o.duration, "duration", 0, "")
 	flags.StringVar(&o.server, "server", "", "")
+	flags.StringVar(&o.profile, "profile", "", "")
 	if err := flags.Parse(args); err != nil {
 		return nil, err
 	}

@@ -1,8 +1,13 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"zeropass.dev/zeropass/internal/load"
@@ -20,34 +25,68 @@ type run struct {
 	report   *report
 	say      progress
 
+	profile string                       // where profiles are written, if that was asked for
 	restart func() (*load.Server, error) // over the same data
 }
 
 // step is one thing that is measured.
 type step struct {
-	says string
-	do   func() error
+	says     string
+	do       func() error
+	restarts bool // the server, so that there is no profile of it
 }
 
 // all measures everything, in the order of the report.
 func (r *run) all() error {
 	for _, s := range []step{
-		{"growing", r.grow},
-		{"reveals", r.reveals},
-		{"reveals that another device confirms", r.confirmed},
-		{"reveals at fixed rates", r.overload},
-		{"backups", r.backups},
-		{"syncs", r.syncs},
-		{"recoveries", r.recoveries},
-		{"memory", r.memory},
-		{"accounts that are not in memory", r.cold},
+		{says: "growing", do: r.grow},
+		{says: "reveals", do: r.reveals},
+		{says: "reveals that another device confirms", do: r.confirmed},
+		{says: "reveals at fixed rates", do: r.overload},
+		{says: "backups", do: r.backups},
+		{says: "syncs", do: r.syncs},
+		{says: "recoveries", do: r.recoveries},
+		{says: "memory", do: r.memory},
+		{says: "accounts that are not in memory", do: r.cold, restarts: true},
 	} {
 		r.say.say("%s: %s", r.prefix, s.says)
-		if err := s.do(); err != nil {
+		profiled := r.profiled(s)
+		if err := errors.Join(s.do(), profiled()); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// profiled takes a profile of the server until what it returns is called, if that was
+// asked for.
+func (r *run) profiled(s step) (end func() error) {
+	if r.profile == "" || s.restarts {
+		return func() error { return nil }
+	}
+	ctx, cancel := context.WithCancel(r.ctx)
+	ended := make(chan error, 1)
+	go func() {
+		for i := 0; ; i++ {
+			var taken bytes.Buffer
+			if err := r.Population.Profile(ctx, &taken, 1); err != nil {
+				if ctx.Err() != nil {
+					err = nil // the last one is not whole
+				}
+				ended <- err
+				return
+			}
+			name := fmt.Sprintf("%s-%s-%d.pprof", r.prefix, strings.ReplaceAll(s.says, " ", "-"), i)
+			if err := os.WriteFile(filepath.Join(r.profile, name), taken.Bytes(), 0o600); err != nil {
+				ended <- err
+				return
+			}
+		}
+	}()
+	return func() error {
+		cancel()
+		return <-ended
+	}
 }
 
 func (r *run) add(name, says string, value float64, unit string) {
@@ -103,7 +142,6 @@ func (r *run) reveals() error {
 	}
 	r.latencies("reveal", "reveal", result)
 	r.costs("reveal", "reveal", result)
-	r.add("curve_parse", "one public key from its bytes", micros(result.Curve.Parse), "µs")
 	r.add("curve_sign", "one signature", micros(result.Curve.Sign), "µs")
 	r.add("curve_verify", "one verification", micros(result.Curve.Verify), "µs")
 	r.add("curve_seal", "one sealing", micros(result.Curve.Seal), "µs")
@@ -140,9 +178,9 @@ func (r *run) beside(exact bool, size int, once bool, make func(int) (load.Task,
 	if err != nil {
 		return nil, err
 	}
-	r.Bare(r.duration / 20)
+	r.Bare(true)
 	r.Exact(exact && r.duration >= 3*time.Second)
-	defer func() { r.Bare(0); r.Exact(false) }()
+	defer func() { r.Bare(false); r.Exact(false) }()
 	return r.Closed(r.ctx, tasks, r.clients, r.duration)
 }
 

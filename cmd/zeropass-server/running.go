@@ -25,7 +25,7 @@ const (
 // leastThreads is how many goroutines may run at a time at least, however few
 // processors there are. One that syncs the disk keeps its place for a while, and
 // changes that are to share the sync must come meanwhile.
-const leastThreads = 4
+const leastThreads = 2
 
 // spreadOut sees to it, unless GOMAXPROCS says otherwise. It comes after whatever is
 // bounded by the processors that there really are, admission for one.

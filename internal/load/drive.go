@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"math/rand/v2"
 	"net/http"
@@ -61,7 +62,7 @@ type Result struct {
 	DatabaseCPU time.Duration // of PostgreSQL
 	Commits     float64       // durable ones of the database
 	Bytes       int64         // by which the database grew
-	Curve       Curve         // bare operations right before and right after, if they were measured
+	Curve       Curve         // bare operations meanwhile, if they were measured
 	took        []time.Duration
 	late        []time.Duration
 }
@@ -134,8 +135,8 @@ type Driver struct {
 	key    *signing.PublicKey
 	http   *http.Client
 
-	exact bool          // counts PostgreSQL's commits exactly, which takes time
-	bare  time.Duration // for which each bare operation is measured beside a run, or 0
+	exact bool // counts PostgreSQL's commits exactly, which takes time
+	bare  bool // measures the bare curve operations beside runs
 
 	mu  sync.Mutex
 	rpc map[string]*connect.Client[apiv1.SignedRequest, apiv1.SignedAnswer]
@@ -157,6 +158,11 @@ func (d *Driver) Metrics(ctx context.Context) (map[string]float64, error) {
 	return d.server.metrics(ctx)
 }
 
+// Profile is that of the server; see [Server.Profile].
+func (d *Driver) Profile(ctx context.Context, to io.Writer, seconds int) error {
+	return d.server.Profile(ctx, to, seconds)
+}
+
 // Exact makes runs from now on wait until PostgreSQL has told how often it synced, or
 // not: each of its processes says so once in a second while it works, and when it was
 // idle for ten. Without it the commits of a run may be some of the one before.
@@ -165,14 +171,12 @@ func (d *Driver) Exact(exact bool) { d.exact = exact && d.server.postgres != nil
 // idleTime is after how long an idle process of PostgreSQL has told.
 const idleTime = 10500 * time.Millisecond
 
-// Bare makes runs from now on measure the bare curve operations too, each for so long
-// right before the run and right after it, while the server is idle: the speed of a
-// virtual machine drifts. 0 ends that.
-func (d *Driver) Bare(each time.Duration) { d.bare = each }
+// Bare makes runs from now on measure the bare curve operations meanwhile, or not.
+func (d *Driver) Bare(bare bool) { d.bare = bare }
 
 // beginning is how things are when a run begins.
 type beginning struct {
-	curve Curve
+	curve func() (Curve, error) // ends measuring; nil if nothing is measured
 	usage Usage
 	at    time.Time
 }
@@ -181,32 +185,32 @@ func (d *Driver) begin(ctx context.Context) (b beginning, err error) {
 	if d.exact {
 		time.Sleep(idleTime)
 	}
-	if d.bare > 0 {
-		if b.curve, err = MeasureCurve(d.bare); err != nil {
-			return b, err
-		}
+	if b.usage, err = d.server.Usage(ctx); err != nil {
+		return b, err
 	}
-	b.usage, err = d.server.Usage(ctx)
+	if d.bare {
+		b.curve = measureCurve()
+	}
 	b.at = time.Now()
-	return b, err
+	return b, nil
 }
 
 // end is what was used since a run began.
 func (d *Driver) end(ctx context.Context, begun beginning) (*Result, error) {
 	elapsed := time.Since(begun.at)
 	before := begun.usage
+	var curve Curve
+	if begun.curve != nil {
+		var err error
+		if curve, err = begun.curve(); err != nil {
+			return nil, err
+		}
+	}
 	after, err := d.server.Usage(ctx)
 	if err != nil {
 		return nil, err
 	}
-	r := &Result{Elapsed: elapsed, CPU: after.CPU - before.CPU, DatabaseCPU: after.Database - before.Database, Bytes: after.Bytes - before.Bytes}
-	if d.bare > 0 {
-		curve, err := MeasureCurve(d.bare)
-		if err != nil {
-			return nil, err
-		}
-		r.Curve = begun.curve.Mean(curve)
-	}
+	r := &Result{Elapsed: elapsed, CPU: after.CPU - before.CPU, DatabaseCPU: after.Database - before.Database, Bytes: after.Bytes - before.Bytes, Curve: curve}
 	if d.exact {
 		time.Sleep(idleTime)
 		if after, err = d.server.Usage(ctx); err != nil {

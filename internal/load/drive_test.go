@@ -51,7 +51,7 @@ func TestReadStat(t *testing.T) {
 		t.Errorf("process %s of %s, not %d of %d", before.id, before.parent, os.Getpid(), os.Getppid())
 	}
 	for used := threadTime(); threadTime()-used < 10*clockTick; {
-		_ = timed(clockTick, func() {})
+		continue // a system call each time
 	}
 	after, err := readStat("/proc/self/stat")
 	if err != nil {
@@ -63,11 +63,11 @@ func TestReadStat(t *testing.T) {
 }
 
 func TestOperations(t *testing.T) {
-	c := Curve{Parse: 1000, Sign: 1, Verify: 10, Seal: 100}
-	if got := c.Of(RevealAlone); got != 1121 {
+	c := Curve{Sign: 1, Verify: 10, Seal: 100}
+	if got := c.Of(RevealAlone); got != 121 {
 		t.Errorf("a reveal takes %d", got)
 	}
-	if got := c.Of(RevealConfirmed); got != 4164 {
+	if got := c.Of(RevealConfirmed); got != 164 {
 		t.Errorf("a confirmed reveal takes %d", got)
 	}
 }

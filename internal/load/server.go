@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -136,7 +137,7 @@ func Pin() error {
 	if !Pinned() {
 		return nil
 	}
-	runtime.GOMAXPROCS(1)
+	runtime.GOMAXPROCS(2) // one of them for what is measured on the server's
 	tasks, err := os.ReadDir("/proc/self/task")
 	if err != nil {
 		return err
@@ -205,19 +206,43 @@ func (s *Server) Usage(ctx context.Context) (u Usage, err error) {
 	return u, err
 }
 
-// metrics reads the page of metrics.
-func (s *Server) metrics(ctx context.Context) (map[string]float64, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.admin+"/metrics", nil)
+// Profile writes where the server's processor time goes for some seconds, as go tool
+// pprof reads it.
+func (s *Server) Profile(ctx context.Context, to io.Writer, seconds int) error {
+	body, err := s.ask(ctx, fmt.Sprintf("/profile?seconds=%d", seconds))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = body.Close() }()
+	_, err = io.Copy(to, body)
+	return err
+}
+
+// ask asks where operators do.
+func (s *Server) ask(ctx context.Context, path string) (io.ReadCloser, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.admin+path, nil)
 	if err != nil {
 		return nil, err
 	}
 	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return nil, fmt.Errorf("load: the server's metrics: %w", err)
+	if err == nil && response.StatusCode != http.StatusOK {
+		err = errors.Join(errors.New(response.Status), response.Body.Close())
 	}
-	defer func() { _ = response.Body.Close() }()
+	if err != nil {
+		return nil, fmt.Errorf("load: %s of the server: %w", path, err)
+	}
+	return response.Body, nil
+}
+
+// metrics reads the page of metrics.
+func (s *Server) metrics(ctx context.Context) (map[string]float64, error) {
+	body, err := s.ask(ctx, "/metrics")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = body.Close() }()
 	values := map[string]float64{}
-	lines := bufio.NewScanner(response.Body)
+	lines := bufio.NewScanner(body)
 	for lines.Scan() {
 		name, value, ok := strings.Cut(lines.Text(), " ")
 		if !ok || strings.HasPrefix(name, "#") {
