@@ -111,8 +111,7 @@ func (s *State) rollback() {
 }
 
 func (s *State) settle() {
-	clear(s.undo)
-	s.undo = s.undo[:0]
+	s.undo = nil // a state may be kept for long, and a clone of it has its own
 }
 
 // Clone returns a State that goes its own way from here.

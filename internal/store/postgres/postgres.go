@@ -198,8 +198,9 @@ func checkDurable(ctx context.Context, conn *pgx.Conn) error {
 }
 
 // gatherTime is how long PostgreSQL waits before an fsync for others whose commits it
-// would make durable as well, in microseconds: about as long as the fsync takes.
-const gatherTime = 3000
+// would make durable as well, in microseconds: not much longer than the fsync of a slow
+// disk takes.
+const gatherTime = 5000
 
 // gatherOthers is while how many other transactions are under way it waits. It is fewer
 // than PostgreSQL would want by itself: those of one server are soon over, and it is

@@ -165,7 +165,7 @@ func testGather(t *testing.T, server *postgrestest.Server) {
 	url := strings.Replace(server.URL(name), "user=postgres", "user=served", 1)
 	for _, step := range []struct{ first, want string }{
 		{`GRANT CONNECT ON DATABASE ` + name + ` TO served`, "0"},
-		{`GRANT SET ON PARAMETER commit_delay TO served`, "3000"},
+		{`GRANT SET ON PARAMETER commit_delay TO served`, "5000"},
 		{`ALTER ROLE served SET commit_delay = 700`, "700"},
 	} {
 		server.Exec(t, name, step.first)
