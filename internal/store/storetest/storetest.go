@@ -46,6 +46,7 @@ func Run(t *testing.T, open func(t *testing.T) func() store.Store) {
 		{"alarms: many of a kind leave together", testAlarmsTogether},
 		{"origins", testOrigins},
 		{"nonces", testNonces},
+		{"nonces: every change", testSpentOnce},
 		{"attestations", testAttestations},
 		{"messages", testMessages},
 		{"messages: limits", testMessageLimits},
