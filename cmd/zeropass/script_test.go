@@ -151,7 +151,9 @@ func cmdServer(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-var listening = regexp.MustCompile(`http://127\.0\.0\.1:\d+`)
+// listening is what a server says when devices may come, with its address; other lines
+// may name others.
+var listening = regexp.MustCompile(`is ready at (http://127\.0\.0\.1:\d+)`)
 
 func startServer(path, dir, address, database string, more ...string) (*server, error) {
 	program, _, _ := strings.Cut(path, string(os.PathListSeparator))
@@ -180,7 +182,8 @@ func startServer(path, dir, address, database string, more ...string) (*server, 
 		if err != nil {
 			return nil, err
 		}
-		if s.url = string(listening.Find(log[before:])); s.url != "" {
+		if found := listening.FindSubmatch(log[before:]); found != nil {
+			s.url = string(found[1])
 			return s, nil
 		}
 	}

@@ -206,10 +206,17 @@ func (s *Server) Usage(ctx context.Context) (u Usage, err error) {
 	return u, err
 }
 
+// errConflict is what ask returns where the server does the same for another one.
+var errConflict = errors.New("load: another one asks for the same")
+
 // Profile writes where the server's processor time goes for some seconds, as go tool
-// pprof reads it.
+// pprof reads it. It waits for the end of one that nobody waits for any more.
 func (s *Server) Profile(ctx context.Context, to io.Writer, seconds int) error {
 	body, err := s.ask(ctx, fmt.Sprintf("/profile?seconds=%d", seconds))
+	for errors.Is(err, errConflict) && ctx.Err() == nil {
+		time.Sleep(10 * time.Millisecond)
+		body, err = s.ask(ctx, fmt.Sprintf("/profile?seconds=%d", seconds))
+	}
 	if err != nil {
 		return err
 	}
@@ -227,6 +234,9 @@ func (s *Server) ask(ctx context.Context, path string) (io.ReadCloser, error) {
 	response, err := http.DefaultClient.Do(request)
 	if err == nil && response.StatusCode != http.StatusOK {
 		err = errors.Join(errors.New(response.Status), response.Body.Close())
+		if response.StatusCode == http.StatusConflict {
+			err = errors.Join(errConflict, err)
+		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("load: %s of the server: %w", path, err)
