@@ -1,6 +1,6 @@
 # make test            everything CI runs; installs what it needs
 # make fuzz            every fuzz target for FUZZTIME each (default 60s)
-# make campaign-crash  20,000 kill -9 and 3,000 power cuts of a server that is written to; 45 minutes
+# make campaign-crash  20,000 kill -9 and 3,000 power cuts of a server that is written to; 40 minutes
 # make campaign-commands  every command, hurt at every change of the disk; many hours
 # make campaign-load   what the server does under load, over both databases; 20 minutes
 # make bench           benchmarks, as ratios against peers
