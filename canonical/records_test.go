@@ -209,6 +209,11 @@ func TestUnmarshalCopies(t *testing.T) {
 func TestMarshalRefuses(t *testing.T) {
 	unknown := &recordv1.Proposal{}
 	unknown.ProtoReflect().SetUnknown(unhex(t, "c03e 01"))
+	// The protobuf library keeps it, and does not read it.
+	otherType := &recordv1.Holder{}
+	if err := proto.Unmarshal(unhex(t, "0a 01 00"), otherType); err != nil || len(otherType.ProtoReflect().GetUnknown()) == 0 {
+		t.Fatalf("%v, %v", otherType, err)
+	}
 	for _, tt := range []struct {
 		name    string
 		message proto.Message
@@ -217,6 +222,7 @@ func TestMarshalRefuses(t *testing.T) {
 	}{
 		{"unknown field", unknown, "Proposal.1000", ruleUnknown},
 		{"unknown field inside", &recordv1.Entry{Proposal: unknown}, "Entry.proposal.1000", ruleUnknown},
+		{"known field of another type", otherType, "Holder.1", ruleUnknown},
 		{"unknown enum value", &recordv1.Holder{Kind: 9}, "Holder.kind", ruleUnknownEnum},
 		{"invalid UTF-8", &recordv1.Login{Password: "\xff"}, "Login.password", ruleUTF8},
 		{"too large", &recordv1.Entry{Account: make([]byte, MaxSize)}, "Entry", ruleSize},

@@ -32,15 +32,20 @@ func (w *world) recover(owner *account) *newcomer {
 	return n
 }
 
-// released is a recovery that a quorum has approved, after the waiting period and
-// the server's release.
-func (w *world) released(owner *account, contacts []*account) *newcomer {
+// approved is a recovery that a quorum has approved, and whose period is over.
+func (w *world) approved(owner *account, contacts []*account) *newcomer {
 	n := w.recover(owner)
 	_, err := n.start()
 	w.ok(err)
 	w.ok(n.approve(contacts[0], 1))
 	w.ok(n.approve(contacts[1], 2))
 	w.wait(waitingPeriod)
+	return n
+}
+
+// released is one that the server has released, too.
+func (w *world) released(owner *account, contacts []*account) *newcomer {
+	n := w.approved(owner, contacts)
 	w.ok(n.release())
 	return n
 }

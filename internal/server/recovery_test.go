@@ -195,12 +195,7 @@ func TestApprovalsRefused(t *testing.T) {
 func TestReplacedShareDoesNotApprove(t *testing.T) {
 	w := newWorld(t)
 	owner, contacts := w.family()
-	n := w.recover(owner)
-	_, err := n.start()
-	w.ok(err)
-	w.ok(n.approve(contacts[0], 1))
-	w.ok(n.approve(contacts[1], 2))
-	w.wait(waitingPeriod)
+	n := w.approved(owner, contacts)
 	old := n.approval(1, owner.shareKeys[1], nil)
 	oldShare := owner.shares[1]
 	owner.prepare(false)
@@ -208,7 +203,7 @@ func TestReplacedShareDoesNotApprove(t *testing.T) {
 	owner.commit(contacts[:2]...)
 	w.refused(n.release(), api.ErrNotEnoughApprovals)
 	owner.shares[1] = oldShare
-	_, err = n.bring(contacts[0].first(), old, 1)
+	_, err := n.bring(contacts[0].first(), old, 1)
 	w.refused(err, api.ErrApprovalRefused)
 }
 

@@ -43,17 +43,6 @@ func (w *world) fill(copied []byte) (waiting []ledger.Hash) {
 	return waiting
 }
 
-// approved is a recovery that a quorum has approved, and whose period is over.
-func (w *world) approved(owner *account, contacts []*account) *newcomer {
-	n := w.recover(owner)
-	_, err := n.start()
-	w.ok(err)
-	w.ok(n.approve(contacts[0], 1))
-	w.ok(n.approve(contacts[1], 2))
-	w.wait(waitingPeriod)
-	return n
-}
-
 // A veto that the restored copy lacks is in time when a device brings it within a
 // waiting period of the restore; without one the recovery goes on after that.
 func TestVetoSinceTheBackup(t *testing.T) {

@@ -34,7 +34,7 @@ func stand(ctx context.Context, tx Tx, spend store.Spend, id ledger.AccountID, h
 	query, args := standingColumns, []any{id[:]}
 	places := []any{&at.head.Sequence, &hash, &locked, &activity}
 	if limit != nil {
-		query, args = query+revealColumns, append(args, ofAccount, limit.Device)
+		query, args = query+revealColumns, append(args, allDevices, limit.Device)
 		places = append(places, &at.reveals.ofAccount, &at.reveals.ofDevice)
 	}
 	if country != "" {
@@ -73,10 +73,10 @@ const (
 // and young enough: so none are counted.
 type revealNumbers struct{ ofAccount, ofDevice uint64 }
 
-// ofAccount stands for all devices of an account, which have higher numbers, where
-// its reveals are numbered without those that failed. Beside those of the devices
-// they lie in the same page.
-const ofAccount = 0
+// allDevices stands for all of an account's, which have higher numbers, where its
+// reveals are numbered without those that failed. Beside those of each device they lie
+// in the same page.
+const allDevices = 0
 
 const (
 	day = 24 * time.Hour
@@ -96,7 +96,7 @@ func countReveal(ctx context.Context, tx Tx, now time.Time, at *standing, r *sto
 	insert := `INSERT INTO reveals (account, time, device, number) VALUES ($1, $2, $3, $4)`
 	if !r.Failed {
 		insert += `, ($1, $2, $5, $6)`
-		numbered = append(numbered, ofAccount, at.reveals.ofAccount+1)
+		numbered = append(numbered, allDevices, at.reveals.ofAccount+1)
 	}
 	if err := tx.Later(ctx, nil, insert, numbered...); err != nil {
 		return err
@@ -104,7 +104,7 @@ func countReveal(ctx context.Context, tx Tx, now time.Time, at *standing, r *sto
 	if at.reveals.ofDevice%deletedEvery != deletedEvery-1 {
 		return nil
 	}
-	for _, device := range []uint64{ofAccount, r.Device} {
+	for _, device := range []uint64{allDevices, r.Device} {
 		if err := tx.Later(ctx, nil,
 			`DELETE FROM reveals WHERE account = $1 AND device = $2 AND time <= $3
 			 AND number < $4 + (SELECT MIN(number) FROM reveals WHERE account = $1 AND device = $2)`,
@@ -124,8 +124,8 @@ func checkReveals(ctx context.Context, tx Tx, now time.Time, at *standing, r *st
 	}{
 		{r.Device, at.reveals.ofDevice, r.DevicePerHour, time.Hour},
 		{r.Device, at.reveals.ofDevice, r.DevicePerDay, day},
-		{ofAccount, at.reveals.ofAccount, r.PerHour, time.Hour},
-		{ofAccount, at.reveals.ofAccount, r.PerDay, day},
+		{allDevices, at.reveals.ofAccount, r.PerHour, time.Hour},
+		{allDevices, at.reveals.ofAccount, r.PerDay, day},
 	}
 	var made [4]int64 // when, 0 for one that is not there
 	var places []any
@@ -133,7 +133,7 @@ func checkReveals(ctx context.Context, tx Tx, now time.Time, at *standing, r *st
 	var columns []string
 	args := []any{at.account[:]}
 	for _, l := range limits {
-		if l.device != ofAccount && l.most == 0 || l.device == ofAccount && r.Failed || l.made < l.most {
+		if l.device != allDevices && l.most == 0 || l.device == allDevices && r.Failed || l.made < l.most {
 			continue
 		}
 		if l.most == 0 {
