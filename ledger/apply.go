@@ -78,6 +78,7 @@ func (s *State) apply(e *Entry) error {
 		put(s, s.nonces, [idSize]byte(p.Nonce), true)
 	}
 	assign(s, &s.hashes, append(s.hashes, e.hash))
+	assign(s, &s.size, s.size+int64(len(e.signed)))
 	assign(s, &s.time, e.message.Time)
 	return nil
 }

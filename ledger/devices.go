@@ -65,9 +65,11 @@ func (s *State) Devices() []*Device { return sorted(s.devices) }
 
 // ActiveDevices returns the devices that are neither locked nor revoked, by
 // number.
-func (s *State) ActiveDevices() []*Device {
+func (s *State) ActiveDevices() []*Device { return activeOf(s.Devices()) }
+
+func activeOf(devices []*Device) []*Device {
 	var active []*Device
-	for _, d := range s.Devices() {
+	for _, d := range devices {
 		if d.Status == Active {
 			active = append(active, d)
 		}

@@ -182,6 +182,14 @@ func checkState(w *world) {
 	if last := w.entries[len(w.entries)-1]; s.Head() != last.Head() || !s.Contains(last.Head()) || !s.Time().Equal(last.Time()) {
 		w.t.Fatalf("head %v, the newest entry is %v", s.Head(), last.Head())
 	}
+	size := int64(0)
+	for _, e := range w.entries {
+		size += int64(len(e.Bytes()))
+	}
+	if s.Size() != size {
+		w.t.Fatalf("%d bytes of entries, not %d", s.Size(), size)
+	}
+	checkSummary(w)
 	if len(s.ActiveDevices()) == 0 {
 		w.t.Fatal("no active device is left")
 	}

@@ -20,6 +20,7 @@ import (
 type State struct {
 	account AccountID
 	hashes  []Hash // of entry i+1
+	size    int64  // of all entries, bytes
 	time    uint64 // of the newest entry, milliseconds
 
 	server      *recordv1.Server
@@ -150,6 +151,9 @@ func (s *State) Head() Head {
 
 // Time returns the newest entry's time.
 func (s *State) Time() time.Time { return timeOf(s.time) }
+
+// Size returns how many bytes the ledger's entries have, as they are signed.
+func (s *State) Size() int64 { return s.size }
 
 // Hash returns the hash of the entry with this number.
 func (s *State) Hash(sequence uint64) (Hash, bool) {

@@ -81,7 +81,7 @@ func (s *Server) createAccount(ctx context.Context, a *asked, q *apiv1.CreateAcc
 	case err != nil:
 		return nil, err
 	}
-	s.states.put(state, len(q.Entry))
+	s.states.put(state)
 	return answer, nil
 }
 

@@ -90,7 +90,7 @@ func (s *Server) append(ctx context.Context, a *asked, q *apiv1.AppendRequest) (
 	if err := s.store.Append(ctx, op); err != nil {
 		return nil, err
 	}
-	s.states.put(after, sizeOfEntries(fresh))
+	s.states.put(after)
 	s.hint(op.Spend.Changes...)
 	if excused > 0 {
 		s.states.setWhole(acct.id, false) // shares of theirs may not have come along

@@ -88,7 +88,7 @@ func (s *Server) kept(ctx context.Context, a *asked) (*store.Kept, error) {
 // Everything that may be wrong with a request is to be checked before: a person
 // should be asked for nothing that is refused afterwards.
 func (s *Server) confirmed(ctx context.Context, a *asked, acct *account, d *ledger.Device) (store.Answer, error) {
-	others := othersOf(acct.state, d.Number)
+	others := othersOf(acct.now(), d.Number)
 	var k *store.Kept
 	// What comes with the confirmation of a device that is alone waits for nobody. If it
 	// did before, while there were others, it may be asked anew all the same, and its
@@ -100,14 +100,14 @@ func (s *Server) confirmed(ctx context.Context, a *asked, acct *account, d *ledg
 		}
 	}
 	// What waited was counted when it came.
-	op := store.Answer{Reveal: revealLimit(a, acct.state)}
+	op := store.Answer{Reveal: revealLimit(a, acct.now())}
 	if k != nil {
 		if k.State == store.KeptUsed {
 			return store.Answer{}, api.Refuse(api.ErrReplayed, "it was answered: ask again with a new request")
 		}
 		op = store.Answer{Kept: &k.ID}
 		if len(a.Confirmations()) == 0 {
-			confirmations, err := confirmationsOf(acct.state, k)
+			confirmations, err := confirmationsOf(acct.now(), k)
 			if err != nil {
 				return store.Answer{}, err
 			}
@@ -117,16 +117,16 @@ func (s *Server) confirmed(ctx context.Context, a *asked, acct *account, d *ledg
 	if len(a.Confirmations()) == 0 && len(others) > 0 {
 		return store.Answer{}, s.keep(ctx, a, acct, d, k, others, nil)
 	}
-	if err := secondFactor(a, acct.state, d); err != nil {
+	if err := secondFactor(a, acct.now(), d); err != nil {
 		return store.Answer{}, s.unconfirmed(ctx, a, acct, err)
 	}
 	return op, nil
 }
 
 // othersOf returns the active devices besides one.
-func othersOf(state *ledger.State, device uint64) []uint64 {
+func othersOf(of roster, device uint64) []uint64 {
 	var others []uint64
-	for _, d := range state.ActiveDevices() {
+	for _, d := range of.ActiveDevices() {
 		if d.Number != device {
 			others = append(others, d.Number)
 		}
@@ -135,10 +135,10 @@ func othersOf(state *ledger.State, device uint64) []uint64 {
 }
 
 // confirmationsOf returns the confirmations of devices that are still active.
-func confirmationsOf(state *ledger.State, k *store.Kept) ([]*apiv1.Confirmation, error) {
+func confirmationsOf(of roster, k *store.Kept) ([]*apiv1.Confirmation, error) {
 	var confirmations []*apiv1.Confirmation
 	for _, reply := range k.Replies {
-		if d, ok := state.Device(reply.Device); !ok || d.Status != ledger.Active {
+		if d, ok := of.Device(reply.Device); !ok || d.Status != ledger.Active {
 			continue
 		}
 		c := &apiv1.Confirmation{}
@@ -174,7 +174,7 @@ func (s *Server) keep(ctx context.Context, a *asked, acct *account, d *ledger.De
 	}
 	spend.Changes = []store.Change{change(acct.id, apiv1.Hint_KIND_PENDING, apiv1.Hint_KIND_ACTIVITY)}
 	_, err = s.store.Keep(ctx, store.Keeping{
-		Spend: spend, Head: acct.state.Head(), Kept: *fresh, Reveal: revealLimit(a, acct.state),
+		Spend: spend, Head: acct.head(), Kept: *fresh, Reveal: revealLimit(a, acct.now()),
 		PerAll: waitingOfAccount, PerDevice: waitingOfDevice, Bytes: waitingBytes,
 	})
 	a.found(err)
@@ -278,8 +278,8 @@ func mayReply(a *asked, k *store.Kept) bool {
 	return a.Header.Device != 0 || len(k.Adds) > 0 && string(k.Adds) == string(a.Key.Bytes())
 }
 
-func isActive(state *ledger.State, device uint64) bool {
-	d, ok := state.Device(device)
+func isActive(of roster, device uint64) bool {
+	d, ok := of.Device(device)
 	return ok && d.Status == ledger.Active
 }
 

@@ -22,8 +22,7 @@ func (s *Server) checkQuota(before, after *ledger.State, fresh []*ledger.Entry, 
 	if s.quota.Slots > 0 && live > s.quota.Slots && live > len(before.LiveSlots()) {
 		return api.Refuse(api.ErrTooLarge, "an account has at most %d secrets on this server: delete one first", s.quota.Slots)
 	}
-	size := s.states.sizeOf(before.Account()) + int64(sizeOfEntries(fresh))
-	if s.quota.Bytes > 0 && size > s.quota.Bytes {
+	if size := after.Size(); s.quota.Bytes > 0 && size > s.quota.Bytes {
 		return api.Refuse(api.ErrTooLarge, "the account's ledger would have %d bytes, and %d are allowed on this server: ask whoever runs it for more", size, s.quota.Bytes)
 	}
 	return nil
@@ -46,15 +45,4 @@ func addsSecrets(before *ledger.State, fresh []*ledger.Entry, excused uint64) bo
 		}
 	}
 	return false
-}
-
-// sizeOf returns how many bytes of entries a state has grown by, 0 for one that is
-// not kept.
-func (c *states) sizeOf(id ledger.AccountID) int64 {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if k, ok := c.byID[id]; ok {
-		return int64(k.size)
-	}
-	return 0
 }

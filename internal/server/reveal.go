@@ -25,7 +25,7 @@ func (s *Server) reveal(ctx context.Context, a *asked, q *apiv1.RevealRequest) (
 	if err != nil {
 		return nil, err
 	}
-	names, err := revealed(acct.state, q)
+	names, err := revealed(acct.now(), q)
 	if err != nil {
 		return nil, err
 	}
@@ -65,15 +65,15 @@ func (s *Server) reveal(ctx context.Context, a *asked, q *apiv1.RevealRequest) (
 // revealLimit is the policy in force. A device's clock may be a little ahead.
 // Every request counts once, however many slots a bulk reveal has: its confirmer
 // and the activity log see what it is.
-func revealLimit(a *asked, state *ledger.State) *store.RevealLimit {
+func revealLimit(a *asked, now *ledger.Summary) *store.RevealLimit {
 	at := a.now
-	if newest := state.Time(); newest.After(at) {
+	if newest := now.Time(); newest.After(at) {
 		at = newest
 	}
-	policy := state.Policy(at)
+	policy := now.Policy(at)
 	limit := &store.RevealLimit{PerHour: policy.RevealsPerHour, PerDay: policy.RevealsPerDay, Device: a.Header.Device}
 	limit.DevicePerHour, limit.DevicePerDay = limit.PerHour, limit.PerDay
-	if len(state.ActiveDevices()) > 1 {
+	if len(now.ActiveDevices()) > 1 {
 		// A device that asks in a loop leaves something for the others.
 		limit.DevicePerHour, limit.DevicePerDay = api.DevicePart(limit.PerHour), api.DevicePart(limit.PerDay)
 	}
@@ -90,7 +90,7 @@ func (s *Server) unconfirmed(ctx context.Context, a *asked, acct *account, err e
 	}
 	op := store.Answer{
 		Spend:  withAlarms(nil, s.alarm(a, acct, notify.ConfirmationWrong, notify.Data{})),
-		Reveal: revealLimit(a, acct.state),
+		Reveal: revealLimit(a, acct.now()),
 	}
 	op.Reveal.Failed = true
 	if err := s.logAnswer(ctx, a, acct, refusal.Details(), op); err != nil {
@@ -108,7 +108,7 @@ func (s *Server) logAnswer(ctx context.Context, a *asked, acct *account, answer 
 	}
 	op.Spend.Alarms, op.Spend.Origin = alarms, origin
 	op.Spend.Changes = []store.Change{change(acct.id, apiv1.Hint_KIND_ACTIVITY)}
-	op.Account, op.Head = acct.id, acct.state.Head()
+	op.Account, op.Head = acct.id, acct.head()
 	err = s.store.Log(ctx, op)
 	a.found(err)
 	if err != nil {
@@ -120,7 +120,7 @@ func (s *Server) logAnswer(ctx context.Context, a *asked, acct *account, answer 
 }
 
 // revealed checks a reveal request and names its shares.
-func revealed(state *ledger.State, q *apiv1.RevealRequest) ([]ledger.ShareID, error) {
+func revealed(now *ledger.Summary, q *apiv1.RevealRequest) ([]ledger.ShareID, error) {
 	switch {
 	case q.Purpose == api.PurposeGet && len(q.Slots) == 1:
 	case q.Purpose == api.PurposeExport || q.Purpose == api.PurposeRotation:
@@ -139,8 +139,7 @@ func revealed(state *ledger.State, q *apiv1.RevealRequest) ([]ledger.ShareID, er
 		if err != nil {
 			return nil, api.RefuseRule(api.ErrMalformed, err)
 		}
-		slot, ok := state.Slot(name.Slot)
-		if !ok || slot.VersionPut(v.Version, v.Epoch) == nil {
+		if !now.HasVersion(name.Slot, v.Version, v.Epoch) {
 			return nil, api.Refuse(api.ErrUnknownSlot, "%s is not in the ledger", shareName(name))
 		}
 		if seen[name] {
@@ -188,13 +187,13 @@ func eraseShares(shares []*apiv1.RevealedShare) {
 // asking device's own confirm key counts only while no other is active, and if
 // locks made it so, only after the waiting period: or a thief could lock the
 // others and go on alone.
-func secondFactor(a *asked, state *ledger.State, asking *ledger.Device) error {
+func secondFactor(a *asked, now *ledger.Summary, asking *ledger.Device) error {
 	if len(a.Confirmations()) == 0 {
 		return api.Refuse(api.ErrConfirmationMissing, "confirm the request")
 	}
-	alone := len(state.ActiveDevices()) == 1
+	alone := len(now.ActiveDevices()) == 1
 	for _, c := range a.Confirmations() {
-		d, ok := state.Device(c.Device)
+		d, ok := now.Device(c.Device)
 		if !ok || d.Status != ledger.Active {
 			return api.Refuse(api.ErrConfirmationWrong, "device %d is not active", c.Device)
 		}
@@ -211,15 +210,15 @@ func secondFactor(a *asked, state *ledger.State, asking *ledger.Device) error {
 		}
 	}
 	if alone {
-		return lockWait(a.now, state)
+		return lockWait(a.now, now)
 	}
 	return nil
 }
 
 // lockWait refuses while the newest lock is younger than the waiting period.
-func lockWait(now time.Time, state *ledger.State) error {
+func lockWait(at time.Time, now *ledger.Summary) error {
 	var locked time.Time
-	for _, d := range state.Devices() {
+	for _, d := range now.Devices() {
 		if d.Status == ledger.Locked && d.Changed.Time.After(locked) {
 			locked = d.Changed.Time
 		}
@@ -227,7 +226,7 @@ func lockWait(now time.Time, state *ledger.State) error {
 	if locked.IsZero() {
 		return nil
 	}
-	if wait := locked.Add(state.InUse().WaitingPeriod()).Sub(now); wait > 0 {
+	if wait := locked.Add(now.WaitingPeriod()).Sub(at); wait > 0 {
 		refusal := api.Refuse(api.ErrPeriodNotOver, "other devices were locked: this one may confirm itself in %s", wait.Round(time.Second))
 		refusal.RetryAfter = wait
 		return refusal

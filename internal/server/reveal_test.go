@@ -10,6 +10,7 @@ import (
 	"zeropass.dev/zeropass/gen/zeropass/api/v1/apiv1connect"
 	recordv1 "zeropass.dev/zeropass/gen/zeropass/record/v1"
 	"zeropass.dev/zeropass/internal/api"
+	"zeropass.dev/zeropass/internal/server"
 	"zeropass.dev/zeropass/internal/store/sqlite"
 	"zeropass.dev/zeropass/ledger"
 )
@@ -37,17 +38,34 @@ func TestReveal(t *testing.T) {
 	w.ok(err)
 }
 
-// What a server remembers of an account it takes back when the store says otherwise.
+// What a server remembers of an account, much or little, it takes back when the store
+// says otherwise.
 func TestRevealOfWhatHasChangedElsewhere(t *testing.T) {
-	w := newWorld(t)
-	owner, _ := w.family()
+	for name, limit := range map[string]func(*server.Server){
+		"everything": nil,
+		"summaries":  func(s *server.Server) { s.Remember(1, 1<<20) },
+		"one ledger": func(s *server.Server) { s.Remember(1, 1) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := &world{limit: limit}
+			w.begin(t)
+			revealElsewhere(w)
+		})
+	}
+}
+
+func revealElsewhere(w *world) {
+	owner, contacts := w.family()
 	d := owner.device(1)
 	owner.store(1, 1, "one")
 	second := owner.addDevice()
 	elsewhere := w.beside()
 	reveal := func(by *device, slot byte, confirm *device) error {
+		// Somebody else asks, for whom there is to be room.
+		_, err := elsewhere.Alarms(w.t.Context(), contacts[0].first().identity(), &apiv1.AlarmsRequest{})
+		w.ok(err)
 		q := &apiv1.RevealRequest{Slots: []*apiv1.SlotVersion{owner.version(slot, 1)}, Purpose: api.PurposeGet}
-		_, _, err := elsewhere.Reveal(t.Context(), by.identity(), q, confirm.confirms(bySign))
+		_, _, err = elsewhere.Reveal(w.t.Context(), by.identity(), q, confirm.confirms(bySign))
 		return err
 	}
 	w.ok(reveal(second, 1, d))
@@ -58,12 +76,53 @@ func TestRevealOfWhatHasChangedElsewhere(t *testing.T) {
 	w.refused(reveal(second, 1, d), api.ErrDeviceLocked)
 	w.refused(reveal(d, 1, second), api.ErrConfirmationWrong)
 
-	operator := must(sqlite.OpenBeside(t.Context(), w.database()))
+	operator := must(sqlite.OpenBeside(w.t.Context(), w.database()))
 	defer func() { w.ok(operator.Close()) }()
-	w.ok(operator.Lock(t.Context(), owner.id, w.clock()))
+	w.ok(operator.Lock(w.t.Context(), owner.id, w.clock()))
 	w.refused(reveal(d, 1, second), api.ErrAccountLocked)
-	w.ok(operator.Remove(t.Context(), owner.id, w.clock()))
+	w.ok(operator.Remove(w.t.Context(), owner.id, w.clock()))
 	w.refused(reveal(d, 1, second), api.ErrUnknownAccount)
+}
+
+// Where there is no room for every ledger, what reveals need of the others stays in
+// memory, and where there is no room for that either, everything is read again.
+func TestMemoryOfAccounts(t *testing.T) {
+	w := &world{limit: func(s *server.Server) { s.Remember(1, 1<<20) }}
+	w.begin(t)
+	owner, contacts := w.family()
+	d := owner.device(1)
+	owner.store(1, 1, "one")
+	reveal := func() {
+		t.Helper()
+		got, err := owner.reveal(d, owner.version(1, 1), d.confirms(byConfirm))
+		if w.ok(err); got != "one" {
+			t.Errorf("revealed %q", got)
+		}
+	}
+	remembers := func(a *account, folded, summary bool) {
+		t.Helper()
+		if f, s := w.server.Remembers(a.id); f != folded || s != summary {
+			t.Errorf("a ledger in memory: %v, a summary: %v", f, s)
+		}
+	}
+	w.ok(contacts[0].looks())
+	remembers(owner, false, true)
+	reveal()
+	remembers(owner, false, true) // the reveal took nothing else
+	owner.store(2, 1, "two")
+	remembers(owner, true, false)
+	reveal()
+	remembers(owner, true, true)
+	remembers(contacts[0], false, true)
+
+	w.limit = func(s *server.Server) { s.Remember(1, 1) }
+	w.restart()
+	for range 2 {
+		w.ok(contacts[0].looks())
+		w.ok(contacts[1].looks())
+		remembers(owner, false, false)
+		reveal()
+	}
 }
 
 func TestSecondFactor(t *testing.T) {

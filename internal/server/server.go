@@ -84,7 +84,7 @@ type Server struct {
 	followed  bool // other servers over the same data are
 	following following
 
-	states    states
+	states    *states
 	hub       hub
 	admission *admission
 	intake    *intake
@@ -131,7 +131,7 @@ func New(ctx context.Context, c Config) (*Server, error) {
 		mail: c.Mail, webhook: c.Webhook, places: c.Places, raised: raised,
 		remotes: newRemotes(remoteRate, remoteBurst), devices: newDevices(), starters: newRemotes(startRate, startBurst),
 		joiners: newRemotes(startRate, startBurst), founders: newRemotes(createRate, createBurst), sources: sources, verified: verified, shown: shownRecoveries,
-		registration: c.Registration, quota: c.Quota, movedTo: c.MovedTo, observe: observe, tracing: c.Tracing, failed: make(chan struct{}),
+		registration: c.Registration, quota: c.Quota, movedTo: c.MovedTo, observe: observe, tracing: c.Tracing, failed: make(chan struct{}), states: newStates(),
 		admission: &admission{bounds: defaultBounds()}, intake: &intake{}, answering: &answering{}, looks: make(chan struct{}, maxLooks),
 		followed: followed, following: following{now: make(chan struct{}, 1)},
 	}, nil

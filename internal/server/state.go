@@ -14,23 +14,35 @@ import (
 	"zeropass.dev/zeropass/signing"
 )
 
-// maxStates bounds the states that are kept in memory, by the bytes of their
-// entries.
-const maxStates = 256 << 20
+// How much of the accounts is kept in memory: folded ledgers by the bytes of their
+// entries, of which they take several times as many, and of the accounts whose ledgers
+// have no room there, which are the most where there are many, what reveals need.
+const (
+	maxStates    = 64 << 20
+	maxSummaries = 256 << 20
+)
 
 // states keeps folded ledgers. A state in it is never changed, so whoever got
 // one may read on while the account goes on.
 type states struct {
-	mu   sync.Mutex
-	byID map[ledger.AccountID]*kept
-	size int
+	mostFolded, mostSummaries int64
+
+	mu        sync.Mutex
+	byID      map[ledger.AccountID]*kept
+	folded    int64 // bytes of the entries of all states
+	summaries int64 // bytes of all summaries
 }
 
+func newStates() *states {
+	return &states{mostFolded: maxStates, mostSummaries: maxSummaries, byID: map[ledger.AccountID]*kept{}}
+}
+
+// kept is what is known of an account. It has a state or a summary of it, or both.
 type kept struct {
-	state *ledger.State
-	name  string // of the account, empty until somebody asked for it
-	size  int
-	whole bool // all the account's shares were found in the store
+	state   *ledger.State
+	summary *ledger.Summary
+	name    string // empty until somebody asked for it
+	whole   bool   // all the account's shares were found in the store
 }
 
 func (c *states) get(id ledger.AccountID) *ledger.State {
@@ -47,15 +59,28 @@ func (c *states) signKey(h *apiv1.RequestHeader) *signing.PublicKey {
 	if len(h.Account) != len(ledger.AccountID{}) {
 		return nil
 	}
-	state := c.get(ledger.AccountID(h.Account))
-	if state == nil {
+	devices := c.roster(ledger.AccountID(h.Account))
+	if devices == nil {
 		return nil
 	}
-	d, ok := state.Device(h.Device)
+	d, ok := devices.Device(h.Device)
 	if !ok {
 		return nil
 	}
 	return d.SignKey
+}
+
+func (c *states) roster(id ledger.AccountID) roster {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	k, ok := c.byID[id]
+	switch {
+	case !ok:
+		return nil
+	case k.summary != nil:
+		return k.summary
+	}
+	return k.state
 }
 
 // named remembers the account's name.
@@ -67,43 +92,105 @@ func (c *states) named(id ledger.AccountID, name string) {
 	}
 }
 
-// recall returns an account as it was last seen, or nil.
+// recall returns an account as it was last seen, without its state, or nil.
 func (c *states) recall(id ledger.AccountID) *account {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	if k, ok := c.byID[id]; ok && k.name != "" {
-		return &account{id: id, name: k.name, state: k.state}
+	k, ok := c.byID[id]
+	if !ok || k.name == "" {
+		c.mu.Unlock()
+		return nil
 	}
-	return nil
+	acct, state := &account{id: id, name: k.name, summary: k.summary}, k.state
+	c.mu.Unlock()
+	if acct.summary == nil {
+		acct.summary = state.Summary()
+		c.summarized(state, acct.summary, false)
+	}
+	return acct
 }
 
-// put takes a state that has grown by entries of this size.
-func (c *states) put(state *ledger.State, size int) {
+// put takes an account's state, unless it has that or a newer one. Others give way to
+// it, of which summaries are kept.
+func (c *states) put(state *ledger.State) {
+	for _, other := range c.replace(state) {
+		c.summarized(other, other.Summary(), true)
+	}
+}
+
+// replace takes the state, and returns those that there is no room for and that have no
+// summary yet.
+func (c *states) replace(state *ledger.State) (surplus []*ledger.State) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.byID == nil {
-		c.byID = map[ledger.AccountID]*kept{}
-	}
 	k, ok := c.byID[state.Account()]
-	switch {
-	case !ok:
+	if !ok {
 		k = &kept{}
 		c.byID[state.Account()] = k
-	case k.state.Head().Sequence >= state.Head().Sequence && k.state.Contains(state.Head()):
-		return // another request was faster
+	}
+	if k.state != nil {
+		if k.state.Head().Sequence >= state.Head().Sequence && k.state.Contains(state.Head()) {
+			return nil // another request was faster
+		}
+		c.folded -= k.state.Size()
 	}
 	k.state = state
-	k.size += size
-	c.size += size
-	for id, other := range c.byID {
-		if c.size <= maxStates {
+	c.folded += state.Size()
+	if k.summary != nil && k.summary.Head() != state.Head() {
+		c.summaries -= k.summary.Size()
+		k.summary = nil
+	}
+	over := c.folded - c.mostFolded
+	for _, other := range c.byID {
+		if over <= 0 {
 			break
 		}
-		if other != k {
-			c.size -= other.size
+		if other == k || other.state == nil {
+			continue
+		}
+		over -= other.state.Size()
+		if other.summary == nil {
+			surplus = append(surplus, other.state)
+		} else {
+			c.unfold(other)
+		}
+	}
+	return surplus
+}
+
+// summarized keeps the summary of a state, beside it or in its place, unless the account
+// has another state by now.
+func (c *states) summarized(state *ledger.State, summary *ledger.Summary, instead bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	k, ok := c.byID[state.Account()]
+	if !ok || k.state != state {
+		return
+	}
+	if k.summary == nil {
+		k.summary = summary
+		c.summaries += summary.Size()
+	}
+	if instead {
+		c.unfold(k)
+	}
+	for id, other := range c.byID {
+		if c.summaries <= c.mostSummaries {
+			break
+		}
+		if other == k || other.summary == nil {
+			continue
+		}
+		c.summaries -= other.summary.Size()
+		if other.summary = nil; other.state == nil {
 			delete(c.byID, id)
 		}
 	}
+}
+
+// unfold lets go of a state of which there is a summary.
+func (c *states) unfold(k *kept) {
+	c.folded -= k.state.Size()
+	k.state = nil
 }
 
 func (c *states) isWhole(id ledger.AccountID) bool {
@@ -121,20 +208,34 @@ func (c *states) setWhole(id ledger.AccountID, whole bool) {
 	}
 }
 
-func sizeOfEntries(entries []*ledger.Entry) int {
-	size := 0
-	for _, e := range entries {
-		size += len(e.Bytes())
-	}
-	return size
-}
-
 // account is one account as it stands while a request is decided.
 type account struct {
-	id     ledger.AccountID
-	name   string
-	state  *ledger.State
-	paused time.Time // until when it takes nothing but vetoes
+	id      ledger.AccountID
+	name    string
+	state   *ledger.State // nil where it was recalled
+	paused  time.Time     // until when it takes nothing but vetoes; zero where it was recalled
+	summary *ledger.Summary
+}
+
+// now is what the account's ledger says now, as far as reveals need it.
+func (a *account) now() *ledger.Summary {
+	if a.summary == nil {
+		a.summary = a.state.Summary()
+	}
+	return a.summary
+}
+
+func (a *account) head() ledger.Head {
+	if a.state == nil {
+		return a.summary.Head()
+	}
+	return a.state.Head()
+}
+
+// roster is the devices of a ledger: a [ledger.State] or a summary of it.
+type roster interface {
+	Device(number uint64) (*ledger.Device, bool)
+	ActiveDevices() []*ledger.Device
 }
 
 // account returns a snapshot of an account, whose state must not be changed.
@@ -151,11 +252,10 @@ func (s *Server) account(ctx context.Context, id ledger.AccountID) (*account, er
 	}
 	state := s.states.get(id)
 	if state == nil || state.Head() != stored.Head {
-		size := 0
-		if state, size, err = s.load(ctx, stored, state); err != nil {
+		if state, err = s.load(ctx, stored, state); err != nil {
 			return nil, err
 		}
-		s.states.put(state, size)
+		s.states.put(state)
 		// Another server took the entries, and may have taken them without shares.
 		s.states.setWhole(id, false)
 	}
@@ -164,10 +264,10 @@ func (s *Server) account(ctx context.Context, id ledger.AccountID) (*account, er
 }
 
 // load folds what the store has, on top of an older state if that is a part of
-// it. It returns how many bytes of entries it folded. Signatures are verified, page by
-// page, unless they were before: then the whole chain must be there first.
-func (s *Server) load(ctx context.Context, stored store.Account, older *ledger.State) (state *ledger.State, size int, err error) {
-	state = &ledger.State{}
+// it. Signatures are verified, page by page, unless they were before: then the whole
+// chain must be there first.
+func (s *Server) load(ctx context.Context, stored store.Account, older *ledger.State) (*ledger.State, error) {
+	state := &ledger.State{}
 	if older != nil && older.Head().Sequence < stored.Head.Sequence {
 		state = older.Clone()
 	}
@@ -176,33 +276,30 @@ func (s *Server) load(ctx context.Context, stored store.Account, older *ledger.S
 	for at := state.Head().Sequence; at < stored.Head.Sequence; {
 		page, err := s.store.Entries(ctx, stored.ID, at, stored.Head.Sequence, api.PageSize)
 		if err != nil {
-			return nil, 0, err
+			return nil, err
 		}
 		if len(page) == 0 {
-			return nil, 0, errors.New("server: the store lacks entries of a ledger")
+			return nil, errors.New("server: the store lacks entries of a ledger")
 		}
 		at += uint64(len(page))
-		for _, b := range page {
-			size += len(b)
-		}
 		if verified {
 			known = append(known, page...)
 		} else if err := extend(state, page); err != nil {
-			return nil, 0, damaged(err)
+			return nil, damaged(err)
 		}
 	}
 	if verified {
 		if err := state.Replay(stored.Head, known...); err != nil {
-			return nil, 0, damaged(err)
+			return nil, damaged(err)
 		}
 	}
 	if state.Head() != stored.Head {
-		return nil, 0, errors.New("server: a ledger in the store does not end where its account says")
+		return nil, errors.New("server: a ledger in the store does not end where its account says")
 	}
 	if state.Account() != stored.ID {
-		return nil, 0, errors.New("server: a ledger in the store is another account's")
+		return nil, errors.New("server: a ledger in the store is another account's")
 	}
-	return state, size, nil
+	return state, nil
 }
 
 func damaged(err error) error {
@@ -266,16 +363,16 @@ func (s *Server) recall(ctx context.Context, a *asked) (*account, *ledger.Device
 		return s.device(ctx, a)
 	}
 	a.recalled = true
-	d, err := activeDevice(a, acct.state)
+	d, err := activeDevice(a, acct.summary)
 	if err != nil {
 		return nil, nil, err
 	}
 	return acct, d, nil
 }
 
-// activeDevice returns the device that asks, if it is active in the state.
-func activeDevice(a *asked, state *ledger.State) (*ledger.Device, error) {
-	d, ok := state.Device(a.Header.Device)
+// activeDevice returns the device that asks, if it is active.
+func activeDevice(a *asked, of roster) (*ledger.Device, error) {
+	d, ok := of.Device(a.Header.Device)
 	if !ok || !d.SignKey.Equal(a.Key) {
 		return nil, api.Refuse(api.ErrUnknownDevice, "no device %d with this key", a.Header.Device)
 	}

@@ -54,6 +54,7 @@ type world struct {
 	wrap   func(store.Store) store.Store // breaks the store, in some tests
 
 	configure func(*server.Config) // in some tests
+	limit     func(*server.Server) // likewise
 
 	mu  sync.Mutex
 	now time.Time
@@ -125,7 +126,11 @@ func (w *world) serve() *server.Server {
 	if w.configure != nil {
 		w.configure(&config)
 	}
-	return must(server.New(context.Background(), config))
+	s := must(server.New(context.Background(), config))
+	if w.limit != nil {
+		w.limit(s)
+	}
+	return s
 }
 
 // beside returns a client of another server over the same data.
