@@ -35,14 +35,14 @@ func spreadOut() {
 	}
 }
 
-// By how many percent the heap grows before what is garbage is looked for, and by how
-// many bytes at least. Ledgers that are folded in memory are many small things, and to
-// look at all of them takes processor time that reveals need; a small server would be
-// searched hundreds of times a minute.
-const (
-	heapGrowth = 200
-	leastHeap  = 64 << 20
-)
+// By how many percent of what was in use the heap grows before what is garbage is looked
+// for. Ledgers that are folded in memory are many small things, and to look at all of
+// them takes processor time that reveals need.
+const heapGrowth = 200
+
+// leastHeap is by how many bytes it grows besides, of the memory that the process may
+// use: a server with little in use would be searched hundreds of times a minute.
+func leastHeap(memory uint64) uint64 { return min(max(memory/8, 64<<20), 1<<30) }
 
 // collectLater sees to that until what it returns is let go: something that is never
 // touched, and so takes no memory itself. It does nothing where GOGC or GOMEMLIMIT say
@@ -52,7 +52,7 @@ func collectLater() (ballast []byte) {
 		return nil
 	}
 	debug.SetGCPercent(heapGrowth)
-	return make([]byte, leastHeap*100/heapGrowth)
+	return make([]byte, leastHeap(usableMemory(os.DirFS("/")))*100/heapGrowth)
 }
 
 // running is a server that answers.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"os"
 	"regexp"
 	"strconv"
 	"testing"
@@ -25,7 +26,7 @@ func TestThreadsAndHeap(t *testing.T) {
 	t.Setenv("GOMAXPROCS", "")
 	t.Setenv("GOGC", "")
 	t.Setenv("GOMEMLIMIT", "")
-	const ballast = leastHeap * 100 / heapGrowth
+	ballast := float64(leastHeap(usableMemory(os.DirFS("/"))) * 100 / heapGrowth)
 	if threads, heap, growth := values(); threads < leastThreads || heap < ballast || growth != heapGrowth {
 		t.Errorf("%v threads, a heap of %v bytes that grows by %v %%", threads, heap, growth)
 	}
