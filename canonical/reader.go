@@ -15,7 +15,7 @@ func check(b []byte, md protoreflect.MessageDescriptor) error {
 		return broken(ruleSize).in(md)
 	}
 	c := checker{elements: MaxElements}
-	if v := c.message(b, md, 1); v != nil {
+	if v := c.message(b, shapeOf(md), 1); v != nil {
 		return v.in(md)
 	}
 	return nil
@@ -27,13 +27,12 @@ type checker struct {
 	elements int // how many more the message may have
 }
 
-func (c *checker) message(b []byte, md protoreflect.MessageDescriptor, depth int) *violation {
+func (c *checker) message(b []byte, fields shape, depth int) *violation {
 	if depth > MaxDepth {
 		return broken(ruleDepth)
 	}
-	fields := md.Fields()
-	var last protoreflect.FieldDescriptor // nil before the first field
-	var index int                         // of the element, if last is repeated
+	var last *field // nil before the first field
+	var index int   // of the element, if last is repeated
 	var oneofs []protoreflect.OneofDescriptor
 	for len(b) > 0 {
 		number, wireType, n, v := tag(b)
@@ -41,26 +40,29 @@ func (c *checker) message(b []byte, md protoreflect.MessageDescriptor, depth int
 			return v
 		}
 		b = b[n:]
-		if last != nil && number < last.Number() {
+		if last != nil && number < last.number {
 			return broken(ruleOrder).number(number)
 		}
-		if last != nil && number == last.Number() {
-			if !last.IsList() || last.IsPacked() {
+		if last != nil && number == last.number {
+			if !last.list || last.packed {
 				return broken(ruleTwice).at(last)
 			}
 			index++
 		} else {
-			last, index = fields.ByNumber(number), 0
-			if last == nil {
+			for len(fields) > 0 && fields[0].number < number {
+				fields = fields[1:]
+			}
+			if len(fields) == 0 || fields[0].number != number {
 				return broken(ruleUnknown).number(number)
 			}
+			last, index = &fields[0], 0
 			if oneofs, v = oneMember(oneofs, last); v != nil {
 				return v.at(last)
 			}
 		}
 		n, v = c.field(b, last, wireType, depth)
 		if v != nil {
-			if last.IsList() && !last.IsPacked() {
+			if last.list && !last.packed {
 				v = v.element(index)
 			}
 			return v.at(last)
@@ -72,25 +74,24 @@ func (c *checker) message(b []byte, md protoreflect.MessageDescriptor, depth int
 
 // oneMember adds the oneof of a field, if it is in one, to those that already
 // have a member.
-func oneMember(oneofs []protoreflect.OneofDescriptor, fd protoreflect.FieldDescriptor) ([]protoreflect.OneofDescriptor, *violation) {
-	oneof := fd.ContainingOneof()
-	if oneof == nil || oneof.IsSynthetic() {
+func oneMember(oneofs []protoreflect.OneofDescriptor, f *field) ([]protoreflect.OneofDescriptor, *violation) {
+	if f.oneof == nil {
 		return oneofs, nil
 	}
-	if slices.Contains(oneofs, oneof) {
+	if slices.Contains(oneofs, f.oneof) {
 		return nil, broken(ruleOneof)
 	}
-	return append(oneofs, oneof), nil
+	return append(oneofs, f.oneof), nil
 }
 
 // field checks the value at the start of b and returns its length. Of a
 // repeated field that is not packed it is one element.
-func (c *checker) field(b []byte, fd protoreflect.FieldDescriptor, wireType protowire.Type, depth int) (int, *violation) {
-	want, packable, ok := wireTypeOf(fd)
-	if !ok || fd.IsList() && fd.IsPacked() != packable {
+func (c *checker) field(b []byte, f *field, wireType protowire.Type, depth int) (int, *violation) {
+	if !f.canonical {
 		return 0, broken(ruleSchema)
 	}
-	if fd.IsPacked() {
+	want := f.wireType
+	if f.packed {
 		want = protowire.BytesType
 	}
 	if wireType != want {
@@ -99,51 +100,51 @@ func (c *checker) field(b []byte, fd protoreflect.FieldDescriptor, wireType prot
 	if wireType == protowire.VarintType {
 		value, n, v := varint(b)
 		if v == nil {
-			v = checkNumber(value, fd)
+			v = checkNumber(value, f)
 		}
-		if v == nil && value == 0 && !fd.HasPresence() {
+		if v == nil && value == 0 && !f.presence {
 			v = broken(ruleDefault)
 		}
 		return n, v
 	}
 	value, n, v := sized(b)
 	if v == nil {
-		v = c.bytes(value, fd, depth)
+		v = c.bytes(value, f, depth)
 	}
 	return n, v
 }
 
 // bytes checks a value that has a length: a message, a packed list, a string or
 // bytes.
-func (c *checker) bytes(b []byte, fd protoreflect.FieldDescriptor, depth int) *violation {
-	if fd.IsPacked() {
-		return c.packed(b, fd)
+func (c *checker) bytes(b []byte, f *field, depth int) *violation {
+	if f.packed {
+		return c.packed(b, f)
 	}
-	if fd.IsList() || fd.Message() != nil {
+	if f.list || f.message != nil {
 		if v := c.element(); v != nil {
 			return v
 		}
 	}
-	if fd.Message() != nil {
-		return c.message(b, fd.Message(), depth+1)
+	if f.message != nil {
+		return c.message(b, shapeOf(f.message), depth+1)
 	}
-	if len(b) == 0 && !fd.IsList() && !fd.HasPresence() {
+	if len(b) == 0 && !f.list && !f.presence {
 		return broken(ruleDefault)
 	}
-	if fd.Kind() == protoreflect.StringKind && !utf8.Valid(b) {
+	if f.kind == protoreflect.StringKind && !utf8.Valid(b) {
 		return broken(ruleUTF8)
 	}
 	return nil
 }
 
-func (c *checker) packed(b []byte, fd protoreflect.FieldDescriptor) *violation {
+func (c *checker) packed(b []byte, f *field) *violation {
 	if len(b) == 0 {
 		return broken(ruleEmptyList)
 	}
 	for i := 0; len(b) > 0; i++ {
 		value, n, v := varint(b)
 		if v == nil {
-			v = checkNumber(value, fd)
+			v = checkNumber(value, f)
 		}
 		if v == nil {
 			v = c.element()
@@ -164,28 +165,10 @@ func (c *checker) element() *violation {
 	return nil
 }
 
-// wireTypeOf says how one value of the field is written, and whether a list of
-// such values is packed. It is false for a field that has no canonical form.
-func wireTypeOf(fd protoreflect.FieldDescriptor) (t protowire.Type, packable, ok bool) {
-	if fd.IsMap() || fd.IsExtension() || fd.Cardinality() == protoreflect.Required {
-		return 0, false, false
-	}
-	switch fd.Kind() {
-	case protoreflect.BoolKind, protoreflect.EnumKind,
-		protoreflect.Int32Kind, protoreflect.Int64Kind,
-		protoreflect.Uint32Kind, protoreflect.Uint64Kind,
-		protoreflect.Sint32Kind, protoreflect.Sint64Kind:
-		return protowire.VarintType, true, true
-	case protoreflect.StringKind, protoreflect.BytesKind, protoreflect.MessageKind:
-		return protowire.BytesType, false, true
-	}
-	return 0, false, false
-}
-
 // checkNumber checks that a varint is one that the field's type is written as.
-func checkNumber(value uint64, fd protoreflect.FieldDescriptor) *violation {
+func checkNumber(value uint64, f *field) *violation {
 	ok := true
-	switch fd.Kind() {
+	switch f.kind {
 	case protoreflect.BoolKind:
 		ok = value <= 1
 	case protoreflect.Uint32Kind, protoreflect.Sint32Kind:
@@ -197,7 +180,7 @@ func checkNumber(value uint64, fd protoreflect.FieldDescriptor) *violation {
 	if !ok {
 		return broken(ruleRange)
 	}
-	if fd.Kind() == protoreflect.EnumKind && fd.Enum().Values().ByNumber(protoreflect.EnumNumber(value)) == nil {
+	if f.kind == protoreflect.EnumKind && f.Enum().Values().ByNumber(protoreflect.EnumNumber(value)) == nil {
 		return broken(ruleUnknownEnum)
 	}
 	return nil

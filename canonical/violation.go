@@ -43,8 +43,8 @@ func broken(r rule) *violation {
 }
 
 // at adds the field in which the violation lies.
-func (v *violation) at(fd protoreflect.FieldDescriptor) *violation {
-	v.path = append(v.path, "."+string(fd.Name()))
+func (v *violation) at(f *field) *violation {
+	v.path = append(v.path, "."+string(f.Name()))
 	return v
 }
 

@@ -1,7 +1,6 @@
 package canonical
 
 import (
-	"cmp"
 	"slices"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -11,9 +10,8 @@ import (
 
 // write returns the canonical bytes of a message.
 func write(m protoreflect.Message) ([]byte, error) {
-	w := writer{ascending: map[protoreflect.MessageDescriptor][]protoreflect.FieldDescriptor{}}
 	// Growing would leave copies of parts of a secret in memory.
-	b, v := w.message(make([]byte, 0, proto.Size(m.Interface())), m, 1)
+	b, v := writeMessage(make([]byte, 0, proto.Size(m.Interface())), m, 1)
 	if v != nil {
 		return nil, v.in(m.Descriptor())
 	}
@@ -25,14 +23,9 @@ func write(m protoreflect.Message) ([]byte, error) {
 	return b, nil
 }
 
-// writer writes the fields of messages in the order of their numbers. The
+// writeMessage writes the fields of a message in the order of their numbers. The
 // protobuf library promises no order, so ours is not left to it.
-type writer struct {
-	// ascending has the fields of each type of message met so far.
-	ascending map[protoreflect.MessageDescriptor][]protoreflect.FieldDescriptor
-}
-
-func (w *writer) message(b []byte, m protoreflect.Message, depth int) ([]byte, *violation) {
+func writeMessage(b []byte, m protoreflect.Message, depth int) ([]byte, *violation) {
 	if depth > MaxDepth {
 		return nil, broken(ruleDepth)
 	}
@@ -40,67 +33,53 @@ func (w *writer) message(b []byte, m protoreflect.Message, depth int) ([]byte, *
 		number, _, _ := protowire.ConsumeTag(m.GetUnknown())
 		return nil, broken(ruleUnknown).number(number)
 	}
-	for _, fd := range w.fields(m.Descriptor()) {
-		if !m.Has(fd) {
+	fields := shapeOf(m.Descriptor())
+	for i := range fields {
+		f := &fields[i]
+		if !m.Has(f.FieldDescriptor) {
 			continue
 		}
 		var v *violation
-		if b, v = w.field(b, fd, m.Get(fd), depth); v != nil {
-			return nil, v.at(fd)
+		if b, v = writeField(b, f, m.Get(f.FieldDescriptor), depth); v != nil {
+			return nil, v.at(f)
 		}
 	}
 	return b, nil
 }
 
-func (w *writer) fields(md protoreflect.MessageDescriptor) []protoreflect.FieldDescriptor {
-	if fields, ok := w.ascending[md]; ok {
-		return fields
-	}
-	fields := make([]protoreflect.FieldDescriptor, md.Fields().Len())
-	for i := range fields {
-		fields[i] = md.Fields().Get(i)
-	}
-	slices.SortFunc(fields, func(a, b protoreflect.FieldDescriptor) int {
-		return cmp.Compare(a.Number(), b.Number())
-	})
-	w.ascending[md] = fields
-	return fields
-}
-
-// field appends all of a field that is present.
-func (w *writer) field(b []byte, fd protoreflect.FieldDescriptor, value protoreflect.Value, depth int) ([]byte, *violation) {
-	wireType, packable, ok := wireTypeOf(fd)
-	if !ok || fd.IsList() && fd.IsPacked() != packable {
+// writeField appends all of a field that is present.
+func writeField(b []byte, f *field, value protoreflect.Value, depth int) ([]byte, *violation) {
+	if !f.canonical {
 		return nil, broken(ruleSchema)
 	}
-	if !fd.IsList() {
-		return w.value(protowire.AppendTag(b, fd.Number(), wireType), fd, value, depth)
+	if !f.list {
+		return writeValue(protowire.AppendTag(b, f.number, f.wireType), f, value, depth)
 	}
 	list := value.List()
-	if fd.IsPacked() {
-		b = protowire.AppendTag(b, fd.Number(), protowire.BytesType)
+	if f.packed {
+		b = protowire.AppendTag(b, f.number, protowire.BytesType)
 		start := len(b)
 		for i := range list.Len() {
-			b = protowire.AppendVarint(b, bits(fd, list.Get(i)))
+			b = protowire.AppendVarint(b, bits(f, list.Get(i)))
 		}
 		return insertLength(b, start), nil
 	}
 	for i := range list.Len() {
 		var v *violation
-		b = protowire.AppendTag(b, fd.Number(), wireType)
-		if b, v = w.value(b, fd, list.Get(i), depth); v != nil {
+		b = protowire.AppendTag(b, f.number, f.wireType)
+		if b, v = writeValue(b, f, list.Get(i), depth); v != nil {
 			return nil, v.element(i)
 		}
 	}
 	return b, nil
 }
 
-// value appends one value without its tag.
-func (w *writer) value(b []byte, fd protoreflect.FieldDescriptor, value protoreflect.Value, depth int) ([]byte, *violation) {
-	switch fd.Kind() {
+// writeValue appends one value without its tag.
+func writeValue(b []byte, f *field, value protoreflect.Value, depth int) ([]byte, *violation) {
+	switch f.kind {
 	case protoreflect.MessageKind:
 		start := len(b)
-		b, v := w.message(b, value.Message(), depth+1)
+		b, v := writeMessage(b, value.Message(), depth+1)
 		if v != nil {
 			return nil, v
 		}
@@ -110,7 +89,7 @@ func (w *writer) value(b []byte, fd protoreflect.FieldDescriptor, value protoref
 	case protoreflect.BytesKind:
 		return protowire.AppendBytes(b, value.Bytes()), nil
 	}
-	return protowire.AppendVarint(b, bits(fd, value)), nil
+	return protowire.AppendVarint(b, bits(f, value)), nil
 }
 
 // insertLength puts the length of what b has from start on before it.
@@ -120,8 +99,8 @@ func insertLength(b []byte, start int) []byte {
 }
 
 // bits returns the varint that a number is written as.
-func bits(fd protoreflect.FieldDescriptor, value protoreflect.Value) uint64 {
-	switch fd.Kind() {
+func bits(f *field, value protoreflect.Value) uint64 {
+	switch f.kind {
 	case protoreflect.BoolKind:
 		return protowire.EncodeBool(value.Bool())
 	case protoreflect.EnumKind:
