@@ -3,7 +3,6 @@ package postgres
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"net"
@@ -20,7 +19,7 @@ import (
 
 // cutter stands between the store and PostgreSQL, and cuts connections at commits.
 type cutter struct {
-	commit []byte       // is in what brings one: the name that pgx gives the statement
+	commit []byte       // is in what brings one: the name that it has
 	before atomic.Int64 // so many commits are cut before they reach PostgreSQL
 	after  atomic.Int64 // so many when it has answered
 	gone   atomic.Bool  // nothing reaches it any more after a cut
@@ -30,8 +29,7 @@ type cutter struct {
 // newCutter returns a cutter and the database's URL through it.
 func newCutter(t *testing.T, direct string) (*cutter, string) {
 	t.Helper()
-	name := sha256.Sum256([]byte(ending))
-	c := &cutter{commit: fmt.Appendf(nil, "\x00stmtcache_%x\x00", name[:24])}
+	c := &cutter{commit: fmt.Appendf(nil, "\x00%s\x00", statementName(ending))}
 	return c, postgrestest.Between(t, direct, c.connect)
 }
 

@@ -4,8 +4,10 @@ import (
 	"context"
 	"database/sql"
 	"database/sql/driver"
+	"fmt"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"zeropass.dev/zeropass/internal/store/sqlstore"
 )
@@ -16,9 +18,8 @@ import (
 // after the other, each on a snapshot of its own, so what is read after a lock is as
 // the lock found it. When one fails it passes over those that came with it, COMMIT too.
 type transaction struct {
-	conn       *pgx.Conn
-	waits      *pgx.Batch // nil if nothing does
-	wrong      []error    // for each that waits: what it is if it does not change one row, or nil
+	*connection
+	waits      []question
 	begun      bool
 	mayRefuse  bool // one that waits may turn out wrong, which PostgreSQL does not know
 	committing bool // COMMIT was sent
@@ -38,50 +39,91 @@ func (t *transaction) Later(_ context.Context, otherwise error, query string, ar
 }
 
 func (t *transaction) add(wrong error, query string, args []any) {
-	if t.waits == nil {
-		t.waits = &pgx.Batch{}
-	}
 	if !t.begun {
 		t.begun = true
-		t.add(nil, beginning, nil)
+		t.waits = append(make([]question, 0, 8), question{query: beginning})
 	}
-	t.waits.Queue(query, args...)
-	t.wrong = append(t.wrong, wrong)
+	t.waits = append(t.waits, question{query, args, wrong})
 	t.mayRefuse = t.mayRefuse || wrong != nil
 }
 
-// send sends what waits, and reads the answers to all but so many of the last.
-func (t *transaction) send(unread int) (pgx.BatchResults, error) {
-	results := t.conn.SendBatch(context.Background(), t.waits)
-	wrong := t.wrong[:len(t.wrong)-unread]
-	t.waits, t.wrong, t.mayRefuse = nil, t.wrong[:0], false
-	for _, wrong := range wrong {
-		tag, err := results.Exec()
-		if err == nil && wrong != nil && tag.RowsAffected() != 1 {
-			err = wrong
+// send sends what waits, and reads the answers to all but so many of the last. Who
+// calls it closes the pipeline that it returns.
+func (t *transaction) send(unread int) (*pgconn.Pipeline, error) {
+	sent := t.waits
+	t.waits, t.mayRefuse = t.waits[:0], false
+	if err := t.prepare(sent); err != nil {
+		return nil, &unsentError{err}
+	}
+	pipeline := t.conn.PgConn().StartPipeline(context.Background())
+	for _, q := range sent {
+		s := t.statements[q.query]
+		values, formats, err := t.encode(s, q.args)
+		if err != nil {
+			_ = pipeline.Close() // and the connection, if there was something before
+			return nil, &unsentError{err}
+		}
+		pipeline.SendQueryStatement(s.StatementDescription, values, formats, s.formats)
+	}
+	if err := pipeline.Sync(); err != nil {
+		_ = pipeline.Close() // the same error
+		return nil, err
+	}
+	for _, q := range sent[:len(sent)-unread] {
+		tag, err := execute(pipeline)
+		if err == nil && q.wrong != nil && tag.RowsAffected() != 1 {
+			err = q.wrong
 		}
 		if err != nil {
 			// If PostgreSQL has ended the transaction meanwhile, that comes first.
-			if worse := results.Close(); worse != nil {
+			if worse := pipeline.Close(); worse != nil {
 				err = worse
 			}
-			return nil, err
+			return nil, t.noticed(err)
 		}
 	}
-	return results, nil
+	return pipeline, nil
+}
+
+// results are those of the next statement.
+func results(pipeline *pgconn.Pipeline) (*pgconn.ResultReader, error) {
+	next, err := pipeline.GetResults()
+	if err != nil {
+		return nil, err
+	}
+	found, ok := next.(*pgconn.ResultReader)
+	if !ok {
+		return nil, fmt.Errorf("postgres: %T is no result", next)
+	}
+	return found, nil
+}
+
+// execute waits for the end of the next statement.
+func execute(pipeline *pgconn.Pipeline) (pgconn.CommandTag, error) {
+	found, err := results(pipeline)
+	if err != nil {
+		return pgconn.CommandTag{}, err
+	}
+	return found.Close()
+}
+
+// last sends what waits, and waits for the end of the last one.
+func (t *transaction) last() (pgconn.CommandTag, error) {
+	pipeline, err := t.send(1)
+	if err != nil {
+		return pgconn.CommandTag{}, err
+	}
+	tag, err := execute(pipeline)
+	if closed := pipeline.Close(); err == nil {
+		err = closed
+	}
+	return tag, t.noticed(err)
 }
 
 // ExecContext implements [sqlstore.Tx].
 func (t *transaction) ExecContext(_ context.Context, query string, args ...any) (sql.Result, error) {
 	t.add(nil, query, args)
-	results, err := t.send(1)
-	if err != nil {
-		return nil, err
-	}
-	tag, err := results.Exec()
-	if closed := results.Close(); err == nil {
-		err = closed
-	}
+	tag, err := t.last()
 	if err != nil {
 		return nil, err
 	}
@@ -91,16 +133,16 @@ func (t *transaction) ExecContext(_ context.Context, query string, args ...any) 
 // QueryContext implements [sqlstore.Querier].
 func (t *transaction) QueryContext(_ context.Context, query string, args ...any) (sqlstore.Rows, error) {
 	t.add(nil, query, args)
-	results, err := t.send(1)
+	pipeline, err := t.send(1)
 	if err != nil {
 		return nil, err
 	}
-	found, err := results.Query()
+	found, err := results(pipeline)
 	if err != nil {
-		_ = results.Close() // the same error
-		return nil, err
+		_ = pipeline.Close() // the connection's error is seen by who runs the change
+		return nil, t.noticed(err)
 	}
-	return &rows{Rows: found, results: results}, nil
+	return &rows{connection: t.connection, found: found, pipeline: pipeline}, nil
 }
 
 // QueryRowContext implements [sqlstore.Querier].
@@ -113,11 +155,11 @@ func (t *transaction) Settle(context.Context) error {
 	if !t.mayRefuse {
 		return nil
 	}
-	results, err := t.send(0)
+	pipeline, err := t.send(0)
 	if err != nil {
 		return err
 	}
-	return results.Close()
+	return pipeline.Close()
 }
 
 // commit sends what waits and COMMIT, at once if only PostgreSQL can find something
@@ -131,14 +173,7 @@ func (t *transaction) commit() error {
 	}
 	t.add(nil, ending, nil)
 	t.committing = true
-	results, err := t.send(1)
-	if err != nil {
-		return err
-	}
-	tag, err := results.Exec()
-	if closed := results.Close(); err == nil {
-		err = closed
-	}
+	tag, err := t.last()
 	if err == nil && tag.String() != "COMMIT" {
 		err = pgx.ErrTxCommitRollback
 	}
@@ -162,45 +197,101 @@ type row struct {
 // Scan implements [sqlstore.Row].
 func (r *row) Scan(places ...any) error {
 	r.t.add(nil, r.query, r.args)
-	results, err := r.t.send(1)
+	pipeline, err := r.t.send(1)
 	if err != nil {
 		return err
 	}
-	err = results.QueryRow().Scan(places...)
-	if closed := results.Close(); err == nil {
+	found, err := results(pipeline)
+	if err == nil {
+		err = r.t.scanOne(found, places)
+	}
+	if closed := pipeline.Close(); err == nil {
 		err = closed
 	}
-	return err
+	return r.t.noticed(err)
 }
 
 // rows are what a question finds.
 type rows struct {
-	pgx.Rows
-	results pgx.BatchResults // nil where the question came alone
+	*connection
+	found    *pgconn.ResultReader
+	pipeline *pgconn.Pipeline // nil where the question came alone
+	closed   bool
+	err      error
 }
+
+// Next implements [sqlstore.Rows].
+func (r *rows) Next() bool {
+	if !r.closed && r.found.NextRow() {
+		return true
+	}
+	_ = r.Close() // Err says it
+	return false
+}
+
+// Scan implements [sqlstore.Rows].
+func (r *rows) Scan(places ...any) error { return r.scan(r.found, places) }
+
+// Err implements [sqlstore.Rows].
+func (r *rows) Err() error { return r.err }
 
 // Close implements [sqlstore.Rows].
 func (r *rows) Close() error {
-	r.Rows.Close()
-	if r.results == nil {
-		return r.Err()
+	if r.closed {
+		return r.err
 	}
-	return r.results.Close()
+	r.closed = true
+	_, err := r.found.Close()
+	if r.pipeline != nil {
+		if closed := r.pipeline.Close(); err == nil {
+			err = closed
+		}
+	}
+	r.err = r.noticed(err)
+	return r.err
 }
 
 // single is a connection for a statement that is a transaction of its own.
-type single struct{ conn *pgx.Conn }
+type single struct{ *connection }
 
-// QueryContext implements [sqlstore.Querier].
-func (s single) QueryContext(_ context.Context, query string, args ...any) (sqlstore.Rows, error) {
-	found, err := s.conn.Query(context.Background(), query, args...)
+func (s single) send(query string, args []any) (*pgconn.ResultReader, error) {
+	if err := s.prepare([]question{{query: query}}); err != nil {
+		return nil, err
+	}
+	known := s.statements[query]
+	values, formats, err := s.encode(known, args)
 	if err != nil {
 		return nil, err
 	}
-	return &rows{Rows: found}, nil
+	return s.conn.PgConn().ExecStatement(context.Background(), known.StatementDescription, values, formats, known.formats), nil
+}
+
+// QueryContext implements [sqlstore.Querier].
+func (s single) QueryContext(_ context.Context, query string, args ...any) (sqlstore.Rows, error) {
+	found, err := s.send(query, args)
+	if err != nil {
+		return nil, err
+	}
+	return &rows{connection: s.connection, found: found}, nil
 }
 
 // QueryRowContext implements [sqlstore.Querier].
 func (s single) QueryRowContext(_ context.Context, query string, args ...any) sqlstore.Row {
-	return s.conn.QueryRow(context.Background(), query, args...)
+	return &only{s, query, args}
+}
+
+// only is what a question finds that comes alone.
+type only struct {
+	single
+	query string
+	args  []any
+}
+
+// Scan implements [sqlstore.Row].
+func (o *only) Scan(places ...any) error {
+	found, err := o.send(o.query, o.args)
+	if err != nil {
+		return err
+	}
+	return o.noticed(o.scanOne(found, places))
 }

@@ -168,6 +168,7 @@ func (c Config) parse() (*pgx.ConnConfig, error) {
 	if config.ConnectTimeout == 0 {
 		config.ConnectTimeout = 10 * time.Second
 	}
+	config.DialFunc = dialer(config.DialFunc)
 	// A server that is cut off in the middle of a transaction must not keep an
 	// account locked, nor wait for one that does.
 	for name, value := range map[string]string{

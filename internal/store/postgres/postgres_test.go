@@ -35,6 +35,8 @@ func TestFast(t *testing.T) {
 		{"the connection is cut", testCut},
 		{"round trips", testRoundTrips},
 		{"what waits is sent", testPipeline},
+		{"values", testValues},
+		{"statements", testStatements},
 		{"changes", testFollow},
 		{"changes of many", testFollowMany},
 		{"old changes", testChangesAreRemoved},

@@ -77,8 +77,8 @@ func wait(ctx context.Context, most time.Duration) bool {
 
 // attempt runs f once. It returns nil if the transaction was committed.
 func (d *database) attempt(ctx context.Context, f func(context.Context, sqlstore.Tx) error) (failed *failure) {
-	err := d.connected(ctx, func(conn *pgx.Conn) error {
-		tx := &transaction{conn: conn}
+	err := d.connected(ctx, func(c *connection) error {
+		tx := &transaction{connection: c}
 		defer tx.end()
 		err := f(ctx, tx)
 		if err == nil {
@@ -89,11 +89,11 @@ func (d *database) attempt(ctx context.Context, f func(context.Context, sqlstore
 		}
 		failed = &failure{err: err, again: isConflict(err)}
 		var answered *pgconn.PgError
-		var unsent pgx.ErrPreprocessingBatch
+		var unsent *unsentError
 		switch {
 		case errors.As(err, &unsent):
 			failed.again = failed.again || isAway(err)
-		case conn.IsClosed():
+		case c.conn.IsClosed():
 			// What goes wrong after a transaction is committed ends the connection, if not
 			// the server. Any other answer is that it was not.
 			failed.again, failed.unknown = true, tx.committing
@@ -113,7 +113,7 @@ func (d *database) attempt(ctx context.Context, f func(context.Context, sqlstore
 
 // connected gives f a connection until the context's deadline. To watch for a
 // cancellation would take a goroutine for each statement.
-func (d *database) connected(ctx context.Context, f func(*pgx.Conn) error) error {
+func (d *database) connected(ctx context.Context, f func(*connection) error) error {
 	pooled, err := d.pool.Conn(ctx)
 	if err != nil {
 		return err
@@ -130,7 +130,13 @@ func (d *database) connected(ctx context.Context, f func(*pgx.Conn) error) error
 				_ = conn.PgConn().Conn().SetDeadline(time.Time{})
 			}
 		}()
-		return f(conn)
+		c := connectionOf(conn)
+		defer func() {
+			if c.spoiled {
+				_ = conn.PgConn().Close(context.Background()) // its deadline still holds
+			}
+		}()
+		return f(c)
 	})
 }
 
@@ -163,7 +169,7 @@ func (d *database) ReadOnce(ctx context.Context, f func(context.Context, sqlstor
 		if d.failed.Load() {
 			return store.ErrFailed
 		}
-		err := d.connected(ctx, func(conn *pgx.Conn) error { return f(ctx, single{conn}) })
+		err := d.connected(ctx, func(c *connection) error { return f(ctx, single{c}) })
 		if !isAway(err) || time.Since(begun) >= d.retry || !wait(ctx, pause) {
 			return d.judge(err)
 		}
@@ -181,6 +187,8 @@ const (
 	adminShutdown        = "57P01"
 	crashShutdown        = "57P02"
 	cannotConnectNow     = "57P03"
+	featureNotSupported  = "0A000"
+	invalidStatementName = "26000"
 	ioError              = "58030"
 	dataCorrupted        = "XX001"
 	indexCorrupted       = "XX002"
