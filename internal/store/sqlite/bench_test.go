@@ -21,10 +21,11 @@ func BenchmarkReveal(b *testing.B) {
 
 func BenchmarkImport(b *testing.B) {
 	storetest.BenchImport(b, func(b *testing.B) (storetest.Whole, *sql.DB) {
-		s, err := Open(b.Context(), filepath.Join(b.TempDir(), "server.db"))
+		path := filepath.Join(b.TempDir(), "server.db")
+		s, err := Open(b.Context(), path)
 		if err != nil {
 			b.Fatal(err)
 		}
-		return s, s.db.write
+		return s, beside(b, path)
 	})
 }

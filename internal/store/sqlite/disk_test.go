@@ -123,7 +123,7 @@ func wantWrites(t *testing.T, s *Store, acknowledged []int) {
 	t.Helper()
 	for _, i := range acknowledged {
 		var n int
-		if err := s.db.read.QueryRow(`SELECT COUNT(*) FROM attestations WHERE device = $1`, i).Scan(&n); err != nil || n != 1 {
+		if err := ask(t, s.db.read, `SELECT COUNT(*) FROM attestations WHERE device = $1`, i).Scan(&n); err != nil || n != 1 {
 			t.Errorf("write %d was acknowledged and is there %d times (%v)", i, n, err)
 		}
 	}

@@ -107,8 +107,6 @@ func (d *database) change(ctx context.Context, c *change) error {
 	return c.err
 }
 
-var errClosed = errors.New("sqlite: the store is closed")
-
 // join says whether the change leads, or else waits to be told.
 func (g *group) join(c *change) (leads bool, err error) {
 	g.mu.Lock()
@@ -233,28 +231,19 @@ var errRefused = errors.New("sqlite: a change beside others was refused")
 
 // attempt makes the changes, and more of those that wait, in one transaction. If it
 // returns an error nothing is left of it.
-func (d *database) attempt(changes *[]*change, careful bool) error {
+func (d *database) attempt(changes *[]*change, careful bool) (err error) {
 	if d.failed.Load() {
 		return store.ErrFailed
 	}
 	ctx := (*changes)[0].ctx
-	// A transaction of database/sql would watch for its cancellation, with a goroutine
-	// for each statement.
-	tx, err := d.write.Conn(ctx)
+	tx, err := d.write.get(ctx)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = tx.Close() }()
-	if _, err := tx.ExecContext(ctx, `BEGIN IMMEDIATE`); err != nil {
+	defer func() { err = also(also(err, tx.rollback()), d.write.put(tx)) }()
+	if _, err := tx.exec(`BEGIN IMMEDIATE`, nil); err != nil {
 		return err
 	}
-	ended := false
-	defer func() {
-		if !ended {
-			_, _ = tx.ExecContext(ctx, `ROLLBACK`) // SQLite may have done so before
-		}
-	}()
-	all := sqlstore.With(tx)
 	begun := time.Now()
 	made := 0
 	for i := 0; ; i++ {
@@ -268,7 +257,7 @@ func (d *database) attempt(changes *[]*change, careful bool) error {
 			}
 			*changes = append(*changes, c)
 		}
-		undone, err := (*changes)[i].run(all, careful)
+		undone, err := (*changes)[i].run(tx, careful)
 		if err != nil {
 			return err
 		}
@@ -276,10 +265,12 @@ func (d *database) attempt(changes *[]*change, careful bool) error {
 			made++
 		}
 	}
-	if _, err := tx.ExecContext(ctx, `COMMIT`); err != nil {
+	if tx.running > 0 {
+		return errLeft // and not after the commit
+	}
+	if _, err := tx.exec(`COMMIT`, nil); err != nil {
 		return err
 	}
-	ended = true
 	if made > 0 {
 		d.group.commits.Add(1)
 	}
@@ -288,7 +279,7 @@ func (d *database) attempt(changes *[]*change, careful bool) error {
 
 // run makes a change, in a savepoint if it is careful, and says whether it was undone.
 // If it returns an error nothing is to be left of the transaction.
-func (c *change) run(tx sqlstore.Tx, careful bool) (undone bool, err error) {
+func (c *change) run(tx *conn, careful bool) (undone bool, err error) {
 	if !careful {
 		if c.call(tx); c.err == nil && c.panic == nil {
 			return false, nil
@@ -298,33 +289,33 @@ func (c *change) run(tx sqlstore.Tx, careful bool) (undone bool, err error) {
 		}
 		return true, errRefused
 	}
-	if _, err := tx.ExecContext(c.ctx, `SAVEPOINT change`); err != nil {
+	if _, err := tx.exec(`SAVEPOINT change`, nil); err != nil {
 		return false, err
 	}
 	if c.call(tx); c.err == nil && c.panic == nil {
-		_, err := tx.ExecContext(c.ctx, `RELEASE change`)
+		_, err := tx.exec(`RELEASE change`, nil)
 		return false, err
 	}
 	// After an error of the disk SQLite may have rolled back everything, and then
 	// there is no savepoint.
-	if _, err := tx.ExecContext(c.ctx, `ROLLBACK TO change`); err != nil {
+	if _, err := tx.exec(`ROLLBACK TO change`, nil); err != nil {
 		return true, errors.Join(c.err, err)
 	}
 	if isFailure(c.err) {
 		return true, c.err
 	}
-	_, err = tx.ExecContext(c.ctx, `RELEASE change`)
+	_, err = tx.exec(`RELEASE change`, nil)
 	return true, err
 }
 
 // call runs the change, and keeps how it ends, and what it panics with, for whoever
 // asked.
-func (c *change) call(tx sqlstore.Tx) {
+func (c *change) call(tx *conn) {
 	c.err, c.panic = nil, nil
 	defer func() {
 		if value := recover(); value != nil {
 			c.panic = &panicked{value, debug.Stack()}
 		}
 	}()
-	c.err = c.f(c.ctx, tx)
+	c.err = c.f(c.ctx, querier{tx})
 }

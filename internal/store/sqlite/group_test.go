@@ -88,17 +88,22 @@ func done() error { return nil }
 func added(t *testing.T, s *Store) []int {
 	t.Helper()
 	var all []int
-	rows, err := s.db.read.Query(`SELECT time FROM removed ORDER BY time`)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = rows.Close() }()
-	for rows.Next() {
-		var n int
-		if err := rows.Scan(&n); err != nil {
-			t.Fatal(err)
+	if err := s.db.Read(t.Context(), func(ctx context.Context, tx sqlstore.Tx) error {
+		rows, err := tx.QueryContext(ctx, `SELECT time FROM removed ORDER BY time`)
+		if err != nil {
+			return err
 		}
-		all = append(all, n)
+		defer func() { _ = rows.Close() }()
+		for rows.Next() {
+			var n int
+			if err := rows.Scan(&n); err != nil {
+				return err
+			}
+			all = append(all, n)
+		}
+		return rows.Err()
+	}); err != nil {
+		t.Fatal(err)
 	}
 	return all
 }

@@ -4,6 +4,8 @@
 // before its commit returns. All writes go through one connection, since SQLite
 // has one writer at a time; those that come at the same time are made durable
 // together. Reads go beside them.
+//
+// Package database/sql runs the migrations. All else calls SQLite's functions.
 package sqlite
 
 import (
@@ -39,8 +41,8 @@ type Store struct {
 
 // database is the file.
 type database struct {
-	write  *sql.DB // one connection
-	read   *sql.DB
+	write  *pool // of one connection
+	read   *pool
 	group  *group
 	failed atomic.Bool
 
@@ -79,22 +81,32 @@ func OpenBeside(ctx context.Context, path string) (*Store, error) {
 }
 
 func openWith(ctx context.Context, path string, prepare func(context.Context, *sql.DB) error) (*Store, error) {
-	d := &database{group: newGroup(), emptyAgain: emptyAgain}
-	var err error
-	if d.write, err = connect(path, "immediate", writerCache); err != nil {
+	db, err := connect(path)
+	if err != nil {
 		return nil, err
 	}
-	d.write.SetMaxOpenConns(1)
-	if err := prepare(ctx, d.write); err != nil {
-		return nil, errors.Join(err, d.write.Close())
+	if err := prepare(ctx, db); err != nil {
+		return nil, errors.Join(err, db.Close())
 	}
-	if d.read, err = connect(path, "deferred", readerCache); err != nil {
-		return nil, errors.Join(err, d.write.Close())
+	d := newDatabase(path)
+	c, err := d.write.get(ctx)
+	if err == nil {
+		err = d.write.put(c)
 	}
-	readers := max(4, runtime.GOMAXPROCS(0))
-	d.read.SetMaxOpenConns(readers)
-	d.read.SetMaxIdleConns(readers) // with the statements that they keep
+	// Where it is the last one to close, SQLite copies the whole log.
+	if err = errors.Join(err, db.Close()); err != nil {
+		return nil, errors.Join(err, d.Close())
+	}
 	return &Store{Store: sqlstore.New(d), db: d}, nil
+}
+
+func newDatabase(path string) *database {
+	return &database{
+		write:      newPool(1, func() (*conn, error) { return openConn(path, writerCache) }),
+		read:       newPool(max(4, runtime.GOMAXPROCS(0)), func() (*conn, error) { return openConn(path, readerCache) }),
+		group:      newGroup(),
+		emptyAgain: emptyAgain,
+	}
 }
 
 // busyTime is how long a change waits for another process that writes.
@@ -110,27 +122,40 @@ const (
 	readerCache = 8 << 10
 )
 
-func connect(path, lock string, cache int) (*sql.DB, error) {
-	options := url.Values{
-		"_txlock": {lock},
-		"_pragma": {
-			fmt.Sprintf("busy_timeout(%d)", busyTime.Milliseconds()),
-			"journal_mode(WAL)",
-			"synchronous(FULL)",
-			"foreign_keys(1)",
-			fmt.Sprintf("cache_size(-%d)", cache), // KiB
-			// Pages that many changes touch are copied from the log once for 16 MiB of it.
-			"wal_autocheckpoint(4000)",
-			// What is deleted is overwritten: shares are destroyed, not forgotten.
-			"secure_delete(1)",
-		},
+// pragmas are what each connection has.
+func pragmas(cache int) []string {
+	return []string{
+		fmt.Sprintf("busy_timeout(%d)", busyTime.Milliseconds()),
+		"journal_mode(WAL)",
+		"synchronous(FULL)",
+		"foreign_keys(1)",
+		fmt.Sprintf("cache_size(-%d)", cache), // KiB
+		// Pages that many changes touch are copied from the log once for 16 MiB of it.
+		"wal_autocheckpoint(4000)",
+		// What is deleted is overwritten: shares are destroyed, not forgotten.
+		"secure_delete(1)",
 	}
+}
+
+func openConn(path string, cache int) (*conn, error) {
+	var statements []string
+	for _, pragma := range pragmas(cache) {
+		statements = append(statements, "PRAGMA "+pragma)
+	}
+	return newConn(path, statements)
+}
+
+// connect returns a connection for what migrates and checks the schema.
+func connect(path string) (*sql.DB, error) {
+	options := url.Values{"_txlock": {"immediate"}, "_pragma": pragmas(writerCache)}
 	file := url.URL{Scheme: "file", Path: path, RawQuery: options.Encode()}
 	c, err := driver.NewConnector(strings.Replace(file.String(), "file://", "file:", 1))
 	if err != nil {
 		return nil, fmt.Errorf("sqlite: %w", err)
 	}
-	return sql.OpenDB(connector{c}), nil
+	db := sql.OpenDB(c)
+	db.SetMaxOpenConns(1)
+	return db, nil
 }
 
 // newer is how many versions newer a schema may be: the file has one server, so
@@ -163,37 +188,42 @@ func migrate(ctx context.Context, db *sql.DB) error {
 // write-ahead log into it and removes the log.
 func (d *database) Close() error {
 	d.group.close()
-	err := d.read.Close()
+	err := d.read.close()
 	if d.unemptied.Load() != 0 {
 		_ = d.tryEmpty(context.Background(), busyTime) // a reader may still be in the way
 	}
-	return errors.Join(err, d.write.Close())
+	return errors.Join(err, d.write.close())
 }
 
 // Read implements [sqlstore.Database].
 func (d *database) Read(ctx context.Context, f func(context.Context, sqlstore.Tx) error) error {
+	return d.reading(ctx, func(c *conn) (err error) {
+		if _, err := c.exec(`BEGIN`, nil); err != nil {
+			return err
+		}
+		defer func() { err = also(err, c.rollback()) }()
+		defer c.watch(ctx)() // not the end of the transaction
+		return f(ctx, querier{c})
+	})
+}
+
+// ReadOnce implements [sqlstore.Database]. A statement that runs is not interrupted: it
+// ends soon.
+func (d *database) ReadOnce(ctx context.Context, f func(context.Context, sqlstore.Querier) error) error {
+	return d.reading(ctx, func(c *conn) error { return f(ctx, querier{c}) })
+}
+
+// reading runs f with a connection of its own.
+func (d *database) reading(ctx context.Context, f func(*conn) error) (err error) {
 	if d.failed.Load() {
 		return store.ErrFailed
 	}
-	tx, err := d.read.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+	c, err := d.read.get(ctx)
 	if err != nil {
 		return d.judge(err)
 	}
-	defer func() { _ = tx.Rollback() }()
-	return d.judge(f(ctx, sqlstore.With(tx)))
-}
-
-// ReadOnce implements [sqlstore.Database].
-func (d *database) ReadOnce(ctx context.Context, f func(context.Context, sqlstore.Querier) error) error {
-	if d.failed.Load() {
-		return store.ErrFailed
-	}
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	// It ends soon, and to watch for a cancellation takes a goroutine for each
-	// statement, and longer than many of them take.
-	return d.judge(f(context.WithoutCancel(ctx), sqlstore.With(d.read)))
+	defer func() { err = d.judge(also(err, d.read.put(c))) }()
+	return f(c)
 }
 
 // LocksRows implements [sqlstore.Database]: a transaction that writes is alone.
@@ -223,21 +253,21 @@ func (d *database) empty(ctx context.Context) {
 var errRead = errors.New("sqlite: somebody reads the log")
 
 func (d *database) tryEmpty(ctx context.Context, wait time.Duration) (err error) {
-	conn, err := d.write.Conn(ctx)
+	c, err := d.write.get(ctx)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, conn.Close()) }()
-	if _, err := conn.ExecContext(ctx, patience(wait)); err != nil {
+	defer func() { err = also(err, d.write.put(c)) }()
+	if _, err := c.exec(patience(wait), nil); err != nil {
 		return err
 	}
 	var busy, pages, copied int
-	err = conn.QueryRowContext(ctx, `PRAGMA wal_checkpoint(TRUNCATE)`).Scan(&busy, &pages, &copied)
+	err = querier{c}.QueryRowContext(ctx, `PRAGMA wal_checkpoint(TRUNCATE)`).Scan(&busy, &pages, &copied)
 	if err == nil && busy != 0 {
 		err = errRead
 	}
-	_, again := conn.ExecContext(ctx, patience(busyTime))
-	return errors.Join(err, again)
+	_, again := c.exec(patience(busyTime), nil)
+	return also(err, again)
 }
 
 // patience makes a connection wait so long for others.
@@ -258,11 +288,11 @@ func (d *database) judge(err error) error {
 }
 
 func isFailure(err error) bool {
-	var failure *driver.Error
-	if !errors.As(err, &failure) {
+	var f *failure
+	if !errors.As(err, &f) {
 		return false
 	}
-	switch failure.Code() & 0xff {
+	switch f.code & 0xff {
 	case sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB:
 		return true
 	}

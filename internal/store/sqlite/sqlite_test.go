@@ -45,7 +45,7 @@ func TestConformance(t *testing.T) {
 func TestNewerSchema(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "server.db")
 	s := open(t, path)
-	if _, err := s.db.write.Exec(`INSERT INTO goose_db_version (version_id, is_applied) VALUES (999, 1)`); err != nil {
+	if _, err := beside(t, path).Exec(`INSERT INTO goose_db_version (version_id, is_applied) VALUES (999, 1)`); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Close(); err != nil {
@@ -60,10 +60,20 @@ func TestNewerSchema(t *testing.T) {
 func TestPragmas(t *testing.T) {
 	s := open(t, filepath.Join(t.TempDir(), "with space & ?.db"))
 	defer func() { _ = s.Close() }()
-	for pragma, want := range map[string]string{"journal_mode": "wal", "synchronous": "2", "secure_delete": "1", "foreign_keys": "1"} {
-		var got string
-		if err := s.db.write.QueryRow(`PRAGMA ` + pragma).Scan(&got); err != nil || got != want {
-			t.Errorf("%s is %q (%v), want %q", pragma, got, err, want)
+	var mode string
+	if err := ask(t, s.db.write, `PRAGMA journal_mode`).Scan(&mode); err != nil || mode != "wal" {
+		t.Errorf("journal_mode is %q (%v)", mode, err)
+	}
+	for name, test := range map[string]struct {
+		pool  *pool
+		cache int64
+	}{"writer": {s.db.write, -writerCache}, "reader": {s.db.read, -readerCache}} {
+		for pragma, want := range map[string]int64{"synchronous": 2, "secure_delete": 1, "foreign_keys": 1, "busy_timeout": 10_000,
+			"wal_autocheckpoint": 4000, "cache_size": test.cache} {
+			var got int64
+			if err := ask(t, test.pool, `PRAGMA `+pragma).Scan(&got); err != nil || got != want {
+				t.Errorf("%s of a %s is %d (%v), want %d", pragma, name, got, err, want)
+			}
 		}
 	}
 }
@@ -85,13 +95,7 @@ func TestFailStop(t *testing.T) {
 	if err := os.WriteFile(path, b, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	d := &database{group: newGroup()}
-	if d.write, err = connect(path, "immediate", readerCache); err != nil {
-		t.Fatal(err)
-	}
-	if d.read, err = connect(path, "deferred", readerCache); err != nil {
-		t.Fatal(err)
-	}
+	d := newDatabase(path)
 	s = &Store{Store: sqlstore.New(d), db: d}
 	defer func() { _ = s.Close() }()
 	if _, err := s.Named(t.Context(), "ada"); !errors.Is(err, store.ErrFailed) {
@@ -111,10 +115,41 @@ func open(t *testing.T, path string) *Store {
 	return s
 }
 
+// beside returns a connection of package database/sql.
+func beside(t testing.TB, path string) *sql.DB {
+	t.Helper()
+	db, err := connect(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = db.Close() })
+	return db
+}
+
+// ask asks a connection.
+func ask(t testing.TB, p *pool, query string, args ...any) sqlstore.Row {
+	t.Helper()
+	c, err := p.get(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return asked{p, c, querier{c}.QueryRowContext(t.Context(), query, args...)}
+}
+
+type asked struct {
+	pool *pool
+	conn *conn
+	row  sqlstore.Row
+}
+
+func (a asked) Scan(places ...any) error {
+	return errors.Join(a.row.Scan(places...), a.pool.put(a.conn))
+}
+
 // older makes a file with the schema of an earlier version.
 func older(t *testing.T, path string, version int64) *sql.DB {
 	t.Helper()
-	db, err := connect(path, "immediate", readerCache)
+	db, err := connect(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -200,7 +235,7 @@ func TestOldRevealsGo(t *testing.T) {
 			made++
 		}
 		var kept int
-		if err := s.db.read.QueryRow(`SELECT COUNT(*) FROM reveals`).Scan(&kept); err != nil {
+		if err := ask(t, s.db.read, `SELECT COUNT(*) FROM reveals`).Scan(&kept); err != nil {
 			t.Fatal(err)
 		}
 		if kept > most {

@@ -1,72 +1,71 @@
 package sqlite
 
 import (
-	"database/sql"
 	"fmt"
 	"path/filepath"
 	"testing"
 )
 
+// single returns a connection to a file of its own, without tables.
+func single(t *testing.T) (*conn, querier) {
+	t.Helper()
+	c, err := openConn(filepath.Join(t.TempDir(), "db"), readerCache)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if c.running != 0 {
+			t.Errorf("%d statements run", c.running)
+		}
+		if err := c.close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return c, querier{c}
+}
+
 // A statement is compiled once for each connection, runs beside itself, and is not
 // used again after it failed.
 func TestStatementsAreKept(t *testing.T) {
 	ctx := t.Context()
-	s, err := Open(ctx, filepath.Join(t.TempDir(), "db"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = s.Close() })
-	db := s.db.write // one connection
+	c, q := single(t)
 	run := func(query string, args ...any) {
 		t.Helper()
-		if _, err := db.ExecContext(ctx, query, args...); err != nil {
+		if _, err := q.ExecContext(ctx, query, args...); err != nil {
 			t.Fatal(err)
 		}
 	}
 	keeps := func() (texts, statements int) {
-		t.Helper()
-		c, err := db.Conn(ctx)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() { _ = c.Close() }()
-		if err := c.Raw(func(driver any) error {
-			for _, all := range driver.(*conn).free {
-				texts, statements = texts+1, statements+len(all)
-			}
-			return nil
-		}); err != nil {
-			t.Fatal(err)
+		for _, all := range c.free {
+			texts, statements = texts+1, statements+len(all)
 		}
 		return texts, statements
 	}
 	run(`CREATE TABLE numbers (n INTEGER PRIMARY KEY)`)
-	before, _ := keeps()
+	if texts, _ := keeps(); texts != 0 {
+		t.Errorf("it keeps %d texts", texts)
+	}
 	const insert = `INSERT INTO numbers (n) VALUES ($1)`
 	for n := range 5 {
 		run(insert, n)
 	}
-	if texts, _ := keeps(); texts != before+1 {
-		t.Errorf("it keeps %d texts, before it were %d", texts, before)
+	if texts, _ := keeps(); texts != 1 {
+		t.Errorf("it keeps %d texts", texts)
 	}
-	if _, err := db.ExecContext(ctx, insert, 1); err == nil {
+	if _, err := q.ExecContext(ctx, insert, 1); err == nil {
 		t.Error("the same number twice")
 	}
-	if texts, _ := keeps(); texts != before+1 {
-		t.Errorf("%d texts", texts)
+	if _, statements := keeps(); statements != 0 {
+		t.Errorf("it keeps %d statements, after one failed", statements)
 	}
 	run(insert, 5)
 
 	// The same text again, while its rows are being read.
 	const from = `SELECT n FROM numbers WHERE n >= $1 ORDER BY n`
-	tx, err := db.BeginTx(ctx, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
 	var seen []int
 	var each func(at int)
 	each = func(at int) {
-		rows, err := tx.QueryContext(ctx, from, at)
+		rows, err := q.QueryContext(ctx, from, at)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -82,21 +81,21 @@ func TestStatementsAreKept(t *testing.T) {
 		}
 	}
 	each(0)
-	if err := tx.Commit(); err != nil {
-		t.Fatal(err)
-	}
 	if got := fmt.Sprint(seen); got != "[0 1 2 3 4 5 4 5]" {
 		t.Errorf("read %s", got)
 	}
 
 	// What a change of the schema makes stale is compiled again.
-	run(`ALTER TABLE numbers ADD COLUMN more TEXT`)
 	const all = `SELECT * FROM numbers WHERE n = $1`
+	var n int
+	if err := q.QueryRowContext(ctx, all, 5).Scan(&n); err != nil {
+		t.Fatal(err)
+	}
+	run(`ALTER TABLE numbers ADD COLUMN more TEXT`)
 	for range 2 {
-		var n int
-		var more sql.NullString
-		if err := db.QueryRowContext(ctx, all, 5).Scan(&n, &more); err != nil {
-			t.Fatal(err)
+		var more []byte
+		if err := q.QueryRowContext(ctx, all, 5).Scan(&n, &more); err != nil || n != 5 || more != nil {
+			t.Fatal(n, more, err)
 		}
 	}
 	for i := range 2 * maxStatements {

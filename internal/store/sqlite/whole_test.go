@@ -9,8 +9,9 @@ import (
 
 // A copy of the store has every column of every table.
 func TestCopiesHaveAllColumns(t *testing.T) {
-	s := open(t, filepath.Join(t.TempDir(), "server.db"))
+	path := filepath.Join(t.TempDir(), "server.db")
+	s := open(t, path)
 	defer func() { _ = s.Close() }()
-	storetest.CheckColumns(t, s.db.read,
+	storetest.CheckColumns(t, beside(t, path),
 		`SELECT m.name, c.name FROM sqlite_master m JOIN pragma_table_info(m.name) c WHERE m.type = 'table'`)
 }
