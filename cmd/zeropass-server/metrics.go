@@ -25,14 +25,33 @@ const (
 // metrics are what an operator sees of the server. Labels come from fixed lists:
 // procedures, reasons, sources that the operator named.
 type metrics struct {
-	registry     *prometheus.Registry
-	requests     *prometheus.CounterVec
-	took         *prometheus.HistogramVec
-	transactions *prometheus.CounterVec
-	stored       *prometheus.HistogramVec
+	registry       *prometheus.Registry
+	requests       *prometheus.CounterVec
+	took           *prometheus.HistogramVec
+	reads, changes transactions
+}
+
+// transactions are those of the store of one kind. They are so many that to look for
+// them by their labels takes noticeable time.
+type transactions struct {
+	ok, refused, failed prometheus.Counter
+	took                prometheus.Observer
 }
 
 func newMetrics() *metrics {
+	results := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "zeropass_store_transactions_total", Help: "Transactions of the store, by kind (read, change) and result: ok, refused (by a rule of the store), failed (by the database).",
+	}, []string{"kind", "result"})
+	stored := prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name: "zeropass_store_transaction_duration_seconds", Help: "How long transactions took, until they were durable.",
+		Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 10},
+	}, []string{"kind"})
+	of := func(kind string) transactions {
+		return transactions{
+			ok: results.WithLabelValues(kind, "ok"), refused: results.WithLabelValues(kind, "refused"), failed: results.WithLabelValues(kind, "failed"),
+			took: stored.WithLabelValues(kind),
+		}
+	}
 	m := &metrics{
 		registry: prometheus.NewRegistry(),
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -42,15 +61,9 @@ func newMetrics() *metrics {
 			Name: "zeropass_request_duration_seconds", Help: "How long answers took, streams not among them.",
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30},
 		}, []string{"procedure"}),
-		transactions: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "zeropass_store_transactions_total", Help: "Transactions of the store, by kind (read, change) and result: ok, refused (by a rule of the store), failed (by the database).",
-		}, []string{"kind", "result"}),
-		stored: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "zeropass_store_transaction_duration_seconds", Help: "How long transactions took, until they were durable.",
-			Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 10},
-		}, []string{"kind"}),
+		reads: of("read"), changes: of("change"),
 	}
-	m.registry.MustRegister(m.requests, m.took, m.transactions, m.stored,
+	m.registry.MustRegister(m.requests, m.took, results, stored,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "zeropass_build_info", Help: "The program's version; always 1.", ConstLabels: prometheus.Labels{"version": programVersion()},
@@ -74,24 +87,25 @@ var refusals = []error{
 
 // transaction counts a transaction of the store.
 func (m *metrics) transaction(change bool, took time.Duration, err error) {
-	kind, result := "read", "ok"
+	of := &m.reads
 	if change {
-		kind = "change"
+		of = &m.changes
 	}
+	result := of.ok
 	if err != nil {
-		result = "failed"
+		result = of.failed
 		var limit *store.LimitError
 		if errors.As(err, &limit) {
-			result = "refused"
+			result = of.refused
 		}
 		for _, refusal := range refusals {
 			if errors.Is(err, refusal) {
-				result = "refused"
+				result = of.refused
 			}
 		}
 	}
-	m.transactions.WithLabelValues(kind, result).Inc()
-	m.stored.WithLabelValues(kind).Observe(took.Seconds())
+	result.Inc()
+	of.took.Observe(took.Seconds())
 }
 
 // watched is what is asked at each scrape.

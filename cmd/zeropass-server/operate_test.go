@@ -75,12 +75,19 @@ func TestMonitored(t *testing.T) {
 		`zeropass_request_duration_seconds_count{procedure="Append"} 2`,
 		`zeropass_requests_in_flight 0`, `zeropass_requests_shed_total{class="urgent"} 0`, `zeropass_requests_queued{class="reveal"} 0`, `zeropass_streams 0`, `zeropass_ready 1`, `zeropass_accounts 1`,
 		`zeropass_outbox_deliveries 0`, `zeropass_outbox_oldest_age_seconds 0`,
-		`zeropass_store_transactions_total{kind="change",result="ok"}`, `zeropass_store_transaction_duration_seconds_count{kind="read"}`,
 		`zeropass_store_commits_total `,
 		`zeropass_entropy_source_sound{source="jitter"`, `zeropass_build_info{version=`, `go_goroutines`, `process_open_fds`,
 	} {
 		if !strings.Contains(metrics, "\n"+want) {
 			t.Errorf("there is no %s", want)
+		}
+	}
+	for _, some := range []string{
+		`zeropass_store_transactions_total{kind="change",result="ok"}`, `zeropass_store_transactions_total{kind="read",result="ok"}`,
+		`zeropass_store_transaction_duration_seconds_count{kind="change"}`, `zeropass_store_transaction_duration_seconds_count{kind="read"}`,
+	} {
+		if !regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(some) + ` [1-9]`).MatchString(metrics) {
+			t.Errorf("%s has counted nothing", some)
 		}
 	}
 	guide := must[[]byte](t)(os.ReadFile("../../docs/operations.md"))

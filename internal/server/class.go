@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 
 	"google.golang.org/protobuf/encoding/protowire"
-	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	apiv1 "zeropass.dev/zeropass/gen/zeropass/api/v1"
@@ -114,14 +113,19 @@ func askerOf(message *apiv1.SignedRequest, address string) asker {
 	if remote, local := remoteOf(address); !local {
 		who.remote = remote
 	}
-	h := &apiv1.RequestHeader{}
-	if proto.Unmarshal(message.GetHeader(), h) != nil {
-		return who
-	}
-	if len(h.Account) == len(who.account) {
-		who.account = [32]byte(h.Account)
-	} else {
-		who.account = sha256.Sum256(h.SignKey)
+	const account, signKey = 3, 5 // of RequestHeader
+	named := eachField(message.GetHeader(), account, func(b []byte) bool {
+		if len(b) != len(who.account) {
+			return false
+		}
+		who.account = [32]byte(b)
+		return true
+	})
+	if !named {
+		eachField(message.GetHeader(), signKey, func(b []byte) bool {
+			who.account = sha256.Sum256(b)
+			return true
+		})
 	}
 	return who
 }

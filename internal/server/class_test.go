@@ -2,6 +2,7 @@ package server
 
 import (
 	"crypto/rand"
+	"crypto/sha256"
 	"slices"
 	"testing"
 	"time"
@@ -109,4 +110,34 @@ func FuzzAppendsUrgent(f *testing.F) {
 			t.Errorf("%d entries: %v, strictly %v", len(entries), urgent, strict)
 		}
 	})
+}
+
+func TestAskerOf(t *testing.T) {
+	account, key := make([]byte, 32), make([]byte, signing.PublicKeySize)
+	_, _ = rand.Read(account)
+	_, _ = rand.Read(key)
+	asks := func(h *apiv1.RequestHeader) *apiv1.SignedRequest {
+		b, err := proto.Marshal(h)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return &apiv1.SignedRequest{Header: b}
+	}
+	for name, c := range map[string]struct {
+		request *apiv1.SignedRequest
+		want    [32]byte
+	}{
+		"account":              {asks(&apiv1.RequestHeader{Server: key, Account: account, SignKey: key, Nonce: account}), [32]byte(account)},
+		"none":                 {asks(&apiv1.RequestHeader{Server: account, SignKey: key}), sha256.Sum256(key)},
+		"account of two bytes": {asks(&apiv1.RequestHeader{Account: []byte{1, 2}, SignKey: key}), sha256.Sum256(key)},
+		"no header":            {&apiv1.SignedRequest{Header: []byte{0xff}}, [32]byte{}},
+		"no message":           {nil, [32]byte{}},
+	} {
+		if who := askerOf(c.request, "127.0.0.1:1"); who.account != c.want || who.remote.IsValid() {
+			t.Errorf("%s: %x of %v", name, who.account, who.remote)
+		}
+	}
+	if who := askerOf(nil, "192.0.2.1:1"); who.remote.String() != "192.0.2.1/32" {
+		t.Errorf("the remote is %v", who.remote)
+	}
 }
