@@ -52,6 +52,12 @@ func (s *State) Slot(id SlotID) (*Slot, bool) {
 	return slot, ok
 }
 
+// HasVersion says whether a version of a slot is split in an epoch.
+func (s *State) HasVersion(slot SlotID, version, epoch uint64) bool {
+	sl, ok := s.slots[slot]
+	return ok && sl.VersionPut(version, epoch) != nil
+}
+
 // Slots returns all slots, the deleted ones too, in the order of their ids.
 func (s *State) Slots() []*Slot {
 	slots := make([]*Slot, 0, len(s.slots))

@@ -186,6 +186,18 @@ func (s *State) Policy(now time.Time) *recordv1.Policy {
 	return s.policy.at(uint64(now.UnixMilli()))
 }
 
+// UsedEpoch returns the number of the epoch in use, 0 before epoch 1 is prepared.
+func (s *State) UsedEpoch() uint64 { return s.inUse }
+
+// WaitingPeriod returns the waiting period of the epoch in use, 0 before epoch 1 is
+// prepared.
+func (s *State) WaitingPeriod() time.Duration {
+	if e := s.InUse(); e != nil {
+		return e.WaitingPeriod()
+	}
+	return 0
+}
+
 // Generation returns the newest key generation, 0 before epoch 1.
 func (s *State) Generation() uint64 { return s.generation }
 

@@ -9,7 +9,7 @@ import (
 )
 
 // Summary is what a ledger says now of its devices, of the policy and of which versions
-// of slots there are: all that a reveal is decided on. It takes a small part of the
+// of slots there are: all that most requests are decided on, reveals among them. It takes a small part of the
 // memory of a [State], which keeps every ciphertext and every hash, and it never
 // changes. It may be used concurrently.
 type Summary struct {
@@ -17,6 +17,7 @@ type Summary struct {
 	head     Head
 	time     uint64
 	policy   policy
+	epoch    uint64
 	waiting  time.Duration
 	devices  []*Device // by number
 	versions []version // in ascending order, each once
@@ -34,9 +35,9 @@ func (v version) compare(other version) int {
 
 // Summary returns what the ledger says now.
 func (s *State) Summary() *Summary {
-	m := &Summary{account: s.account, head: s.Head(), time: s.time, policy: s.policy, devices: s.Devices()}
-	if e := s.InUse(); e != nil {
-		m.waiting = e.WaitingPeriod()
+	m := &Summary{
+		account: s.account, head: s.Head(), time: s.time, policy: s.policy,
+		epoch: s.inUse, waiting: s.WaitingPeriod(), devices: s.Devices(),
 	}
 	n := 0
 	for _, slot := range s.slots {
@@ -67,8 +68,10 @@ func (m *Summary) Policy(now time.Time) *recordv1.Policy {
 	return m.policy.at(uint64(now.UnixMilli()))
 }
 
-// WaitingPeriod returns the waiting period of the epoch in use, 0 before epoch 1 is
-// prepared.
+// UsedEpoch is [State.UsedEpoch].
+func (m *Summary) UsedEpoch() uint64 { return m.epoch }
+
+// WaitingPeriod is [State.WaitingPeriod].
 func (m *Summary) WaitingPeriod() time.Duration { return m.waiting }
 
 // Device is [State.Device].
@@ -86,8 +89,7 @@ func (m *Summary) Devices() []*Device { return m.devices }
 // ActiveDevices is [State.ActiveDevices].
 func (m *Summary) ActiveDevices() []*Device { return activeOf(m.devices) }
 
-// HasVersion says whether a version of a slot is split in an epoch, as
-// [Slot.VersionPut] does.
+// HasVersion is [State.HasVersion].
 func (m *Summary) HasVersion(slot SlotID, number, epoch uint64) bool {
 	_, ok := slices.BinarySearchFunc(m.versions, version{slot, number, epoch}, version.compare)
 	return ok

@@ -12,8 +12,11 @@ func checkSummary(w *world) {
 	if m.Account() != s.Account() || m.Head() != s.Head() || !m.Time().Equal(s.Time()) {
 		w.t.Fatal("a summary is of another state")
 	}
-	if e := s.InUse(); e != nil && m.WaitingPeriod() != e.WaitingPeriod() {
-		w.t.Fatalf("the waiting period is %v in a summary", m.WaitingPeriod())
+	if m.UsedEpoch() != s.UsedEpoch() || m.WaitingPeriod() != s.WaitingPeriod() {
+		w.t.Fatalf("epoch %d, waiting period %v in a summary", m.UsedEpoch(), m.WaitingPeriod())
+	}
+	if e := s.InUse(); e != nil && (e.Number != m.UsedEpoch() || e.WaitingPeriod() != m.WaitingPeriod()) {
+		w.t.Fatalf("epoch %d, waiting period %v in a summary, not of the epoch in use", m.UsedEpoch(), m.WaitingPeriod())
 	}
 	for _, at := range []time.Duration{0, time.Hour, 24 * time.Hour, 365 * 24 * time.Hour} {
 		now := s.Time().Add(at)
@@ -33,7 +36,8 @@ func checkSummary(w *world) {
 	for _, slot := range append(s.Slots(), &Slot{ID: SlotID{1}}, &Slot{ID: SlotID{255}}) {
 		for version := range slot.Version + 2 {
 			for epoch := range s.NextEpoch() + 1 {
-				if got, want := m.HasVersion(slot.ID, version, epoch), slot.VersionPut(version, epoch) != nil; got != want {
+				want := slot.VersionPut(version, epoch) != nil
+				if got := m.HasVersion(slot.ID, version, epoch); got != want || s.HasVersion(slot.ID, version, epoch) != want {
 					w.t.Fatalf("slot %v, version %d, epoch %d in a summary: %v", slot.ID, version, epoch, got)
 				}
 			}

@@ -98,7 +98,11 @@ func (s *Server) existing(ctx context.Context, id ledger.AccountID, key string) 
 	if have, err := nameKey(acct.name); err != nil || have != key {
 		return nil, api.Refuse(api.ErrAccountExists, "under another name")
 	}
-	return acct.state, nil
+	existing, err := s.fold(ctx, acct)
+	if err != nil {
+		return nil, err
+	}
+	return existing.state, nil
 }
 
 func (s *Server) created(a *asked, state *ledger.State, err error) (*apiv1.CreateAccountAnswer, error) {
@@ -159,17 +163,17 @@ func (s *Server) entries(ctx context.Context, a *asked, q *apiv1.EntriesRequest)
 		if err := s.mayReadLedger(ctx, a, acct); err != nil {
 			return nil, err
 		}
-	} else if _, err := activeDevice(a, acct.state); err != nil {
+	} else if _, err := activeDevice(a, acct.now); err != nil {
 		return nil, err
 	}
 
-	last := acct.state.Head().Sequence
+	last := acct.now.Head().Sequence
 	answer := &apiv1.EntriesAnswer{}
 	if answer.Entries, err = s.store.Entries(ctx, acct.id, bounded(q.After), last, api.PageSize); err != nil {
 		return nil, err
 	}
 	answer.More = bounded(q.After)+uint64(len(answer.Entries)) < last
-	if answer.Attestation, err = s.attestation(a, acct.state, q.Nonce); err != nil {
+	if answer.Attestation, err = s.attestation(a, acct.now, q.Nonce); err != nil {
 		return nil, err
 	}
 	if !answer.More && !recovering {
@@ -190,12 +194,16 @@ func (s *Server) missing(ctx context.Context, acct *account) ([]*recordv1.Sealed
 	if s.states.isWhole(acct.id) {
 		return nil, nil
 	}
-	lacking, err := s.lacking(ctx, acct.id, acct.state)
+	of, err := s.fold(ctx, acct)
+	if err != nil {
+		return nil, err
+	}
+	lacking, err := s.lacking(ctx, acct.id, of.state)
 	if err != nil {
 		return nil, err
 	}
 	var missing []*recordv1.SealedServerShare
-	for _, share := range acct.state.RequiredShares() {
+	for _, share := range of.state.RequiredShares() {
 		if _, ok := lacking[share.ShareID]; !ok {
 			continue
 		}
@@ -222,7 +230,7 @@ func (s *Server) attest(ctx context.Context, a *asked, q *apiv1.AttestRequest) (
 		}
 	}
 	answer := &apiv1.AttestAnswer{}
-	if answer.Attestation, err = s.attestation(a, acct.state, q.Nonce); err != nil {
+	if answer.Attestation, err = s.attestation(a, acct.now, q.Nonce); err != nil {
 		return nil, err
 	}
 	if answer.Attestations, err = s.store.Attestations(ctx, acct.id); err != nil {
@@ -240,11 +248,20 @@ func (s *Server) keepAttestation(ctx context.Context, a *asked, acct *account, d
 	if holder.Kind != recordv1.Holder_KIND_DEVICE || holder.Number != d.Number {
 		return api.Refuse(api.ErrMalformed, "a device attests for itself")
 	}
-	if err := acct.state.CheckAttestation(attestation); err != nil {
+	if attestation.Account() != acct.id {
+		return api.Refuse(api.ErrBadSignature, "the attestation is of another account")
+	}
+	if err := attestation.Verify(d.SignKey); err != nil {
 		return api.RefuseRule(api.ErrBadSignature, err)
 	}
-	if !acct.state.Contains(attestation.Head()) {
-		return s.moved(a, acct.state)
+	if attestation.Head() != acct.now.Head() { // few are of an older one
+		of, err := s.fold(ctx, acct)
+		if err != nil {
+			return err
+		}
+		if !of.state.Contains(attestation.Head()) {
+			return s.moved(a, of.state)
+		}
 	}
 	return s.store.Attest(ctx, store.Attestation{
 		Spend: a.spend(), Account: acct.id, Device: d.Number, Sequence: attestation.Head().Sequence, Bytes: b,

@@ -237,4 +237,13 @@ func TestAttest(t *testing.T) {
 	if w.ok(err); len(answer.Attestations) != 1 || string(answer.Attestations[0]) != string(own) {
 		t.Error("what was refused took the place of what was taken")
 	}
+	owner.store(1, 1, "one")
+	_, err = attest(attestation(nil)) // of an entry that is not the newest any more
+	w.ok(err)
+	honest := d.sign
+	d.sign = contacts[0].device(1).sign
+	forged := attestation(nil)
+	d.sign = honest
+	_, err = attest(forged)
+	w.refused(err, api.ErrBadSignature)
 }

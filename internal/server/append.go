@@ -15,7 +15,7 @@ import (
 // append adds entries to a ledger, compare-and-swap on its head, with the server
 // shares that they name and everything that follows from them.
 func (s *Server) append(ctx context.Context, a *asked, q *apiv1.AppendRequest) (*apiv1.AppendAnswer, error) {
-	acct, err := s.asker(ctx, a)
+	acct, err := s.foldedAsker(ctx, a)
 	if err != nil {
 		return nil, err
 	}
@@ -54,7 +54,7 @@ func (s *Server) append(ctx context.Context, a *asked, q *apiv1.AppendRequest) (
 	if err := checkVetoes(after, fresh, excused); err != nil {
 		return nil, err
 	}
-	if err := mayInterrupt(a, acct, fresh); err != nil {
+	if err := mayInterrupt(a, acct.account, fresh); err != nil {
 		return nil, err
 	}
 	if err := s.checkQuota(acct.state, after, fresh, excused); err != nil {
@@ -81,10 +81,10 @@ func (s *Server) append(ctx context.Context, a *asked, q *apiv1.AppendRequest) (
 	if len(op.Entries)+len(op.Shares)+len(op.Messages) == 0 {
 		return answer, nil // everything stands already
 	}
-	if op.Spend, err = a.logged(acct, answer); err != nil {
+	if op.Spend, err = a.logged(acct.account, answer); err != nil {
 		return nil, err
 	}
-	op.Spend.Alarms = s.recordAlarms(a, acct, after, fresh, excused)
+	op.Spend.Alarms = s.recordAlarms(a, acct.account, after, fresh, excused)
 	op.Spend.Changes = appendChanges(&op, after)
 	op.Resume = len(after.Recoveries()) > len(acct.state.Recoveries())
 	if err := s.store.Append(ctx, op); err != nil {

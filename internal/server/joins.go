@@ -26,7 +26,7 @@ func (s *Server) join(ctx context.Context, a *asked, q *apiv1.JoinRequest) (*api
 		}
 		return &apiv1.JoinAnswer{Account: id[:]}, nil
 	}
-	acct, err := s.asker(ctx, a)
+	acct, err := s.foldedAsker(ctx, a)
 	if err != nil {
 		return nil, err
 	}
@@ -63,10 +63,10 @@ func (s *Server) join(ctx context.Context, a *asked, q *apiv1.JoinRequest) (*api
 		ID: request.ID(), Account: acct.id, Key: a.Key.Bytes(), Request: q.Request,
 		Received: a.now, Expires: expires, Source: s.source(a.remote),
 	}}
-	if op.Spend, err = a.logged(acct, answer); err != nil {
+	if op.Spend, err = a.logged(acct.account, answer); err != nil {
 		return nil, err
 	}
-	op.Spend.Alarms = []store.Alarm{s.alarmByAnybody(a, acct, notify.DeviceAsks)}
+	op.Spend.Alarms = []store.Alarm{s.alarmByAnybody(a, acct.account, notify.DeviceAsks)}
 	op.Spend.Changes = []store.Change{change(acct.id, apiv1.Hint_KIND_PENDING, apiv1.Hint_KIND_ACTIVITY)}
 	if err := s.store.Join(ctx, op); err != nil {
 		return nil, err
@@ -77,11 +77,15 @@ func (s *Server) join(ctx context.Context, a *asked, q *apiv1.JoinRequest) (*api
 
 // joins lists the devices that ask to be added, without those that were.
 func (s *Server) joins(ctx context.Context, a *asked, _ *apiv1.JoinsRequest) (*apiv1.JoinsAnswer, error) {
-	acct, _, err := s.device(ctx, a)
+	asking, _, err := s.device(ctx, a)
 	if err != nil {
 		return nil, err
 	}
-	all, err := s.store.Joins(ctx, acct.id, a.now)
+	all, err := s.store.Joins(ctx, asking.id, a.now)
+	if err != nil || len(all) == 0 {
+		return &apiv1.JoinsAnswer{}, err
+	}
+	acct, err := s.fold(ctx, asking)
 	if err != nil {
 		return nil, err
 	}

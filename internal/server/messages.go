@@ -26,7 +26,7 @@ const (
 
 // sendMessage takes a message for another account.
 func (s *Server) sendMessage(ctx context.Context, a *asked, q *apiv1.SendMessageRequest) (*apiv1.SendMessageAnswer, error) {
-	acct, _, err := s.device(ctx, a)
+	acct, _, err := s.foldedDevice(ctx, a)
 	if err != nil {
 		return nil, err
 	}
@@ -42,7 +42,7 @@ func (s *Server) sendMessage(ctx context.Context, a *asked, q *apiv1.SendMessage
 	case m.Id != 0 || len(m.From) != 0 || m.Time != 0 || m.FromName != "":
 		return nil, api.Refuse(api.ErrMalformed, "the server says number, sender and time of a message")
 	}
-	to, err := s.account(ctx, ledger.AccountID(m.To))
+	to, err := s.foldedAccount(ctx, ledger.AccountID(m.To))
 	if errors.Is(err, api.ErrAccountLocked) {
 		// That is between its owner and the operator.
 		return nil, api.Refuse(api.ErrUnavailable, "the recipient's account takes no messages now")
@@ -68,7 +68,7 @@ func (s *Server) sendMessage(ctx context.Context, a *asked, q *apiv1.SendMessage
 	// The log has what was asked, and not the message's number, which the store
 	// counts only then.
 	answer := &apiv1.SendMessageAnswer{}
-	spend, err := a.logged(acct, answer)
+	spend, err := a.logged(acct.account, answer)
 	if err != nil {
 		return nil, err
 	}
@@ -116,7 +116,7 @@ func attestedBySender(a *asked, state *ledger.State, body []byte) error {
 // topicOf is what a newer message of the same kind takes the place of: the head of
 // the same device, which no other device displaces, and the proof of the same
 // share. There are few topics, so that no sender fills what may wait between both.
-func topicOf(a *asked, from, to *account, m *apiv1.Message) string {
+func topicOf(a *asked, from, to *folded, m *apiv1.Message) string {
 	switch m.Kind {
 	case apiv1.Message_KIND_OWNER_HEAD:
 		return fmt.Sprintf("device/%d", a.Header.Device%messagesPerPair)
@@ -192,7 +192,7 @@ func (s *Server) acknowledge(ctx context.Context, a *asked, q *apiv1.Acknowledge
 	for _, id := range q.Ids {
 		op.IDs = append(op.IDs, bounded(id))
 	}
-	for _, active := range acct.state.ActiveDevices() {
+	for _, active := range acct.now.ActiveDevices() {
 		op.Active = append(op.Active, active.Number)
 	}
 	return &apiv1.AcknowledgeAnswer{}, s.store.Acknowledge(ctx, op)

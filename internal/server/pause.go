@@ -18,7 +18,7 @@ const takeOverTime = 2 * time.Minute
 // pauseFor lets the ledger stand still for the asking device, if its recovery
 // would be released now: after a veto it would not.
 func (s *Server) pauseFor(ctx context.Context, a *asked, state *ledger.State) error {
-	acct := &account{id: state.Account(), state: state}
+	acct := &folded{&account{id: state.Account(), now: state}, state}
 	r, err := s.openFor(ctx, a, acct.id)
 	if err == nil && r.Released {
 		_, err = s.releasable(ctx, a, acct, r)

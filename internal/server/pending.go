@@ -88,7 +88,7 @@ func (s *Server) kept(ctx context.Context, a *asked) (*store.Kept, error) {
 // Everything that may be wrong with a request is to be checked before: a person
 // should be asked for nothing that is refused afterwards.
 func (s *Server) confirmed(ctx context.Context, a *asked, acct *account, d *ledger.Device) (store.Answer, error) {
-	others := othersOf(acct.now(), d.Number)
+	others := othersOf(acct.now, d.Number)
 	var k *store.Kept
 	// What comes with the confirmation of a device that is alone waits for nobody. If it
 	// did before, while there were others, it may be asked anew all the same, and its
@@ -100,14 +100,14 @@ func (s *Server) confirmed(ctx context.Context, a *asked, acct *account, d *ledg
 		}
 	}
 	// What waited was counted when it came.
-	op := store.Answer{Reveal: revealLimit(a, acct.now())}
+	op := store.Answer{Reveal: revealLimit(a, acct.now)}
 	if k != nil {
 		if k.State == store.KeptUsed {
 			return store.Answer{}, api.Refuse(api.ErrReplayed, "it was answered: ask again with a new request")
 		}
 		op = store.Answer{Kept: &k.ID}
 		if len(a.Confirmations()) == 0 {
-			confirmations, err := confirmationsOf(acct.now(), k)
+			confirmations, err := confirmationsOf(acct.now, k)
 			if err != nil {
 				return store.Answer{}, err
 			}
@@ -117,16 +117,16 @@ func (s *Server) confirmed(ctx context.Context, a *asked, acct *account, d *ledg
 	if len(a.Confirmations()) == 0 && len(others) > 0 {
 		return store.Answer{}, s.keep(ctx, a, acct, d, k, others, nil)
 	}
-	if err := secondFactor(a, acct.now(), d); err != nil {
+	if err := secondFactor(a, acct.now, d); err != nil {
 		return store.Answer{}, s.unconfirmed(ctx, a, acct, err)
 	}
 	return op, nil
 }
 
 // othersOf returns the active devices besides one.
-func othersOf(of roster, device uint64) []uint64 {
+func othersOf(now present, device uint64) []uint64 {
 	var others []uint64
-	for _, d := range of.ActiveDevices() {
+	for _, d := range now.ActiveDevices() {
 		if d.Number != device {
 			others = append(others, d.Number)
 		}
@@ -135,10 +135,10 @@ func othersOf(of roster, device uint64) []uint64 {
 }
 
 // confirmationsOf returns the confirmations of devices that are still active.
-func confirmationsOf(of roster, k *store.Kept) ([]*apiv1.Confirmation, error) {
+func confirmationsOf(now present, k *store.Kept) ([]*apiv1.Confirmation, error) {
 	var confirmations []*apiv1.Confirmation
 	for _, reply := range k.Replies {
-		if d, ok := of.Device(reply.Device); !ok || d.Status != ledger.Active {
+		if d, ok := now.Device(reply.Device); !ok || d.Status != ledger.Active {
 			continue
 		}
 		c := &apiv1.Confirmation{}
@@ -174,7 +174,7 @@ func (s *Server) keep(ctx context.Context, a *asked, acct *account, d *ledger.De
 	}
 	spend.Changes = []store.Change{change(acct.id, apiv1.Hint_KIND_PENDING, apiv1.Hint_KIND_ACTIVITY)}
 	_, err = s.store.Keep(ctx, store.Keeping{
-		Spend: spend, Head: acct.head(), Kept: *fresh, Reveal: revealLimit(a, acct.now()),
+		Spend: spend, Head: acct.now.Head(), Kept: *fresh, Reveal: revealLimit(a, acct.now),
 		PerAll: waitingOfAccount, PerDevice: waitingOfDevice, Bytes: waitingBytes,
 	})
 	a.found(err)
@@ -243,7 +243,7 @@ func (s *Server) pending(ctx context.Context, a *asked, _ *apiv1.PendingRequest)
 		return nil, err
 	}
 	if a.Header.Device != 0 {
-		if _, err := activeDevice(a, acct.state); err != nil {
+		if _, err := activeDevice(a, acct.now); err != nil {
 			return nil, err
 		}
 	}
@@ -256,7 +256,7 @@ func (s *Server) pending(ctx context.Context, a *asked, _ *apiv1.PendingRequest)
 	}
 	answer := &apiv1.PendingAnswer{}
 	for _, k := range all {
-		if !mayReply(a, &k) || !isActive(acct.state, k.Device) {
+		if !mayReply(a, &k) || !isActive(acct.now, k.Device) {
 			continue
 		}
 		request, err := s.decryptKept(&k)
@@ -278,8 +278,8 @@ func mayReply(a *asked, k *store.Kept) bool {
 	return a.Header.Device != 0 || len(k.Adds) > 0 && string(k.Adds) == string(a.Key.Bytes())
 }
 
-func isActive(of roster, device uint64) bool {
-	d, ok := of.Device(device)
+func isActive(now present, device uint64) bool {
+	d, ok := now.Device(device)
 	return ok && d.Status == ledger.Active
 }
 
@@ -293,7 +293,7 @@ func (s *Server) confirm(ctx context.Context, a *asked, q *apiv1.ConfirmRequest)
 		return nil, err
 	}
 	if a.Header.Device != 0 {
-		if _, err := activeDevice(a, acct.state); err != nil {
+		if _, err := activeDevice(a, acct.now); err != nil {
 			return nil, err
 		}
 	}
@@ -305,17 +305,17 @@ func (s *Server) confirm(ctx context.Context, a *asked, q *apiv1.ConfirmRequest)
 		return nil, err
 	}
 	op := store.Replying{
-		Account: acct.id, Head: acct.state.Head(), ID: k.ID, Refuse: q.Refuse,
+		Account: acct.id, Head: acct.now.Head(), ID: k.ID, Refuse: q.Refuse,
 		Reply: store.Reply{Device: a.Header.Device},
 	}
-	if err := takesReply(a, acct.state, &k); err != nil {
+	if err := takesReply(a, acct.now, &k); err != nil {
 		return nil, err
 	}
 	message, err := s.decryptKept(&k)
 	if err != nil {
 		return nil, err
 	}
-	if op.Reply.Bytes, err = checkReply(acct.state, a, q, &k, message); err != nil {
+	if op.Reply.Bytes, err = s.checkReply(ctx, acct, a, q, &k, message); err != nil {
 		return nil, err
 	}
 	answer := &apiv1.ConfirmAnswer{}
@@ -335,7 +335,7 @@ func (s *Server) confirm(ctx context.Context, a *asked, q *apiv1.ConfirmRequest)
 }
 
 // takesReply refuses a reply to what is over. The store looks again.
-func takesReply(a *asked, state *ledger.State, k *store.Kept) error {
+func takesReply(a *asked, now present, k *store.Kept) error {
 	switch {
 	case k.State == store.KeptUsed:
 		return replyRefused(store.ErrKeptUsed, k)
@@ -343,7 +343,7 @@ func takesReply(a *asked, state *ledger.State, k *store.Kept) error {
 		return replyRefused(store.ErrKeptRefused, k)
 	case !k.Expires.After(a.now):
 		return replyRefused(store.ErrKeptExpired, k)
-	case !isActive(state, k.Device):
+	case !isActive(now, k.Device):
 		return api.Refuse(api.ErrUnknownPending, "device %d, which asked, is not active any more", k.Device)
 	}
 	return nil
@@ -373,7 +373,7 @@ func replyRefused(err error, k *store.Kept) error {
 // checkReply returns the bytes of a reply that counts, none of a refusal. Whom a
 // proposal is about neither endorses nor refuses it: or a thief's device would
 // stand in the way of its own revocation.
-func checkReply(state *ledger.State, a *asked, q *apiv1.ConfirmRequest, k *store.Kept, message *apiv1.SignedRequest) ([]byte, error) {
+func (s *Server) checkReply(ctx context.Context, acct *account, a *asked, q *apiv1.ConfirmRequest, k *store.Kept, message *apiv1.SignedRequest) ([]byte, error) {
 	h := &apiv1.RequestHeader{}
 	if err := canonical.Unmarshal(message.Header, h); err != nil {
 		return nil, err
@@ -400,7 +400,11 @@ func checkReply(state *ledger.State, a *asked, q *apiv1.ConfirmRequest, k *store
 		if fresh := a.Header.Device == 0; fresh != (q.Endorsement.Role == recordv1.Endorsement_ROLE_NEW_DEVICE) || !fresh && q.Endorsement.Device != a.Header.Device {
 			return nil, api.Refuse(api.ErrConfirmationWrong, "a device endorses for itself, and as a new one only while it is")
 		}
-		if err := state.CheckEndorsement(p, k.Device, q.Endorsement); err != nil {
+		owner, err := s.fold(ctx, acct)
+		if err != nil {
+			return nil, err
+		}
+		if err := owner.state.CheckEndorsement(p, k.Device, q.Endorsement); err != nil {
 			return nil, api.RefuseRule(api.ErrConfirmationWrong, err)
 		}
 		return canonical.Marshal(q.Endorsement)

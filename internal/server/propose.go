@@ -16,7 +16,7 @@ import (
 // answer changes nothing, so it may be asked for again until the request expires;
 // whether the entry may stand is for Append to say.
 func (s *Server) propose(ctx context.Context, a *asked, _ *apiv1.ProposeRequest) (*apiv1.ProposeAnswer, error) {
-	acct, d, err := s.device(ctx, a)
+	acct, d, err := s.foldedDevice(ctx, a)
 	if err != nil {
 		return nil, err
 	}
@@ -36,7 +36,7 @@ func (s *Server) propose(ctx context.Context, a *asked, _ *apiv1.ProposeRequest)
 		return nil, err
 	}
 	if !acct.state.Endorsed(d.Number, p.Records(), endorsements) {
-		return nil, s.keep(ctx, a, acct, d, k, endorsers(acct.state, p, d.Number, k), p.Added().GetKeys().GetSignKey())
+		return nil, s.keep(ctx, a, acct.account, d, k, endorsers(acct.state, p, d.Number, k), p.Added().GetKeys().GetSignKey())
 	}
 	if k == nil {
 		return nil, api.Refuse(api.ErrConfirmationMissing, "no other device is active: this one endorses with its confirm key")
@@ -45,7 +45,7 @@ func (s *Server) propose(ctx context.Context, a *asked, _ *apiv1.ProposeRequest)
 	if k.State == store.KeptUsed {
 		return answer, nil
 	}
-	return answer, s.logAnswer(ctx, a, acct, answer, store.Answer{Kept: &k.ID})
+	return answer, s.logAnswer(ctx, a, acct.account, answer, store.Answer{Kept: &k.ID})
 }
 
 // proposalOf reads the proposal in a request.

@@ -37,7 +37,7 @@ func (s *Server) startRecovery(ctx context.Context, a *asked, q *apiv1.StartReco
 	if len(q.Request) == 0 {
 		return s.named(ctx, q.Name)
 	}
-	acct, err := s.asker(ctx, a)
+	acct, err := s.foldedAsker(ctx, a)
 	if err != nil {
 		return nil, err
 	}
@@ -80,12 +80,12 @@ func (s *Server) startRecovery(ctx context.Context, a *asked, q *apiv1.StartReco
 	if answer.Recovery, err = s.describe(ctx, a, acct, started, st); err != nil {
 		return nil, err
 	}
-	if op.Spend, err = a.logged(acct, answer); err != nil {
+	if op.Spend, err = a.logged(acct.account, answer); err != nil {
 		return nil, err
 	}
 	if !known {
-		op.Spend.Alarms = []store.Alarm{s.alarmByAnybody(a, acct, notify.RecoveryRequested)}
-		op.Spend.Origin = s.origin(a, acct, false)
+		op.Spend.Alarms = []store.Alarm{s.alarmByAnybody(a, acct.account, notify.RecoveryRequested)}
+		op.Spend.Origin = s.origin(a, acct.account, false)
 	}
 	op.Spend.Changes = append(recoveryChanges(acct.state), change(acct.id, apiv1.Hint_KIND_ACTIVITY))
 	err = s.store.Start(ctx, op)
@@ -124,7 +124,7 @@ func (s *Server) accountNamed(ctx context.Context, name string) (ledger.AccountI
 }
 
 // checkRequest wants a request that a recovery of the account may begin with.
-func (s *Server) checkRequest(a *asked, acct *account, b []byte) (*ledger.RecoveryRequest, error) {
+func (s *Server) checkRequest(a *asked, acct *folded, b []byte) (*ledger.RecoveryRequest, error) {
 	request, err := ledger.ParseRecoveryRequest(b)
 	if err != nil {
 		return nil, api.RefuseRule(api.ErrMalformed, err)
@@ -185,7 +185,7 @@ func (st *standing) enough() bool { return st.sheet || len(st.members) >= st.quo
 // stand finds out how far a recovery has come, by the ledger as it is now: an
 // approval that a veto, a new epoch or time has voided does not count. just are
 // approvals that are about to be stored.
-func (s *Server) stand(ctx context.Context, acct *account, r store.Recovery, now time.Time, just ...store.Approval) (*standing, error) {
+func (s *Server) stand(ctx context.Context, acct *folded, r store.Recovery, now time.Time, just ...store.Approval) (*standing, error) {
 	request, err := ledger.ParseRecoveryRequest(r.Request)
 	if err != nil {
 		return nil, err
@@ -243,7 +243,7 @@ func holderName(h *recordv1.Holder) string {
 }
 
 // describe says how far a recovery has come, to whoever may know.
-func (s *Server) describe(ctx context.Context, a *asked, acct *account, r store.Recovery, st *standing) (*apiv1.Recovery, error) {
+func (s *Server) describe(ctx context.Context, a *asked, acct *folded, r store.Recovery, st *standing) (*apiv1.Recovery, error) {
 	asker, _ := a.Account()
 	d := &apiv1.Recovery{
 		Request:       r.Request,
@@ -310,7 +310,7 @@ const (
 
 // concerned returns the recovery that a request names, its account, and what the
 // asker is to it. For strangers the recovery does not exist.
-func (s *Server) concerned(ctx context.Context, a *asked, id []byte) (store.Recovery, *account, party, error) {
+func (s *Server) concerned(ctx context.Context, a *asked, id []byte) (store.Recovery, *folded, party, error) {
 	none := store.Recovery{}
 	if len(id) != len(ledger.Hash{}) {
 		return none, nil, 0, api.Refuse(api.ErrMalformed, "a recovery's id has %d bytes", len(id))
@@ -323,7 +323,7 @@ func (s *Server) concerned(ctx context.Context, a *asked, id []byte) (store.Reco
 	if err != nil {
 		return none, nil, 0, err
 	}
-	acct, err := s.account(ctx, r.Account)
+	acct, err := s.foldedAccount(ctx, r.Account)
 	if err != nil {
 		return none, nil, 0, err
 	}
@@ -333,7 +333,7 @@ func (s *Server) concerned(ctx context.Context, a *asked, id []byte) (store.Reco
 		}
 		return none, nil, 0, api.Refuse(api.ErrUnknownRecovery, "start it anew")
 	}
-	if _, err := activeDevice(a, asker.state); err != nil {
+	if _, err := activeDevice(a, asker.now); err != nil {
 		return none, nil, 0, err
 	}
 	if asker.id == acct.id {
@@ -351,7 +351,7 @@ const shownRecoveries = api.MaxBody / 2
 
 // asking are an account's requests to recover it.
 type asking struct {
-	acct     *account
+	acct     *folded
 	requests []store.Recovery
 }
 
@@ -373,9 +373,16 @@ func (s *Server) recoveries(ctx context.Context, a *asked, _ *apiv1.RecoveriesRe
 	if err != nil {
 		return nil, err
 	}
+	if len(requests) > 0 {
+		acct, err := s.fold(ctx, own)
+		if err != nil {
+			return nil, err
+		}
+		all = slices.Insert(all, 0, asking{acct, requests})
+	}
 	answer := &apiv1.RecoveriesAnswer{}
 	size := 0
-	for _, of := range append([]asking{{own, requests}}, all...) {
+	for _, of := range all {
 		for _, r := range of.requests {
 			st, err := s.stand(ctx, of.acct, r, a.now)
 			if err != nil {
@@ -405,21 +412,23 @@ func (s *Server) askingContact(ctx context.Context, contact ledger.AccountID) ([
 	}
 	var all []asking
 	for _, id := range owners {
-		owner, err := s.account(ctx, id)
+		requests, err := s.store.Recoveries(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		if len(requests) == 0 {
+			continue
+		}
+		owner, err := s.foldedAccount(ctx, id)
 		if errors.Is(err, api.ErrAccountLocked) || errors.Is(err, api.ErrUnknownAccount) {
 			continue // nothing is approved there, or it was deleted just now
 		}
 		if err != nil {
 			return nil, err
 		}
-		if !boundIn(owner.state.InUse(), contact) {
-			continue
+		if boundIn(owner.state.InUse(), contact) {
+			all = append(all, asking{owner, requests})
 		}
-		requests, err := s.store.Recoveries(ctx, id)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, asking{owner, requests})
 	}
 	return all, nil
 }
@@ -465,10 +474,10 @@ func (s *Server) approve(ctx context.Context, a *asked, q *apiv1.ApproveRequest)
 	if answer.Recovery, err = s.describe(ctx, a, acct, r, st); err != nil {
 		return nil, err
 	}
-	if op.Spend, err = a.logged(acct, answer); err != nil {
+	if op.Spend, err = a.logged(acct.account, answer); err != nil {
 		return nil, err
 	}
-	op.Spend.Alarms = []store.Alarm{s.alarm(a, acct, notify.RecoveryApproved, notify.Data{})}
+	op.Spend.Alarms = []store.Alarm{s.alarm(a, acct.account, notify.RecoveryApproved, notify.Data{})}
 	op.Spend.Changes = append(recoveryChanges(acct.state), change(acct.id, apiv1.Hint_KIND_ACTIVITY))
 	if err := s.store.Approve(ctx, op); err != nil {
 		return nil, err

@@ -61,15 +61,15 @@ func (s *Server) release(ctx context.Context, a *asked, q *apiv1.ReleaseRequest)
 	}
 	op := store.Answer{Released: &r.ID}
 	if !r.Released {
-		op.Spend.Alarms = []store.Alarm{s.alarm(a, acct, notify.RecoveryReleased, notify.Data{})}
+		op.Spend.Alarms = []store.Alarm{s.alarm(a, acct.account, notify.RecoveryReleased, notify.Data{})}
 	}
-	return answer, s.logAnswer(ctx, a, acct, answer, op)
+	return answer, s.logAnswer(ctx, a, acct.account, answer, op)
 }
 
 // releasable refuses unless a quorum's approvals count now, the waiting period
 // is over, and no other device has recovered the account since. It does not ask
 // for locks: lockdown never blocks a recovery by quorum.
-func (s *Server) releasable(ctx context.Context, a *asked, acct *account, r store.Recovery) (*standing, error) {
+func (s *Server) releasable(ctx context.Context, a *asked, acct *folded, r store.Recovery) (*standing, error) {
 	st, err := s.stand(ctx, acct, r, a.now)
 	if err != nil {
 		return nil, err
@@ -112,7 +112,11 @@ func (s *Server) mayReadLedger(ctx context.Context, a *asked, acct *account) err
 	if err != nil {
 		return err
 	}
-	_, err = s.releasable(ctx, a, acct, r)
+	of, err := s.fold(ctx, acct)
+	if err != nil {
+		return err
+	}
+	_, err = s.releasable(ctx, a, of, r)
 	return err
 }
 

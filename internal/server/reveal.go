@@ -25,7 +25,7 @@ func (s *Server) reveal(ctx context.Context, a *asked, q *apiv1.RevealRequest) (
 	if err != nil {
 		return nil, err
 	}
-	names, err := revealed(acct.now(), q)
+	names, err := revealed(acct.now, q)
 	if err != nil {
 		return nil, err
 	}
@@ -65,7 +65,7 @@ func (s *Server) reveal(ctx context.Context, a *asked, q *apiv1.RevealRequest) (
 // revealLimit is the policy in force. A device's clock may be a little ahead.
 // Every request counts once, however many slots a bulk reveal has: its confirmer
 // and the activity log see what it is.
-func revealLimit(a *asked, now *ledger.Summary) *store.RevealLimit {
+func revealLimit(a *asked, now present) *store.RevealLimit {
 	at := a.now
 	if newest := now.Time(); newest.After(at) {
 		at = newest
@@ -90,7 +90,7 @@ func (s *Server) unconfirmed(ctx context.Context, a *asked, acct *account, err e
 	}
 	op := store.Answer{
 		Spend:  withAlarms(nil, s.alarm(a, acct, notify.ConfirmationWrong, notify.Data{})),
-		Reveal: revealLimit(a, acct.now()),
+		Reveal: revealLimit(a, acct.now),
 	}
 	op.Reveal.Failed = true
 	if err := s.logAnswer(ctx, a, acct, refusal.Details(), op); err != nil {
@@ -108,7 +108,7 @@ func (s *Server) logAnswer(ctx context.Context, a *asked, acct *account, answer 
 	}
 	op.Spend.Alarms, op.Spend.Origin = alarms, origin
 	op.Spend.Changes = []store.Change{change(acct.id, apiv1.Hint_KIND_ACTIVITY)}
-	op.Account, op.Head = acct.id, acct.head()
+	op.Account, op.Head = acct.id, acct.now.Head()
 	err = s.store.Log(ctx, op)
 	a.found(err)
 	if err != nil {
@@ -120,7 +120,7 @@ func (s *Server) logAnswer(ctx context.Context, a *asked, acct *account, answer 
 }
 
 // revealed checks a reveal request and names its shares.
-func revealed(now *ledger.Summary, q *apiv1.RevealRequest) ([]ledger.ShareID, error) {
+func revealed(now present, q *apiv1.RevealRequest) ([]ledger.ShareID, error) {
 	switch {
 	case q.Purpose == api.PurposeGet && len(q.Slots) == 1:
 	case q.Purpose == api.PurposeExport || q.Purpose == api.PurposeRotation:
@@ -187,7 +187,7 @@ func eraseShares(shares []*apiv1.RevealedShare) {
 // asking device's own confirm key counts only while no other is active, and if
 // locks made it so, only after the waiting period: or a thief could lock the
 // others and go on alone.
-func secondFactor(a *asked, now *ledger.Summary, asking *ledger.Device) error {
+func secondFactor(a *asked, now present, asking *ledger.Device) error {
 	if len(a.Confirmations()) == 0 {
 		return api.Refuse(api.ErrConfirmationMissing, "confirm the request")
 	}
@@ -216,7 +216,7 @@ func secondFactor(a *asked, now *ledger.Summary, asking *ledger.Device) error {
 }
 
 // lockWait refuses while the newest lock is younger than the waiting period.
-func lockWait(at time.Time, now *ledger.Summary) error {
+func lockWait(at time.Time, now present) error {
 	var locked time.Time
 	for _, d := range now.Devices() {
 		if d.Status == ledger.Locked && d.Changed.Time.After(locked) {
@@ -263,7 +263,7 @@ func (s *Server) seedHalf(ctx context.Context, a *asked, q *apiv1.SeedHalfReques
 // the member to paper, for it to print. An unlocked device that is not the one
 // does not get it: that one had a second factor.
 func (s *Server) paperHalf(ctx context.Context, a *asked, q *apiv1.PaperHalfRequest) (*apiv1.PaperHalfAnswer, error) {
-	acct, d, err := s.device(ctx, a)
+	acct, d, err := s.foldedDevice(ctx, a)
 	if err != nil {
 		return nil, err
 	}
@@ -296,7 +296,7 @@ func (s *Server) paperHalf(ctx context.Context, a *asked, q *apiv1.PaperHalfRequ
 		return nil, err
 	}
 	answer := &apiv1.PaperHalfAnswer{Sealed: sealed.Sealed}
-	return answer, s.logAnswer(ctx, a, acct, answer, store.Answer{})
+	return answer, s.logAnswer(ctx, a, acct.account, answer, store.Answer{})
 }
 
 // author returns the device that appended an entry.

@@ -62,7 +62,7 @@ func revealElsewhere(w *world) {
 	elsewhere := w.beside()
 	reveal := func(by *device, slot byte, confirm *device) error {
 		// Somebody else asks, for whom there is to be room.
-		_, err := elsewhere.Alarms(w.t.Context(), contacts[0].first().identity(), &apiv1.AlarmsRequest{})
+		_, err := elsewhere.SealedShares(w.t.Context(), contacts[0].first().identity(), nil)
 		w.ok(err)
 		q := &apiv1.RevealRequest{Slots: []*apiv1.SlotVersion{owner.version(slot, 1)}, Purpose: api.PurposeGet}
 		_, _, err = elsewhere.Reveal(w.t.Context(), by.identity(), q, confirm.confirms(bySign))
@@ -105,21 +105,24 @@ func TestMemoryOfAccounts(t *testing.T) {
 			t.Errorf("a ledger in memory: %v, a summary: %v", f, s)
 		}
 	}
-	w.ok(contacts[0].looks())
+	contacts[0].prepare(true)
+	contacts[1].prepare(true)
+	writes := func(c *account) { w.ok(c.write(byte(c.state.Head().Sequence))) }
+	writes(contacts[0])
 	remembers(owner, false, true)
+	w.ok(owner.looks())
 	reveal()
-	remembers(owner, false, true) // the reveal took nothing else
+	remembers(owner, false, true) // neither took more
 	owner.store(2, 1, "two")
-	remembers(owner, true, false)
 	reveal()
-	remembers(owner, true, true)
+	remembers(owner, true, false)
 	remembers(contacts[0], false, true)
 
 	w.limit = func(s *server.Server) { s.Remember(1, 1) }
 	w.restart()
 	for range 2 {
-		w.ok(contacts[0].looks())
-		w.ok(contacts[1].looks())
+		writes(contacts[0])
+		writes(contacts[1])
 		remembers(owner, false, false)
 		reveal()
 	}

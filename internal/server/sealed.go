@@ -21,7 +21,7 @@ const sealedAtOnce = 8
 // gains nothing by them, so this is not logged, and costs nothing of the policy's
 // limits; what one request costs the server is bounded by the page.
 func (s *Server) sealedShares(ctx context.Context, a *asked, q *apiv1.SealedSharesRequest) (*apiv1.SealedSharesAnswer, error) {
-	acct, _, err := s.device(ctx, a)
+	acct, _, err := s.foldedDevice(ctx, a)
 	if err != nil {
 		return nil, err
 	}

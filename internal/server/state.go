@@ -18,7 +18,7 @@ import (
 // entries, of which they take several times as many, and of the accounts whose ledgers
 // have no room there, which are the most where there are many, what reveals need.
 const (
-	maxStates    = 64 << 20
+	maxStates    = 32 << 20
 	maxSummaries = 256 << 20
 )
 
@@ -37,12 +37,19 @@ func newStates() *states {
 	return &states{mostFolded: maxStates, mostSummaries: maxSummaries, byID: map[ledger.AccountID]*kept{}}
 }
 
-// kept is what is known of an account. It has a state or a summary of it, or both.
+// kept is what is known of an account.
 type kept struct {
 	state   *ledger.State
-	summary *ledger.Summary
-	name    string // empty until somebody asked for it
-	whole   bool   // all the account's shares were found in the store
+	summary *ledger.Summary // where there is no state
+	name    string          // empty until somebody asked for it
+	whole   bool            // all the account's shares were found in the store
+}
+
+func (k *kept) now() present {
+	if k.state == nil {
+		return k.summary
+	}
+	return k.state
 }
 
 func (c *states) get(id ledger.AccountID) *ledger.State {
@@ -59,28 +66,33 @@ func (c *states) signKey(h *apiv1.RequestHeader) *signing.PublicKey {
 	if len(h.Account) != len(ledger.AccountID{}) {
 		return nil
 	}
-	devices := c.roster(ledger.AccountID(h.Account))
-	if devices == nil {
+	now := c.last(ledger.AccountID(h.Account))
+	if now == nil {
 		return nil
 	}
-	d, ok := devices.Device(h.Device)
+	d, ok := now.Device(h.Device)
 	if !ok {
 		return nil
 	}
 	return d.SignKey
 }
 
-func (c *states) roster(id ledger.AccountID) roster {
+// known returns what an account's ledger says, if its end is known to be this one.
+func (c *states) known(id ledger.AccountID, head ledger.Head) present {
+	if now := c.last(id); now != nil && now.Head() == head {
+		return now
+	}
+	return nil
+}
+
+// last returns what an account's ledger said when it was last seen, or nil.
+func (c *states) last(id ledger.AccountID) present {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	k, ok := c.byID[id]
-	switch {
-	case !ok:
-		return nil
-	case k.summary != nil:
-		return k.summary
+	if k, ok := c.byID[id]; ok {
+		return k.now()
 	}
-	return k.state
+	return nil
 }
 
 // named remembers the account's name.
@@ -92,33 +104,25 @@ func (c *states) named(id ledger.AccountID, name string) {
 	}
 }
 
-// recall returns an account as it was last seen, without its state, or nil.
+// recall returns an account as it was last seen, or nil.
 func (c *states) recall(id ledger.AccountID) *account {
 	c.mu.Lock()
-	k, ok := c.byID[id]
-	if !ok || k.name == "" {
-		c.mu.Unlock()
-		return nil
+	defer c.mu.Unlock()
+	if k, ok := c.byID[id]; ok && k.name != "" {
+		return &account{id: id, name: k.name, now: k.now()}
 	}
-	acct, state := &account{id: id, name: k.name, summary: k.summary}, k.state
-	c.mu.Unlock()
-	if acct.summary == nil {
-		acct.summary = state.Summary()
-		c.summarized(state, acct.summary, false)
-	}
-	return acct
+	return nil
 }
 
-// put takes an account's state, unless it has that or a newer one. Others give way to
-// it, of which summaries are kept.
+// put takes an account's state, unless it has that or a newer one. Of the states that
+// there is no room for any more it keeps summaries.
 func (c *states) put(state *ledger.State) {
 	for _, other := range c.replace(state) {
-		c.summarized(other, other.Summary(), true)
+		c.summarize(other, other.Summary())
 	}
 }
 
-// replace takes the state, and returns those that there is no room for and that have no
-// summary yet.
+// replace takes the state, and returns those that there is no room for.
 func (c *states) replace(state *ledger.State) (surplus []*ledger.State) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -127,70 +131,52 @@ func (c *states) replace(state *ledger.State) (surplus []*ledger.State) {
 		k = &kept{}
 		c.byID[state.Account()] = k
 	}
-	if k.state != nil {
-		if k.state.Head().Sequence >= state.Head().Sequence && k.state.Contains(state.Head()) {
-			return nil // another request was faster
-		}
+	switch {
+	case k.summary != nil:
+		c.summaries -= k.summary.Size()
+		k.summary = nil
+	case k.state == nil:
+	case k.state.Head().Sequence >= state.Head().Sequence && k.state.Contains(state.Head()):
+		return nil // another request was faster
+	default:
 		c.folded -= k.state.Size()
 	}
 	k.state = state
 	c.folded += state.Size()
-	if k.summary != nil && k.summary.Head() != state.Head() {
-		c.summaries -= k.summary.Size()
-		k.summary = nil
-	}
 	over := c.folded - c.mostFolded
 	for _, other := range c.byID {
 		if over <= 0 {
 			break
 		}
-		if other == k || other.state == nil {
-			continue
-		}
-		over -= other.state.Size()
-		if other.summary == nil {
+		if other != k && other.state != nil {
 			surplus = append(surplus, other.state)
-		} else {
-			c.unfold(other)
+			over -= other.state.Size()
 		}
 	}
 	return surplus
 }
 
-// summarized keeps the summary of a state, beside it or in its place, unless the account
-// has another state by now.
-func (c *states) summarized(state *ledger.State, summary *ledger.Summary, instead bool) {
+// summarize keeps the summary in place of the state, unless the account has another one
+// by now.
+func (c *states) summarize(state *ledger.State, summary *ledger.Summary) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	k, ok := c.byID[state.Account()]
 	if !ok || k.state != state {
 		return
 	}
-	if k.summary == nil {
-		k.summary = summary
-		c.summaries += summary.Size()
-	}
-	if instead {
-		c.unfold(k)
-	}
+	k.state, k.summary = nil, summary
+	c.folded -= state.Size()
+	c.summaries += summary.Size()
 	for id, other := range c.byID {
 		if c.summaries <= c.mostSummaries {
 			break
 		}
-		if other == k || other.summary == nil {
-			continue
-		}
-		c.summaries -= other.summary.Size()
-		if other.summary = nil; other.state == nil {
+		if other != k && other.summary != nil {
+			c.summaries -= other.summary.Size()
 			delete(c.byID, id)
 		}
 	}
-}
-
-// unfold lets go of a state of which there is a summary.
-func (c *states) unfold(k *kept) {
-	c.folded -= k.state.Size()
-	k.state = nil
 }
 
 func (c *states) isWhole(id ledger.AccountID) bool {
@@ -208,37 +194,36 @@ func (c *states) setWhole(id ledger.AccountID, whole bool) {
 	}
 }
 
+// present is what a ledger says now: a [ledger.State] or a [ledger.Summary] of one.
+type present interface {
+	Account() ledger.AccountID
+	Head() ledger.Head
+	Time() time.Time
+	Policy(now time.Time) *recordv1.Policy
+	UsedEpoch() uint64
+	WaitingPeriod() time.Duration
+	Device(number uint64) (*ledger.Device, bool)
+	Devices() []*ledger.Device
+	ActiveDevices() []*ledger.Device
+	HasVersion(slot ledger.SlotID, version, epoch uint64) bool
+}
+
 // account is one account as it stands while a request is decided.
 type account struct {
-	id      ledger.AccountID
-	name    string
-	state   *ledger.State // nil where it was recalled
-	paused  time.Time     // until when it takes nothing but vetoes; zero where it was recalled
-	summary *ledger.Summary
+	id     ledger.AccountID
+	name   string
+	now    present
+	paused time.Time     // until when it takes nothing but vetoes; zero where it was recalled
+	stored store.Account // likewise
 }
 
-// now is what the account's ledger says now, as far as reveals need it.
-func (a *account) now() *ledger.Summary {
-	if a.summary == nil {
-		a.summary = a.state.Summary()
-	}
-	return a.summary
+// folded is an account with its whole ledger.
+type folded struct {
+	*account
+	state *ledger.State
 }
 
-func (a *account) head() ledger.Head {
-	if a.state == nil {
-		return a.summary.Head()
-	}
-	return a.state.Head()
-}
-
-// roster is the devices of a ledger: a [ledger.State] or a summary of it.
-type roster interface {
-	Device(number uint64) (*ledger.Device, bool)
-	ActiveDevices() []*ledger.Device
-}
-
-// account returns a snapshot of an account, whose state must not be changed.
+// account returns a snapshot of an account.
 func (s *Server) account(ctx context.Context, id ledger.AccountID) (*account, error) {
 	stored, err := s.store.Account(ctx, id)
 	if errors.Is(err, store.ErrNotFound) {
@@ -250,17 +235,44 @@ func (s *Server) account(ctx context.Context, id ledger.AccountID) (*account, er
 	if !stored.Locked.IsZero() {
 		return nil, api.Refuse(api.ErrAccountLocked, "since %s; ask whoever runs the server", stored.Locked.Format("2006-01-02 15:04 UTC"))
 	}
-	state := s.states.get(id)
-	if state == nil || state.Head() != stored.Head {
-		if state, err = s.load(ctx, stored, state); err != nil {
+	now := s.states.known(id, stored.Head)
+	if now == nil {
+		state, err := s.load(ctx, stored, s.states.get(id))
+		if err != nil {
 			return nil, err
 		}
 		s.states.put(state)
 		// Another server took the entries, and may have taken them without shares.
 		s.states.setWhole(id, false)
+		now = state
 	}
 	s.states.named(id, stored.Name)
-	return &account{id: id, name: stored.Name, state: state, paused: stored.Paused}, nil
+	return &account{id: id, name: stored.Name, now: now, paused: stored.Paused, stored: stored}, nil
+}
+
+// fold returns the account with its ledger, which it may have to read.
+func (s *Server) fold(ctx context.Context, acct *account) (*folded, error) {
+	if state, ok := acct.now.(*ledger.State); ok {
+		return &folded{acct, state}, nil
+	}
+	state := s.states.get(acct.id)
+	if state == nil || state.Head() != acct.now.Head() {
+		var err error
+		if state, err = s.load(ctx, acct.stored, state); err != nil {
+			return nil, err
+		}
+		s.states.put(state)
+	}
+	return &folded{acct, state}, nil
+}
+
+// foldedAccount is account and fold.
+func (s *Server) foldedAccount(ctx context.Context, id ledger.AccountID) (*folded, error) {
+	acct, err := s.account(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	return s.fold(ctx, acct)
 }
 
 // load folds what the store has, on top of an older state if that is a part of
@@ -341,11 +353,33 @@ func (s *Server) device(ctx context.Context, a *asked) (*account, *ledger.Device
 	if err != nil {
 		return nil, nil, err
 	}
-	d, err := activeDevice(a, acct.state)
+	d, err := activeDevice(a, acct.now)
 	if err != nil {
 		return nil, nil, err
 	}
 	return acct, d, nil
+}
+
+// foldedAsker is asker and fold.
+func (s *Server) foldedAsker(ctx context.Context, a *asked) (*folded, error) {
+	acct, err := s.asker(ctx, a)
+	if err != nil {
+		return nil, err
+	}
+	return s.fold(ctx, acct)
+}
+
+// foldedDevice is device and fold.
+func (s *Server) foldedDevice(ctx context.Context, a *asked) (*folded, *ledger.Device, error) {
+	acct, d, err := s.device(ctx, a)
+	if err != nil {
+		return nil, nil, err
+	}
+	of, err := s.fold(ctx, acct)
+	if err != nil {
+		return nil, nil, err
+	}
+	return of, d, nil
 }
 
 // recall is [Server.device] for a request that is answered only after a change that
@@ -363,7 +397,7 @@ func (s *Server) recall(ctx context.Context, a *asked) (*account, *ledger.Device
 		return s.device(ctx, a)
 	}
 	a.recalled = true
-	d, err := activeDevice(a, acct.summary)
+	d, err := activeDevice(a, acct.now)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -371,8 +405,8 @@ func (s *Server) recall(ctx context.Context, a *asked) (*account, *ledger.Device
 }
 
 // activeDevice returns the device that asks, if it is active.
-func activeDevice(a *asked, of roster) (*ledger.Device, error) {
-	d, ok := of.Device(a.Header.Device)
+func activeDevice(a *asked, now present) (*ledger.Device, error) {
+	d, ok := now.Device(a.Header.Device)
 	if !ok || !d.SignKey.Equal(a.Key) {
 		return nil, api.Refuse(api.ErrUnknownDevice, "no device %d with this key", a.Header.Device)
 	}
@@ -388,16 +422,11 @@ func activeDevice(a *asked, of roster) (*ledger.Device, error) {
 }
 
 // attestation signs the server's word on a head of the account.
-func (s *Server) attestation(a *asked, state *ledger.State, nonce []byte) ([]byte, error) {
-	head := state.Head()
-	var epoch uint64
-	if e := state.InUse(); e != nil {
-		epoch = e.Number
-	}
-	id := state.Account()
+func (s *Server) attestation(a *asked, now present, nonce []byte) ([]byte, error) {
+	head, id := now.Head(), now.Account()
 	return ledger.NewAttestation(&recordv1.Attestation{
 		Account:  id[:],
-		Epoch:    epoch,
+		Epoch:    now.UsedEpoch(),
 		Sequence: head.Sequence,
 		Head:     head.Hash[:],
 		Time:     uint64(a.now.UnixMilli()),
