@@ -23,8 +23,9 @@ type connection struct {
 	statements map[string]*statement // that PostgreSQL knows, by their text
 	spoiled    bool                  // it is closed after this use
 
-	values [][]byte // of the statement that is being sent
-	buffer []byte   // that those lie in
+	waits  []question // room for those of a transaction
+	values [][]byte   // of the statement that is being sent
+	buffer []byte     // that those lie in
 }
 
 // statement is one that PostgreSQL has prepared.
@@ -35,9 +36,11 @@ type statement struct {
 
 // question is a statement that is to be run.
 type question struct {
-	query string
-	args  []any
-	wrong error // what it is if it does not change one row, or nil
+	query  string
+	args   []any
+	wrong  error  // what it is if it does not change one row, or nil
+	places []any  // of the row that it finds, or nil
+	answer *error // beside those: whether they have it
 }
 
 // mostStatements is how many statements a connection knows. The program has fewer, but
@@ -261,18 +264,13 @@ func scanPlain(oid uint32, format int16, value []byte, place any) bool {
 	return false
 }
 
-// scanOne puts the only row where it belongs.
-func (c *connection) scanOne(results *pgconn.ResultReader, places []any) error {
-	var err error
-	there := results.NextRow()
-	if there {
-		err = c.scan(results, places)
+// scanOne puts the only row where it belongs. answer is whether it did; after err there
+// is no answer.
+func (c *connection) scanOne(results *pgconn.ResultReader, places []any) (answer, err error) {
+	answer = sql.ErrNoRows
+	if results.NextRow() {
+		answer = c.scan(results, places)
 	}
-	if _, closed := results.Close(); closed != nil {
-		return closed
-	}
-	if !there {
-		return sql.ErrNoRows
-	}
-	return err
+	_, err = results.Close()
+	return answer, err
 }

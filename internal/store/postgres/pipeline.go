@@ -19,7 +19,6 @@ import (
 // the lock found it. When one fails it passes over those that came with it, COMMIT too.
 type transaction struct {
 	*connection
-	waits      []question
 	begun      bool
 	mayRefuse  bool // one that waits may turn out wrong, which PostgreSQL does not know
 	committing bool // COMMIT was sent
@@ -34,17 +33,17 @@ const (
 
 // Later implements [sqlstore.Tx].
 func (t *transaction) Later(_ context.Context, otherwise error, query string, args ...any) error {
-	t.add(otherwise, query, args)
+	t.wait(question{query: query, args: args, wrong: otherwise})
 	return nil
 }
 
-func (t *transaction) add(wrong error, query string, args []any) {
+func (t *transaction) wait(q question) {
 	if !t.begun {
 		t.begun = true
-		t.waits = append(make([]question, 0, 8), question{query: beginning})
+		t.waits = append(t.waits[:0], question{query: beginning})
 	}
-	t.waits = append(t.waits, question{query, args, wrong})
-	t.mayRefuse = t.mayRefuse || wrong != nil
+	t.waits = append(t.waits, q)
+	t.mayRefuse = t.mayRefuse || q.wrong != nil
 }
 
 // send sends what waits, and reads the answers to all but so many of the last. Who
@@ -70,11 +69,7 @@ func (t *transaction) send(unread int) (*pgconn.Pipeline, error) {
 		return nil, err
 	}
 	for _, q := range sent[:len(sent)-unread] {
-		tag, err := execute(pipeline)
-		if err == nil && q.wrong != nil && tag.RowsAffected() != 1 {
-			err = q.wrong
-		}
-		if err != nil {
+		if err := t.read(pipeline, q); err != nil {
 			// If PostgreSQL has ended the transaction meanwhile, that comes first.
 			if worse := pipeline.Close(); worse != nil {
 				err = worse
@@ -83,6 +78,23 @@ func (t *transaction) send(unread int) (*pgconn.Pipeline, error) {
 		}
 	}
 	return pipeline, nil
+}
+
+// read reads the answer to a question.
+func (t *transaction) read(pipeline *pgconn.Pipeline, q question) error {
+	found, err := results(pipeline)
+	if err != nil {
+		return err
+	}
+	if q.places != nil {
+		*q.answer, err = t.scanOne(found, q.places)
+		return err
+	}
+	tag, err := found.Close()
+	if err == nil && q.wrong != nil && tag.RowsAffected() != 1 {
+		err = q.wrong
+	}
+	return err
 }
 
 // results are those of the next statement.
@@ -122,7 +134,7 @@ func (t *transaction) last() (pgconn.CommandTag, error) {
 
 // ExecContext implements [sqlstore.Tx].
 func (t *transaction) ExecContext(_ context.Context, query string, args ...any) (sql.Result, error) {
-	t.add(nil, query, args)
+	t.wait(question{query: query, args: args})
 	tag, err := t.last()
 	if err != nil {
 		return nil, err
@@ -132,7 +144,7 @@ func (t *transaction) ExecContext(_ context.Context, query string, args ...any) 
 
 // QueryContext implements [sqlstore.Querier].
 func (t *transaction) QueryContext(_ context.Context, query string, args ...any) (sqlstore.Rows, error) {
-	t.add(nil, query, args)
+	t.wait(question{query: query, args: args})
 	pipeline, err := t.send(1)
 	if err != nil {
 		return nil, err
@@ -147,7 +159,7 @@ func (t *transaction) QueryContext(_ context.Context, query string, args ...any)
 
 // QueryRowContext implements [sqlstore.Querier].
 func (t *transaction) QueryRowContext(_ context.Context, query string, args ...any) sqlstore.Row {
-	return &row{t, query, args}
+	return &row{t, question{query: query, args: args}}
 }
 
 // Settle implements [sqlstore.Tx].
@@ -155,6 +167,11 @@ func (t *transaction) Settle(context.Context) error {
 	if !t.mayRefuse {
 		return nil
 	}
+	return t.settle()
+}
+
+// settle sends what waits, and reads all answers.
+func (t *transaction) settle() error {
 	pipeline, err := t.send(0)
 	if err != nil {
 		return err
@@ -171,7 +188,7 @@ func (t *transaction) commit() error {
 	if err := t.Settle(context.Background()); err != nil {
 		return err
 	}
-	t.add(nil, ending, nil)
+	t.wait(question{query: ending})
 	t.committing = true
 	tag, err := t.last()
 	if err == nil && tag.String() != "COMMIT" {
@@ -182,34 +199,33 @@ func (t *transaction) commit() error {
 
 // end undoes what was not committed.
 func (t *transaction) end() {
+	clear(t.waits[:cap(t.waits)]) // they are not kept for the next one
+	t.waits = t.waits[:0]
 	if !t.conn.IsClosed() && t.conn.PgConn().TxStatus() != 'I' {
 		_, _ = t.conn.Exec(context.Background(), `rollback`) // or the connection is given up
 	}
 }
 
+func (t *transaction) one(q question, places []any) error {
+	var answer error
+	q.places, q.answer = places, &answer
+	t.wait(q)
+	if err := t.settle(); err != nil {
+		return err
+	}
+	return answer
+}
+
 // row is what a question finds, which goes when it is wanted.
 type row struct {
-	t     *transaction
-	query string
-	args  []any
+	of interface {
+		one(q question, places []any) error
+	}
+	question question
 }
 
 // Scan implements [sqlstore.Row].
-func (r *row) Scan(places ...any) error {
-	r.t.add(nil, r.query, r.args)
-	pipeline, err := r.t.send(1)
-	if err != nil {
-		return err
-	}
-	found, err := results(pipeline)
-	if err == nil {
-		err = r.t.scanOne(found, places)
-	}
-	if closed := pipeline.Close(); err == nil {
-		err = closed
-	}
-	return r.t.noticed(err)
-}
+func (r *row) Scan(places ...any) error { return r.of.one(r.question, places) }
 
 // rows are what a question finds.
 type rows struct {
@@ -277,21 +293,17 @@ func (s single) QueryContext(_ context.Context, query string, args ...any) (sqls
 
 // QueryRowContext implements [sqlstore.Querier].
 func (s single) QueryRowContext(_ context.Context, query string, args ...any) sqlstore.Row {
-	return &only{s, query, args}
+	return &row{s, question{query: query, args: args}}
 }
 
-// only is what a question finds that comes alone.
-type only struct {
-	single
-	query string
-	args  []any
-}
-
-// Scan implements [sqlstore.Row].
-func (o *only) Scan(places ...any) error {
-	found, err := o.send(o.query, o.args)
+func (s single) one(q question, places []any) error {
+	found, err := s.send(q.query, q.args)
 	if err != nil {
 		return err
 	}
-	return o.noticed(o.scanOne(found, places))
+	answer, err := s.scanOne(found, places)
+	if err != nil {
+		return s.noticed(err)
+	}
+	return answer
 }

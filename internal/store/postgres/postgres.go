@@ -2,8 +2,9 @@
 // are over one database.
 //
 // Transactions are READ COMMITTED and lock the accounts that they are about, as
-// package sqlstore says; those of different accounts do not wait for each other.
-// The few that get into each other's way all the same are run again.
+// package sqlstore says; those of different accounts do not wait for each other, but
+// for a moment where they are made together. The few that get into each other's way
+// all the same are run again.
 //
 // A commit is durable when PostgreSQL answers it. If the connection is lost before
 // the answer, nobody knows whether it was: the transaction is run again over
@@ -77,7 +78,8 @@ type database struct {
 	retry  time.Duration // how long new attempts are begun
 	failed atomic.Bool
 
-	commits atomic.Uint64
+	gathering gathering
+	commits   atomic.Uint64
 }
 
 // newerSchema is how many versions newer a schema may be than this program's, so
@@ -130,7 +132,7 @@ func openWith(ctx context.Context, c Config, prepare func(*database, context.Con
 			return gather(ctx, conn)
 		}))
 	}
-	d := &database{pool: stdlib.OpenDB(*config, options...), retry: retryTime}
+	d := &database{pool: stdlib.OpenDB(*config, options...), retry: retryTime, gathering: gathering{full: make(chan struct{}, 1)}}
 	d.pool.SetMaxOpenConns(connections())
 	d.pool.SetMaxIdleConns(connections())
 	d.pool.SetConnMaxIdleTime(5 * time.Minute)

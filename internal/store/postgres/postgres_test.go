@@ -35,6 +35,7 @@ func TestFast(t *testing.T) {
 		{"the connection is cut", testCut},
 		{"round trips", testRoundTrips},
 		{"what waits is sent", testPipeline},
+		{"changes are made together", testTogether},
 		{"values", testValues},
 		{"statements", testStatements},
 		{"changes", testFollow},

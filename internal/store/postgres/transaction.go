@@ -44,13 +44,18 @@ type failure struct {
 func (d *database) Change(ctx context.Context, f func(context.Context, sqlstore.Tx) error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), changeTime)
 	defer cancel()
+	return d.change(ctx, false, f)
+}
+
+// change makes a change, of which it may be unknown whether an earlier attempt was
+// committed.
+func (d *database) change(ctx context.Context, unknown bool, f func(context.Context, sqlstore.Tx) error) error {
 	begun := time.Now()
-	unknown := false
 	for pause := firstPause; ; pause = min(2*pause, longestPause) {
 		if d.failed.Load() {
 			return store.ErrFailed
 		}
-		failed := d.attempt(ctx, f)
+		failed := d.attempt(ctx, func(ctx context.Context, tx *transaction) error { return f(ctx, tx) })
 		if failed == nil {
 			return nil
 		}
@@ -76,7 +81,7 @@ func wait(ctx context.Context, most time.Duration) bool {
 }
 
 // attempt runs f once. It returns nil if the transaction was committed.
-func (d *database) attempt(ctx context.Context, f func(context.Context, sqlstore.Tx) error) (failed *failure) {
+func (d *database) attempt(ctx context.Context, f func(context.Context, *transaction) error) (failed *failure) {
 	err := d.connected(ctx, func(c *connection) error {
 		tx := &transaction{connection: c}
 		defer tx.end()

@@ -11,6 +11,7 @@ import (
 
 	"zeropass.dev/zeropass/internal/store"
 	"zeropass.dev/zeropass/internal/store/sqlstore"
+	"zeropass.dev/zeropass/ledger"
 )
 
 // To make a change durable takes an fsync, which takes a disk longer than all the
@@ -79,6 +80,11 @@ type panicked struct {
 // Change implements [sqlstore.Database].
 func (d *database) Change(ctx context.Context, f func(context.Context, sqlstore.Tx) error) error {
 	return d.change(ctx, &change{f: f})
+}
+
+// ChangeOne implements [sqlstore.Database]. All are made together.
+func (d *database) ChangeOne(ctx context.Context, _ ledger.AccountID, f func(context.Context, sqlstore.Tx) error) error {
+	return d.Change(ctx, f)
 }
 
 // ChangeWhole implements [sqlstore.Database].

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"slices"
 
 	"zeropass.dev/zeropass/internal/store"
 	"zeropass.dev/zeropass/ledger"
@@ -53,7 +54,13 @@ func endOfLog(ctx context.Context, tx Tx, id ledger.AccountID) (ledger.ActivityE
 
 // Log implements [store.Store].
 func (s *Store) Log(ctx context.Context, a store.Answer) error {
-	return s.spending(ctx, a.Spend, []ledger.AccountID{a.Account}, func(ctx context.Context, tx Tx) error {
+	run := s.db.Change
+	if concernsOne(a) {
+		run = func(ctx context.Context, f func(context.Context, Tx) error) error {
+			return s.db.ChangeOne(ctx, a.Account, f)
+		}
+	}
+	return s.spending(ctx, run, a.Spend, []ledger.AccountID{a.Account}, func(ctx context.Context, tx Tx) error {
 		at, err := stand(ctx, tx, a.Spend, a.Account, a.Head, a.Reveal)
 		if err != nil {
 			return err
@@ -80,6 +87,14 @@ func (s *Store) Log(ctx context.Context, a store.Answer) error {
 		}
 		return s.record(ctx, tx, a.Spend, at)
 	})
+}
+
+// concernsOne says whether an answer changes nothing that other accounts' changes
+// could, as most do.
+func concernsOne(a store.Answer) bool {
+	other := func(c store.Change) bool { return c.Account != a.Account }
+	return a.Alarms == nil && a.Kept == nil && a.Released == nil && len(a.Spend.Alarms) == 0 && !slices.ContainsFunc(a.Spend.Changes, other) &&
+		(a.Spend.Log == nil || a.Spend.Log.Account == a.Account) && (a.Spend.Origin == nil || a.Spend.Origin.Account == a.Account)
 }
 
 // ActivityLog implements [store.Store].

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"zeropass.dev/zeropass/internal/store"
+	"zeropass.dev/zeropass/ledger"
 )
 
 // AddToken implements [store.Operation].
@@ -94,6 +95,13 @@ type observed struct {
 func (o observed) Change(ctx context.Context, f func(context.Context, Tx) error) error {
 	begun := time.Now()
 	err := o.Database.Change(ctx, f)
+	o.seen(true, time.Since(begun), err)
+	return err
+}
+
+func (o observed) ChangeOne(ctx context.Context, account ledger.AccountID, f func(context.Context, Tx) error) error {
+	begun := time.Now()
+	err := o.Database.ChangeOne(ctx, account, f)
 	o.seen(true, time.Since(begun), err)
 	return err
 }

@@ -216,7 +216,7 @@ func (s *Store) Waiting(ctx context.Context, id ledger.AccountID, now time.Time)
 
 // Reply implements [store.Store].
 func (s *Store) Reply(ctx context.Context, r store.Replying) error {
-	return s.spending(ctx, r.Spend, []ledger.AccountID{r.Account}, func(ctx context.Context, tx Tx) error {
+	return s.spending(ctx, s.db.Change, r.Spend, []ledger.AccountID{r.Account}, func(ctx context.Context, tx Tx) error {
 		at, err := stand(ctx, tx, r.Spend, r.Account, r.Head, nil)
 		if err != nil {
 			return err

@@ -31,6 +31,9 @@ type Database interface {
 	// failed, and even after one of which it could not learn how it ended; so f
 	// sets what it returns, and adds to nothing.
 	Change(ctx context.Context, f func(context.Context, Tx) error) error
+	// ChangeOne is Change for an f that locks a nonce and this account, and nothing that
+	// changes of other accounts lock. It may be made together with such changes.
+	ChangeOne(ctx context.Context, account ledger.AccountID, f func(context.Context, Tx) error) error
 	// Read runs f, which only reads, on one state of the database.
 	Read(ctx context.Context, f func(context.Context, Tx) error) error
 	// ReadOnce runs f, which only reads, and with one statement: a transaction would
@@ -81,7 +84,7 @@ func (s *Store) Follow() store.Follower { return s.db.Follow() }
 // the token says that it did commit; and since a nonce that others are spending is
 // waited for, not finding it says that it never will.
 func (s *Store) change(ctx context.Context, spend store.Spend, about []ledger.AccountID, f func(context.Context, Tx) error) error {
-	return s.spending(ctx, spend, about, func(ctx context.Context, tx Tx) error {
+	return s.spending(ctx, s.db.Change, spend, about, func(ctx context.Context, tx Tx) error {
 		if err := f(ctx, tx); err != nil {
 			return err
 		}
@@ -89,11 +92,14 @@ func (s *Store) change(ctx context.Context, spend store.Spend, about []ledger.Ac
 	})
 }
 
+// changer is [Database.Change] or what runs changes like it.
+type changer func(ctx context.Context, f func(context.Context, Tx) error) error
+
 // spending is change for an f that calls record itself.
-func (s *Store) spending(ctx context.Context, spend store.Spend, about []ledger.AccountID, f func(context.Context, Tx) error) error {
+func (s *Store) spending(ctx context.Context, run changer, spend store.Spend, about []ledger.AccountID, f func(context.Context, Tx) error) error {
 	token := make([]byte, 16)
 	_, _ = rand.Read(token) // it never fails
-	err := s.db.Change(ctx, func(ctx context.Context, tx Tx) error {
+	err := run(ctx, func(ctx context.Context, tx Tx) error {
 		err := s.spendNonce(ctx, tx, spend, token)
 		if err == nil {
 			err = s.lock(ctx, tx, spend, about...)
