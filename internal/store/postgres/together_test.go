@@ -170,7 +170,11 @@ func testTogether(t *testing.T, server *postgrestest.Server) {
 				}
 				changes = append(changes, func() error { return s.Log(t.Context(), answer(test.name, i)) })
 			}
+			begun := time.Now()
 			errs := together(t, s, changes)
+			if took := time.Since(begun); took > 8*time.Second {
+				t.Errorf("it took %v, as long as a lock is waited for", took)
+			}
 			after := ends()
 			for i, err := range errs {
 				account := accounts - 1 - i
