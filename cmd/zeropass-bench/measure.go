@@ -186,7 +186,7 @@ func (r *run) beside(exact bool, size int, once bool, make func(int) (load.Task,
 
 // overloadTime is how long overload lasts: longer than other runs, so that those who
 // wait when it begins are not one in a hundred.
-func (r *run) overloadTime() time.Duration { return min(3*r.duration, 30*time.Second) }
+func (r *run) overloadTime() time.Duration { return min(6*r.duration, 30*time.Second) }
 
 // overload sends reveals at half of what the server can do, and at twice that.
 func (r *run) overload() error {

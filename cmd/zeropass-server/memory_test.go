@@ -76,8 +76,8 @@ func TestLeastHeap(t *testing.T) {
 	for _, c := range []struct{ memory, want uint64 }{
 		{0, 64 << 20},
 		{256 << 20, 64 << 20},
-		{2 << 30, 256 << 20},
-		{64 << 30, 1 << 30},
+		{2 << 30, 128 << 20},
+		{64 << 30, 256 << 20},
 	} {
 		if got := leastHeap(c.memory); got != c.want {
 			t.Errorf("with %d bytes of memory %d instead of %d", c.memory, got, c.want)

@@ -42,7 +42,7 @@ const heapGrowth = 200
 
 // leastHeap is by how many bytes it grows besides, of the memory that the process may
 // use: a server with little in use would be searched hundreds of times a minute.
-func leastHeap(memory uint64) uint64 { return min(max(memory/8, 64<<20), 1<<30) }
+func leastHeap(memory uint64) uint64 { return min(max(memory/16, 64<<20), 256<<20) }
 
 // collectLater sees to that until what it returns is let go: something that is never
 // touched, and so takes no memory itself. It does nothing where GOGC or GOMEMLIMIT say

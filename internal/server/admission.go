@@ -356,7 +356,7 @@ const (
 	queuePeriod = 100 * time.Millisecond
 	diskPeriod  = time.Second
 	leastTime   = 5 * time.Second
-	leastDisk   = 4 * time.Millisecond // what is faster is no disk
+	leastDisk   = 10 * time.Millisecond // so that enough wait together, however fast the disk is
 )
 
 func (d *disk) count(now time.Time, took time.Duration) {

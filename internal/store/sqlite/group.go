@@ -34,7 +34,7 @@ const (
 	// longestGather at most: many share one fsync then, and the few who come one after
 	// the other wait for less than it takes.
 	gatherEach    = time.Millisecond
-	longestGather = 12 * time.Millisecond
+	longestGather = 25 * time.Millisecond
 	// carefulGroups is how many groups have savepoints from the beginning after one in
 	// which a change was refused: where many are, none is made twice.
 	carefulGroups = 32
