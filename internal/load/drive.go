@@ -185,6 +185,9 @@ func (d *Driver) begin(ctx context.Context) (b beginning, err error) {
 	if d.exact {
 		time.Sleep(idleTime)
 	}
+	if err := d.server.warm(); err != nil {
+		return b, err
+	}
 	if b.usage, err = d.server.Usage(ctx); err != nil {
 		return b, err
 	}
