@@ -89,18 +89,19 @@ func (s *Server) kept(ctx context.Context, a *asked) (*store.Kept, error) {
 // should be asked for nothing that is refused afterwards.
 func (s *Server) confirmed(ctx context.Context, a *asked, acct *account, d *ledger.Device) (store.Answer, error) {
 	others := othersOf(acct.now, d.Number)
+	alone := len(others) == 0
 	var k *store.Kept
 	// What comes with the confirmation of a device that is alone waits for nobody. If it
 	// did before, while there were others, it may be asked anew all the same, and its
 	// nonce sees to it that it is answered once.
-	if len(others) > 0 || len(a.Confirmations()) == 0 {
+	if !alone || len(a.Confirmations()) == 0 {
 		var err error
 		if k, err = s.kept(ctx, a); err != nil {
 			return store.Answer{}, err
 		}
 	}
 	// What waited was counted when it came.
-	op := store.Answer{Reveal: revealLimit(a, acct.now)}
+	op := store.Answer{Reveal: revealLimit(a, acct.now, alone)}
 	if k != nil {
 		if k.State == store.KeptUsed {
 			return store.Answer{}, api.Refuse(api.ErrReplayed, "it was answered: ask again with a new request")
@@ -114,14 +115,17 @@ func (s *Server) confirmed(ctx context.Context, a *asked, acct *account, d *ledg
 			a.Request = a.With(confirmations)
 		}
 	}
-	if len(a.Confirmations()) == 0 && len(others) > 0 {
+	if len(a.Confirmations()) == 0 && !alone {
 		return store.Answer{}, s.keep(ctx, a, acct, d, k, others, nil)
 	}
-	if err := secondFactor(a, acct.now, d); err != nil {
+	if err := secondFactor(a, acct.now, d, alone); err != nil {
 		return store.Answer{}, s.unconfirmed(ctx, a, acct, err)
 	}
 	return op, nil
 }
+
+// isAlone says whether one device alone is active.
+func isAlone(now present) bool { return len(now.ActiveDevices()) == 1 }
 
 // othersOf returns the active devices besides one.
 func othersOf(now present, device uint64) []uint64 {
@@ -174,7 +178,7 @@ func (s *Server) keep(ctx context.Context, a *asked, acct *account, d *ledger.De
 	}
 	spend.Changes = []store.Change{change(acct.id, apiv1.Hint_KIND_PENDING, apiv1.Hint_KIND_ACTIVITY)}
 	_, err = s.store.Keep(ctx, store.Keeping{
-		Spend: spend, Head: acct.now.Head(), Kept: *fresh, Reveal: revealLimit(a, acct.now),
+		Spend: spend, Head: acct.now.Head(), Kept: *fresh, Reveal: revealLimit(a, acct.now, isAlone(acct.now)),
 		PerAll: waitingOfAccount, PerDevice: waitingOfDevice, Bytes: waitingBytes,
 	})
 	a.found(err)

@@ -65,7 +65,7 @@ func (s *Server) reveal(ctx context.Context, a *asked, q *apiv1.RevealRequest) (
 // revealLimit is the policy in force. A device's clock may be a little ahead.
 // Every request counts once, however many slots a bulk reveal has: its confirmer
 // and the activity log see what it is.
-func revealLimit(a *asked, now present) *store.RevealLimit {
+func revealLimit(a *asked, now present, alone bool) *store.RevealLimit {
 	at := a.now
 	if newest := now.Time(); newest.After(at) {
 		at = newest
@@ -73,7 +73,7 @@ func revealLimit(a *asked, now present) *store.RevealLimit {
 	policy := now.Policy(at)
 	limit := &store.RevealLimit{PerHour: policy.RevealsPerHour, PerDay: policy.RevealsPerDay, Device: a.Header.Device}
 	limit.DevicePerHour, limit.DevicePerDay = limit.PerHour, limit.PerDay
-	if len(now.ActiveDevices()) > 1 {
+	if !alone {
 		// A device that asks in a loop leaves something for the others.
 		limit.DevicePerHour, limit.DevicePerDay = api.DevicePart(limit.PerHour), api.DevicePart(limit.PerDay)
 	}
@@ -90,7 +90,7 @@ func (s *Server) unconfirmed(ctx context.Context, a *asked, acct *account, err e
 	}
 	op := store.Answer{
 		Spend:  withAlarms(nil, s.alarm(a, acct, notify.ConfirmationWrong, notify.Data{})),
-		Reveal: revealLimit(a, acct.now),
+		Reveal: revealLimit(a, acct.now, isAlone(acct.now)),
 	}
 	op.Reveal.Failed = true
 	if err := s.logAnswer(ctx, a, acct, refusal.Details(), op); err != nil {
@@ -187,11 +187,10 @@ func eraseShares(shares []*apiv1.RevealedShare) {
 // asking device's own confirm key counts only while no other is active, and if
 // locks made it so, only after the waiting period: or a thief could lock the
 // others and go on alone.
-func secondFactor(a *asked, now present, asking *ledger.Device) error {
+func secondFactor(a *asked, now present, asking *ledger.Device, alone bool) error {
 	if len(a.Confirmations()) == 0 {
 		return api.Refuse(api.ErrConfirmationMissing, "confirm the request")
 	}
-	alone := len(now.ActiveDevices()) == 1
 	for _, c := range a.Confirmations() {
 		d, ok := now.Device(c.Device)
 		if !ok || d.Status != ledger.Active {

@@ -15,8 +15,8 @@ import (
 )
 
 // How much of the accounts is kept in memory: folded ledgers by the bytes of their
-// entries, of which they take several times as many, and of the accounts whose ledgers
-// have no room there, which are the most where there are many, what reveals need.
+// entries, of which they take several times as many; and summaries of all others, which
+// are the most where there are many accounts, and what most requests need.
 const (
 	maxStates    = 32 << 20
 	maxSummaries = 256 << 20
