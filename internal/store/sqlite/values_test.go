@@ -245,13 +245,16 @@ func TestChanged(t *testing.T) {
 		}
 	}
 	otherwise := errors.New("otherwise")
-	for query, want := range map[string]error{
-		`INSERT INTO numbers (n) VALUES (5)`:                         nil,
-		`INSERT INTO numbers (n) VALUES (12) ON CONFLICT DO NOTHING`: otherwise,
-		`UPDATE numbers SET n = n + 100`:                             otherwise,
+	for _, step := range []struct {
+		query string
+		want  error
+	}{
+		{`INSERT INTO numbers (n) VALUES (5)`, nil},
+		{`INSERT INTO numbers (n) VALUES (12) ON CONFLICT DO NOTHING`, otherwise},
+		{`UPDATE numbers SET n = n + 100`, otherwise},
 	} {
-		if err := q.Later(t.Context(), otherwise, query); err != want {
-			t.Errorf("%s: %v, want %v", query, err, want)
+		if err := q.Later(t.Context(), otherwise, step.query); err != step.want {
+			t.Errorf("%s: %v, want %v", step.query, err, step.want)
 		}
 	}
 }
